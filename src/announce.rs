@@ -1,0 +1,162 @@
+//! The tag vocabulary: what a member says about its services, both ways.
+//!
+//! ```text
+//! lb-agent settings ──▶ Service ──tags()──▶ Serf tags ══gossip══▶ tags ──read()──▶ Heard
+//! ```
+//!
+//! A stock `serf agent -role=web -tag port=80` speaks it too. Unknown tags are ignored, so
+//! that a newer agent does not fall out of an older front. No judgement here: see `pool::effective`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Serf's limit on a member's encoded tags, in bytes.
+pub const TAGS_BYTES_MAX: usize = 512;
+
+/// This vocabulary's version, announced as tag `v`.
+pub const VOCABULARY: &str = "1";
+
+/// A member's tags, by name.
+pub type Tags = BTreeMap<String, String>;
+
+/// One service of one node, as announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The pool it serves: the `role` tag, or NAME of `svc.NAME`.
+    pub name: String,
+    /// Port on the member's address; `None`: the pool's default.
+    pub port: Option<u16>,
+    /// 1–1000.
+    pub weight: u16,
+    /// Tier 0–255, higher first (tag `priority`).
+    pub tier: u8,
+    /// Used only when no primary is in.
+    pub backup: bool,
+    /// How to check it; `None`: the pool's own check.
+    pub check: Option<CheckSpec>,
+    /// What the node itself says about the service.
+    pub state: State,
+    /// Protocol spoken; `None`: the pool's.
+    pub proto: Option<Proto>,
+}
+
+/// What a node says about its own service (tag `state`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Takes requests.
+    #[default]
+    Ready,
+    /// No new requests, current ones finish.
+    Drain,
+    /// Out for maintenance.
+    Maint,
+    /// The node's own check fails, with its reason (at most 64 bytes).
+    Fail(String),
+}
+
+/// Protocol of a backend (tag `proto`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proto {
+    /// HTTP/1.1 in clear.
+    #[default]
+    Http,
+    /// HTTP/2 in clear, prior knowledge.
+    H2c,
+    /// HTTP/2 over TLS.
+    H2,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// Bytes.
+    Tcp,
+}
+
+/// How a backend is checked (tag `check`, key `check` in the configuration).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CheckSpec {
+    /// No active check: membership alone decides.
+    None,
+    /// A TCP connect, on the service's port unless another is given.
+    Tcp {
+        /// Port; `None`: the service's.
+        port: Option<u16>,
+    },
+    /// `GET path` over HTTP.
+    Http {
+        /// Port; `None`: the service's.
+        port: Option<u16>,
+        /// Path with query, starts with `/`.
+        path: String,
+    },
+    /// `GET path` over HTTPS.
+    Https {
+        /// Port; `None`: the service's.
+        port: Option<u16>,
+        /// Path with query, starts with `/`.
+        path: String,
+    },
+    /// The gRPC health protocol.
+    Grpc {
+        /// Service name; empty asks for the whole server.
+        service: String,
+    },
+}
+
+/// One service as heard from a member's tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What was understood.
+    pub service: Service,
+    /// Bad values that were replaced by a default, one sentence each.
+    pub warnings: Vec<String>,
+    /// Why the service can't be used at all, if so.
+    pub unusable: Option<String>,
+}
+
+/// Why tags were refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "tags take {bytes} bytes encoded, at most {TAGS_BYTES_MAX} fit in gossip: {longest:?} alone takes {longest_bytes}; shorten or drop a --tag"
+)]
+pub struct TooLong {
+    /// Encoded size.
+    pub bytes: usize,
+    /// Name of the largest tag.
+    pub longest: String,
+    /// Its share.
+    pub longest_bytes: usize,
+}
+
+/// A text that is no check.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a check; one of http:[PORT]/path, https:[PORT]/path, tcp[:PORT], grpc[:SERVICE], none"
+)]
+pub struct BadCheck(pub String);
+
+/// Services of a member, from its tags, in name order; empty for a member that is no backend.
+pub fn read(_tags: &Tags) -> Vec<Heard> {
+    unimplemented!()
+}
+
+/// Tags that announce `services` (the first as `role`/`port`, more as `svc.NAME`) beside `extra`.
+///
+/// # Errors
+/// [`TooLong`] when the encoded tags exceed [`TAGS_BYTES_MAX`].
+pub fn tags(_services: &[Service], _extra: &Tags) -> Result<Tags, TooLong> {
+    unimplemented!()
+}
+
+impl FromStr for CheckSpec {
+    type Err = BadCheck;
+
+    fn from_str(_text: &str) -> Result<Self, BadCheck> {
+        unimplemented!()
+    }
+}
+
+impl fmt::Display for CheckSpec {
+    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,3 @@
+//! The agent: parse, run, exit code.
+
+fn main() {}

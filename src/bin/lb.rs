@@ -1,0 +1,3 @@
+//! The front: parse, run, exit code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! SWIM with Lifeguard, as memberlist speaks it.

@@ -1,0 +1,3 @@
+//! Serf's layer: intents, Lamport clocks, member states.
+
+pub mod tags;

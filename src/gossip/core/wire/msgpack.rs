@@ -1,0 +1,1 @@
+//! The msgpack dialect of the gossip port.

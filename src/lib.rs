@@ -1,0 +1,40 @@
+//! `lb`: a load balancer that finds its own backends.
+//!
+//! ```text
+//! L0  clock  shutdown  log  announce
+//! L1  gossip/core   pool   timeline
+//! L2  gossip/driver   health
+//! L3  discovery   proxy
+//! L4  admin
+//! L5  config   membership
+//! L6  agent   front
+//! L7  cli   demo   bin
+//! ```
+//!
+//! A module imports only from lower layers; `tests/house.rs` holds the table to the code.
+//! Nothing is re-exported here, so a path tells where a thing lives.
+
+pub mod announce;
+pub mod clock;
+pub mod log;
+pub mod shutdown;
+
+pub mod gossip;
+pub mod pool;
+pub mod timeline;
+
+pub mod health;
+
+pub mod discovery;
+pub mod proxy;
+
+pub mod admin;
+
+pub mod config;
+pub mod membership;
+
+pub mod agent;
+pub mod front;
+
+pub mod cli;
+pub mod demo;

@@ -1,0 +1,126 @@
+//! The data path: one worker per core, one task per client connection.
+//!
+//! ```text
+//! listener → connection → head → route → { pick → connect or reuse → send } → answer → body → done
+//!                                   └── snapshot loaded once; lease, counters and log released by Drop
+//! ```
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::pool::registry::Key;
+
+/// Where and how to serve; keys of `[listener.NAME]`, `[timeouts]`, `[limits]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Addresses to listen on; tried in order at the same port family: see `Listen`.
+    pub listen: Listen,
+    /// Worker threads; `0`: one per core.
+    pub workers: usize,
+    /// Every wait has a limit.
+    pub timeouts: Timeouts,
+    /// Every buffer and count has a limit.
+    pub limits: Limits,
+}
+
+/// What to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `[::]:port` dual-stack, else `0.0.0.0:port`.
+    Default {
+        /// Port.
+        port: u16,
+    },
+    /// Exactly these.
+    Exactly(Vec<SocketAddr>),
+}
+
+/// Waits. Defaults are the contract's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeouts {
+    /// All connect tries of one attempt together.
+    pub connect: Duration,
+    /// No connection by then: a second one is started to another backend.
+    pub second_connect: Duration,
+    /// From the request's last byte to the answer's first.
+    pub first_byte: Duration,
+    /// No first byte by then: one extra check is asked for.
+    pub slow_first_byte: Duration,
+    /// Without progress of a request or response body.
+    pub body_progress: Duration,
+    /// A keep-alive client without a request.
+    pub client_idle: Duration,
+    /// From a request's first byte to the end of its head.
+    pub request_head: Duration,
+    /// How long requests are held for their pool's first verdict.
+    pub first_verdict: Duration,
+    /// How long a stopping front waits for requests under way.
+    pub drain: Duration,
+    /// Between "not ready" and the end of accepting, when stopping.
+    pub shutdown_delay: Duration,
+    /// How long an idle upstream connection is kept.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            second_connect: Duration::from_millis(250),
+            first_byte: Duration::from_secs(60),
+            slow_first_byte: Duration::from_millis(250),
+            body_progress: Duration::from_secs(60),
+            client_idle: Duration::from_secs(60),
+            request_head: Duration::from_secs(10),
+            first_verdict: Duration::from_secs(1),
+            drain: Duration::from_secs(30),
+            shutdown_delay: Duration::ZERO,
+            upstream_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Attempts of one request, the first included.
+    pub attempts: u32,
+    /// Retries as a share of requests.
+    pub retry_percent: u32,
+    /// Retries per second on top, over all workers.
+    pub retries_per_second: u32,
+    /// A request body up to this size can be replayed.
+    pub replay_bytes: usize,
+    /// A request head, in bytes.
+    pub head_bytes: usize,
+    /// Header fields of a request.
+    pub header_fields: usize,
+    /// Client connections, over all workers.
+    pub connections: usize,
+    /// Idle upstream connections kept per backend, over all workers.
+    pub idle_per_backend: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            retry_percent: 20,
+            retries_per_second: 10,
+            replay_bytes: 64 * 1024,
+            head_bytes: 32 * 1024,
+            header_fields: 100,
+            connections: 10_000,
+            idle_per_backend: 128,
+        }
+    }
+}
+
+/// What workers tell the registry's task.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "see registry's methods of these names")]
+pub enum Feedback {
+    ConnectFailed { key: Key, reason: String },
+    Connected { key: Key },
+    Slow { key: Key },
+}
