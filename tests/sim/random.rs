@@ -11,7 +11,7 @@ use crate::world::World;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Random seeds tried by default.
-const STORIES: usize = 3;
+const STORIES: usize = 20;
 
 /// Lives through a random story of `seed`.
 fn story(seed: u64) {
@@ -111,7 +111,7 @@ fn bridge_islands(world: &mut World) {
         for &other in &live {
             if lost(world, one, other) && lost(world, other, one) {
                 world.join(one, other);
-                return;
+                break;
             }
         }
     }

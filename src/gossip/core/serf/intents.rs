@@ -89,9 +89,10 @@ impl Layer {
         };
         // At equal times a member stays: two can stamp the same time, one to join and one to force it out,
         // and whoever hears them in the other order would keep it "leaving" for good.
-        let stays = source == Source::Gossip && member.shown.status == Status::Leaving;
-        if !member.is_news(intent.ltime, source) && !(stays && intent.ltime == member.status_ltime)
-        {
+        let stays = source == Source::Gossip
+            && member.shown.status == Status::Leaving
+            && intent.ltime == member.status_ltime;
+        if !stays && !member.is_news(intent.ltime, source) {
             return false;
         }
         if intent.node == self.name {
