@@ -27,7 +27,10 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
 
 /// Graceful leave, bounded: a cluster that does not listen must not keep a program from stopping.
 pub async fn leave(handle: &Handle) {
-    if tokio::time::timeout(LEAVE_MAX, handle.leave()).await.is_err() {
+    if tokio::time::timeout(LEAVE_MAX, handle.leave())
+        .await
+        .is_err()
+    {
         warn!("the cluster did not take our leave within {LEAVE_MAX:?}; it will notice by itself");
     }
 }
@@ -47,7 +50,9 @@ async fn tell(handle: Handle) {
         match events.recv().await {
             Ok(event) => line(&event, handle.name()),
             // Only lines are lost: whoever acts on members watches the list itself.
-            Err(RecvError::Lagged(missed)) => warn!(missed, "more members changed than could be told"),
+            Err(RecvError::Lagged(missed)) => {
+                warn!(missed, "more members changed than could be told")
+            }
             Err(RecvError::Closed) => return,
         }
     }
@@ -56,12 +61,22 @@ async fn tell(handle: Handle) {
 fn line(event: &Event, own: &str) {
     match event {
         Event::Joined(member) if member.name == own => {}
-        Event::Joined(member) => info!(address = %member.address, tags = %tags(member), "{} joined the cluster", member.name),
-        Event::Updated(member) => info!(address = %member.address, tags = %tags(member), "{} changed its tags", member.name),
+        Event::Joined(member) => {
+            info!(address = %member.address, tags = %tags(member), "{} joined the cluster", member.name)
+        }
+        Event::Updated(member) => {
+            info!(address = %member.address, tags = %tags(member), "{} changed its tags", member.name)
+        }
         Event::Left(member) => info!(address = %member.address, "{} left the cluster", member.name),
-        Event::Failed(member) => warn!(address = %member.address, "{} stopped answering gossip", member.name),
+        Event::Failed(member) => {
+            warn!(address = %member.address, "{} stopped answering gossip", member.name)
+        }
         Event::Reaped(member) => info!(address = %member.address, "{} forgotten", member.name),
-        Event::Conflict { name, known, claimed } => {
+        Event::Conflict {
+            name,
+            known,
+            claimed,
+        } => {
             warn!(%known, %claimed, "the name {name} is claimed at a second address; give each node its own --node");
         }
         Event::User { .. } | Event::JoinFinished { .. } | Event::LeaveFinished => {}
@@ -69,7 +84,12 @@ fn line(event: &Event, own: &str) {
 }
 
 fn tags(member: &Member) -> String {
-    member.tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+    member
+        .tags
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// What an operator or supervisor asks of a running program.
