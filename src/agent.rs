@@ -17,7 +17,10 @@ use crate::{announce, config};
 ///
 /// Exit codes: 0 left as asked; 1 failed while running or the gossip port stayed busy; 2 not allowed or badly configured.
 pub fn run(config: config::Agent) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("lb-agent: starting: {error}");
@@ -42,7 +45,11 @@ async fn serve(config: config::Agent) -> ExitCode {
         Ok(gossip) => gossip,
         Err(error) => {
             eprintln!("lb-agent: {error}");
-            return ExitCode::from(if membership::is_configuration(&error) { 2 } else { 1 });
+            return ExitCode::from(if membership::is_configuration(&error) {
+                2
+            } else {
+                1
+            });
         }
     };
     let advertised = gossip.advertised();
