@@ -126,4 +126,4 @@ async fn listen(stderr: impl AsyncRead + Unpin, said: Said) {
 }
 
 /// Enough for the reason of an end.
-const LINES_MAX: usize = 20;
+const LINES_MAX: usize = 40;
