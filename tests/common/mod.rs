@@ -14,15 +14,25 @@ use std::time::{Duration, Instant};
 /// line too, and fails with `LB_TEST_REQUIRE_ALL=1`.
 pub fn system_tests(programs: &[&str]) -> bool {
     if std::env::var_os("LB_TEST_SYSTEM").is_none() {
-        say(&format!("left out: {} (set LB_TEST_SYSTEM=1 to run it)", test_name()));
+        say(&format!(
+            "left out: {} (set LB_TEST_SYSTEM=1 to run it)",
+            test_name()
+        ));
         return false;
     }
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| find(program).is_none()).collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|program| find(program).is_none())
+        .collect();
     if missing.is_empty() {
         return true;
     }
     let line = format!("left out: {} needs {}", test_name(), missing.join(", "));
-    assert!(std::env::var_os("LB_TEST_REQUIRE_ALL").is_none(), "{line}, and LB_TEST_REQUIRE_ALL is set");
+    assert!(
+        std::env::var_os("LB_TEST_REQUIRE_ALL").is_none(),
+        "{line}, and LB_TEST_REQUIRE_ALL is set"
+    );
     say(&line);
     false
 }
@@ -30,7 +40,16 @@ pub fn system_tests(programs: &[&str]) -> bool {
 /// Past the test runner's capture: a test left out must be seen.
 fn say(line: &str) {
     use std::io::Write;
-    let _ = writeln!(File::options().append(true).open("/dev/stderr").map_or_else(|_| Box::new(std::io::sink()) as Box<dyn Write>, |file| Box::new(file)), "{line}");
+    let _ = writeln!(
+        File::options()
+            .append(true)
+            .open("/dev/stderr")
+            .map_or_else(
+                |_| Box::new(std::io::sink()) as Box<dyn Write>,
+                |file| Box::new(file)
+            ),
+        "{line}"
+    );
 }
 
 fn test_name() -> String {
@@ -58,14 +77,22 @@ impl Running {
     /// Starts `command`, stdout and stderr into `directory/name.log` (appended).
     pub fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
         let output = directory.join(format!("{name}.log"));
-        let file = File::options().create(true).append(true).open(&output).expect("the log can be written");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&output)
+            .expect("the log can be written");
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second descriptor"))
             .stderr(file)
             .spawn()
             .unwrap_or_else(|error| panic!("starting {name}: {error}"));
-        Self { child, output, name: name.to_owned() }
+        Self {
+            child,
+            output,
+            name: name.to_owned(),
+        }
     }
 
     /// Process id.
@@ -103,14 +130,22 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "{} did not end within {longest:?}; it printed:\n{}", self.name, self.output());
+            assert!(
+                Instant::now() < deadline,
+                "{} did not end within {longest:?}; it printed:\n{}",
+                self.name,
+                self.output()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// True while it runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
+        self.child
+            .try_wait()
+            .expect("a child can be waited for")
+            .is_none()
     }
 }
 
