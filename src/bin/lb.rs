@@ -1,6 +1,7 @@
 //! The front: parse, run, exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lb::cli::lb::Todo;
 use lb::{cli, demo, front};
@@ -13,8 +14,10 @@ fn main() -> ExitCode {
             chaos: given.chaos,
             listen: given.listen,
             admin: given.admin,
+            run_for: given.seconds.map(Duration::from_secs),
+            seed: given.seed,
         }),
-        Todo::DemoWeb(web) => demo::run_web(web.name, web.listen),
+        Todo::DemoChild(role) => demo::run_child(&role),
         Todo::Exit(code) => code,
     }
 }

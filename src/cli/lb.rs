@@ -36,9 +36,13 @@ struct Lb {
 enum Verb {
     /// Show it on loopback: toy web servers, agents and a front, without root
     Demo(Demo),
-    /// One toy web server of the demo
+    /// What the demo starts
     #[command(hide = true)]
-    DemoWeb(DemoWeb),
+    DemoChild {
+        /// See `demo::run_child`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        role: Vec<String>,
+    },
     /// Say whether a configuration file is right, or everything that is wrong with it
     CheckConfig {
         /// The file
@@ -68,17 +72,12 @@ pub struct Demo {
     /// Address of metrics, health and API; the next free port if it is taken
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
     pub admin: SocketAddr,
-}
-
-/// What the demo's child takes.
-#[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
-pub struct DemoWeb {
-    /// Said in every answer
-    #[arg(long)]
-    pub name: String,
-    /// Address to serve on
-    #[arg(long)]
-    pub listen: SocketAddr,
+    /// End by itself after so many seconds
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// Decides whom chaos kills
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 }
 
 /// Flags of the verbs that read.
@@ -99,8 +98,8 @@ pub enum Todo {
     Serve(Box<config::Front>),
     /// Run the demo.
     Demo(Demo),
-    /// Be one of its web servers.
-    DemoWeb(DemoWeb),
+    /// Be one of its processes.
+    DemoChild(Vec<String>),
     /// Nothing.
     Exit(ExitCode),
 }
@@ -127,7 +126,7 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
             "--nodes {}: nodes is a whole number from 1 to {NODES_MAX}",
             demo.nodes
         )),
-        Some(Verb::DemoWeb(web)) => Todo::DemoWeb(web),
+        Some(Verb::DemoChild { role }) => Todo::DemoChild(role),
         Some(Verb::CheckConfig { file, agent }) => Todo::Exit(check_config(&file, agent)),
         Some(Verb::Pools(with)) => asked("pools", &with, ask::pools),
         Some(Verb::Members(with)) => asked("members", &with, ask::members),
