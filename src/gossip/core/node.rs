@@ -11,6 +11,7 @@ use std::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
 use super::member::{Member, Members};
+use super::serf::Serf;
 use super::timing::Timing;
 use crate::announce::Tags;
 
@@ -165,71 +166,108 @@ pub enum Refused {
 
 /// A Serf member.
 #[derive(Debug)]
-pub struct Node {}
+pub struct Node {
+    serf: Serf,
+}
 
-#[expect(unused_variables, missing_docs, reason = "skeleton")]
 impl Node {
-    /// A member alone in its cluster.
+    /// A member alone in its cluster, alive with incarnation 1.
     ///
     /// # Errors
     /// [`Refused::TagsTooLong`].
     pub fn new(config: Config, now: Instant, random: ChaCha8Rng) -> Result<Self, Refused> {
-        unimplemented!()
+        let serf = Serf::new(&config, now, random)?;
+        Ok(Self { serf })
     }
+
+    /// A datagram came.
     pub fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
-        unimplemented!()
+        self.serf.handle_packet(now, from, packet);
     }
+
     /// A peer connected to us; `None`: too many, close it.
     pub fn handle_stream_accepted(&mut self, now: Instant, from: SocketAddr) -> Option<StreamId> {
-        unimplemented!()
+        self.serf.handle_stream_accepted(now, from)
     }
+
+    /// The connection asked for by [`StreamAction::Connect`] stands.
     pub fn handle_stream_connected(&mut self, now: Instant, id: StreamId) {
-        unimplemented!()
+        self.serf.handle_stream_connected(now, id);
     }
+
+    /// Bytes came, in any portions. Those of a forgotten stream are ignored.
     pub fn handle_stream_bytes(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
-        unimplemented!()
+        self.serf.handle_stream_bytes(now, id, bytes);
     }
+
     /// The peer closed, or connecting or reading failed with `error`.
     pub fn handle_stream_closed(&mut self, now: Instant, id: StreamId, error: Option<String>) {
-        unimplemented!()
+        self.serf.handle_stream_closed(now, id, error);
     }
+
+    /// Does what is due; to be called at [`Self::poll_timeout`], at the latest.
     pub fn handle_timeout(&mut self, now: Instant) {
-        unimplemented!()
+        self.serf.handle_timeout(now);
     }
+
+    /// Exchanges states with each address; [`Event::JoinFinished`] tells how it went.
     pub fn join(&mut self, now: Instant, addresses: &[SocketAddr]) -> JoinId {
-        unimplemented!()
+        self.serf.join(now, addresses)
     }
+
     /// Graceful leave; `Event::LeaveFinished` says when it is done.
     pub fn leave(&mut self, now: Instant) {
-        unimplemented!()
+        self.serf.leave(now);
     }
+
+    /// Announces other tags.
+    ///
+    /// # Errors
+    /// [`Refused::TagsTooLong`], [`Refused::Leaving`].
     pub fn set_tags(&mut self, now: Instant, tags: Tags) -> Result<(), Refused> {
-        unimplemented!()
+        self.serf.set_tags(now, &tags)
     }
+
+    /// Turns a failed member into a left one everywhere; `prune` forgets it as well. One that lives refutes.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownMember`], [`Refused::Leaving`].
     pub fn force_leave(&mut self, now: Instant, name: &str, prune: bool) -> Result<(), Refused> {
-        unimplemented!()
+        self.serf.force_leave(now, name, prune)
     }
+
+    /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        unimplemented!()
+        self.serf.poll_transmit()
     }
+
+    /// The next thing to do with a stream.
     pub fn poll_stream(&mut self) -> Option<StreamAction> {
-        unimplemented!()
+        self.serf.poll_stream()
     }
+
+    /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.serf.poll_event()
     }
+
+    /// When [`Self::handle_timeout`] is to be called; may have passed already.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        unimplemented!()
+        self.serf.poll_timeout()
     }
+
     /// Grows whenever `members` would differ.
     pub fn generation(&self) -> u64 {
-        unimplemented!()
+        self.serf.generation()
     }
-    /// Everyone known; cheap when nothing changed since the last call.
+
+    /// Everyone known: a map of shared members, of which only changed ones were made anew.
     pub fn members(&self) -> Members {
-        unimplemented!()
+        self.serf.members()
     }
+
+    /// Counters.
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        self.serf.stats()
     }
 }

@@ -1,3 +1,242 @@
 //! Serf's layer: intents, Lamport clocks, member states.
+//!
+//! ```text
+//!  Node ─▶ Serf ── memberlist (packets, streams, probes)
+//!           │          │ lends itself nothing, borrows ▼
+//!           └──────── Layer: members · intents · clocks · events · queries · queues
+//! ```
+//!
+//! Memberlist calls the [`Layer`] as its delegate; the layer cannot call back meanwhile, so what it wants
+//! sent, forgotten or continued lies in its tray until [`Serf::settle`]. Operator's journeys that take
+//! several steps (join, leave) are enums here.
 
+mod coordinate;
+mod events;
+mod intents;
+mod join;
+mod lamport;
+mod layer;
+mod leave;
+mod members;
+mod queries;
+mod reap;
+mod state;
 pub mod tags;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use self::join::Join;
+use self::layer::{Layer, Timer};
+use self::leave::Life;
+use super::member::{Members, Status};
+use super::memberlist::{META_BYTES_MAX, Memberlist};
+use super::node::{Config, Event, JoinId, Refused, Stats, StreamAction, StreamId, Transmit};
+use super::wire::serf::{LeaveIntent, SerfMessage};
+use crate::announce::Tags;
+
+/// A whole Serf member.
+#[derive(Debug)]
+pub(crate) struct Serf {
+    memberlist: Memberlist,
+    layer: Layer,
+    joins: BTreeMap<JoinId, Join>,
+    last_join: u64,
+    life: Life,
+}
+
+impl Serf {
+    pub(crate) fn new(
+        config: &Config,
+        now: Instant,
+        mut random: ChaCha8Rng,
+    ) -> Result<Self, Refused> {
+        let meta = encode(&config.tags)?;
+        // Two generators, so that what one layer draws does not shift the other's choices.
+        let mut layer = Layer::new(config, now, ChaCha8Rng::from_rng(&mut random));
+        let memberlist = Memberlist::new(config, meta, now, random, &mut layer);
+        Ok(Self {
+            memberlist,
+            layer,
+            joins: BTreeMap::new(),
+            last_join: 0,
+            life: Life::Alive,
+        })
+    }
+
+    pub(crate) fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        self.memberlist
+            .handle_packet(now, from, packet, &mut self.layer);
+        self.settle(now);
+    }
+
+    pub(crate) fn handle_stream_accepted(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+    ) -> Option<StreamId> {
+        self.memberlist.handle_stream_accepted(now, from)
+    }
+
+    pub(crate) fn handle_stream_connected(&mut self, now: Instant, id: StreamId) {
+        self.memberlist
+            .handle_stream_connected(now, id, &mut self.layer);
+        self.settle(now);
+    }
+
+    pub(crate) fn handle_stream_bytes(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
+        self.memberlist
+            .handle_stream_bytes(now, id, bytes, &mut self.layer);
+        self.settle(now);
+    }
+
+    pub(crate) fn handle_stream_closed(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        error: Option<String>,
+    ) {
+        self.memberlist
+            .handle_stream_closed(id, error, &mut self.layer);
+        self.settle(now);
+    }
+
+    /// Does everything that is due, in the order of the deadlines.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        loop {
+            // The earlier deadline goes first, whichever layer it belongs to.
+            let (below, own) = (self.memberlist.next_timeout(), self.layer.timers.next());
+            let own_first = match (below, own) {
+                (Some(below), Some(own)) => own < below,
+                (None, _) => true,
+                (Some(_), None) => false,
+            };
+            if own_first {
+                let Some((at, timer)) = self.layer.timers.pop(now) else {
+                    return;
+                };
+                self.fire(now, at, timer);
+            } else if !self.memberlist.handle_timeout(now, &mut self.layer) {
+                return;
+            }
+            self.settle(now);
+        }
+    }
+
+    fn fire(&mut self, now: Instant, at: Instant, timer: Timer) {
+        match timer {
+            Timer::Leave => self.leave_step_timed_out(now),
+            Timer::Reap => self.layer.reap(now, at),
+            Timer::Reconnect => self.reconnect(now, at),
+            Timer::Prune(name) => self.layer.prune(now, &name),
+        }
+    }
+
+    /// Carries out what the layer asked for while memberlist had borrowed it.
+    fn settle(&mut self, now: Instant) {
+        for (to, message) in std::mem::take(&mut self.layer.tray.direct) {
+            self.memberlist.send_user(to, message);
+        }
+        for name in std::mem::take(&mut self.layer.tray.forgotten) {
+            self.memberlist.forget(&name);
+        }
+        for ended in std::mem::take(&mut self.layer.tray.ended) {
+            self.exchange_ended(now, ended);
+        }
+        self.go_on_leaving(now);
+    }
+
+    pub(crate) fn set_tags(&mut self, now: Instant, tags: &Tags) -> Result<(), Refused> {
+        let meta = encode(tags)?;
+        if self.life != Life::Alive {
+            return Err(Refused::Leaving);
+        }
+        if self.layer.own_tags().is_none_or(|own| own != tags) {
+            self.memberlist.set_meta(now, meta, &mut self.layer);
+        }
+        Ok(())
+    }
+
+    /// Announces that `name` left, in its stead. A failed member turns left everywhere; one that lives refutes.
+    pub(crate) fn force_leave(
+        &mut self,
+        now: Instant,
+        name: &str,
+        prune: bool,
+    ) -> Result<(), Refused> {
+        if self.life != Life::Alive {
+            return Err(Refused::Leaving);
+        }
+        if !self.layer.knows(name) {
+            return Err(Refused::UnknownMember {
+                name: name.to_owned(),
+            });
+        }
+        let intent = LeaveIntent {
+            ltime: self.layer.clock.tick(),
+            node: name.to_owned(),
+            prune,
+        };
+        self.layer.on_leave_intent(now, &intent);
+        if self.layer.others_alive() {
+            self.layer
+                .spread_intent(SerfMessage::Leave(intent).encode());
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.memberlist.poll_transmit()
+    }
+
+    pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
+        self.memberlist.poll_stream()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.layer.out.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match (self.memberlist.next_timeout(), self.layer.timers.next()) {
+            (Some(below), Some(own)) => Some(below.min(own)),
+            (below, own) => below.or(own),
+        }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.layer.generation()
+    }
+
+    pub(crate) fn members(&self) -> Members {
+        self.layer.members()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.memberlist.stats();
+        for (reason, count) in &self.layer.dropped {
+            *stats.dropped.entry(reason).or_default() += count;
+        }
+        stats.queued_broadcasts += self.layer.queued();
+        stats
+    }
+}
+
+/// `Meta` of `tags`, or their size when it is too large.
+fn encode(tags: &Tags) -> Result<Vec<u8>, Refused> {
+    let meta = tags::encode(tags);
+    if meta.len() > META_BYTES_MAX {
+        return Err(Refused::TagsTooLong { bytes: meta.len() });
+    }
+    Ok(meta)
+}
+
+/// A live member other than ourselves counts as company.
+fn is_company(status: Status) -> bool {
+    status == Status::Alive
+}

@@ -7,11 +7,18 @@
 //!
 //! Source: the protocol as spoken by `serf agent` 0.9.4; vectors in `tests/data/serf`.
 
+mod compress;
 pub mod message;
-pub mod msgpack;
+pub(crate) mod msgpack;
 pub mod packet;
 pub mod serf;
 pub mod stream;
+
+/// What one packet may grow to when decompressed. A datagram holds 64 KiB; Go has no limit.
+pub const PACKET_BYTES_MAX: usize = 1 << 20;
+
+/// What one stream may carry, before and after decompression. As memberlist's limit on encrypted streams.
+pub const STREAM_BYTES_MAX: usize = 20 << 20;
 
 /// Why bytes were refused. `reason()` is the label of the drop counter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

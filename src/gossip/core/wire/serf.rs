@@ -1,9 +1,24 @@
-//! Serf's messages, inside memberlist's `user`.
+//! Serf's messages, inside memberlist's `user` and at the end of a push/pull.
+//!
+//! ```text
+//! [serf type: u8][msgpack map, keys sorted]      relay: [9][header map][serf message]
+//! ```
+//!
+//! Types 6, 7 and 8 are payloads of queries and their answers, never messages, so they are not here.
 
 use std::collections::BTreeMap;
 
 use super::WireError;
 use super::message::WireAddr;
+use super::msgpack::{Reader, Writer};
+
+const LEAVE: u8 = 0;
+const JOIN: u8 = 1;
+const PUSH_PULL: u8 = 2;
+const USER_EVENT: u8 = 3;
+const QUERY: u8 = 4;
+const QUERY_RESPONSE: u8 = 5;
+const RELAY: u8 = 9;
 
 /// "X leaves."
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,14 +146,445 @@ pub enum SerfMessage {
 impl SerfMessage {
     /// Canonical bytes, Serf's type byte first.
     pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
+        match self {
+            Self::Leave(leave) => leave.encode(),
+            Self::Join(join) => join.encode(),
+            Self::PushPull(state) => state.encode(),
+            Self::UserEvent(event) => event.encode(),
+            Self::Query(query) => query.encode(),
+            Self::QueryResponse(response) => response.encode(),
+            Self::Relay(relay) => relay.encode(),
+        }
     }
 
     /// From Serf's type byte on.
     ///
     /// # Errors
     /// Any [`WireError`].
-    pub fn decode(_bytes: &[u8]) -> Result<Self, WireError> {
-        unimplemented!()
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let (&kind, body) = bytes.split_first().ok_or(WireError::Truncated)?;
+        let r = &mut Reader::new(body);
+        Ok(match kind {
+            LEAVE => Self::Leave(LeaveIntent::read(r)?),
+            JOIN => Self::Join(JoinIntent::read(r)?),
+            PUSH_PULL => Self::PushPull(SerfState::read(r)?),
+            USER_EVENT => Self::UserEvent(UserEvent::read(r)?),
+            QUERY => Self::Query(Query::read(r)?),
+            QUERY_RESPONSE => Self::QueryResponse(QueryResponse::read(r)?),
+            RELAY => Self::Relay(Relay::read(r)?),
+            other => return Err(WireError::UnknownType(other)),
+        })
+    }
+}
+
+impl LeaveIntent {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(LEAVE);
+        w.map(3);
+        w.key("LTime");
+        w.uint(self.ltime);
+        w.key("Node");
+        w.raw(self.node.as_bytes());
+        w.key("Prune");
+        w.bool(self.prune);
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (mut ltime, mut node, mut prune) = (0, String::new(), false);
+        r.fields(&["LTime", "Node", "Prune"], |r, field| {
+            match field {
+                "LTime" => ltime = r.uint()?,
+                "Node" => node = r.string("Node")?,
+                "Prune" => prune = r.bool()?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(Self { ltime, node, prune })
+    }
+}
+
+impl JoinIntent {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(JOIN);
+        w.map(2);
+        w.key("LTime");
+        w.uint(self.ltime);
+        w.key("Node");
+        w.raw(self.node.as_bytes());
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (mut ltime, mut node) = (0, String::new());
+        r.fields(&["LTime", "Node"], |r, field| {
+            match field {
+                "LTime" => ltime = r.uint()?,
+                "Node" => node = r.string("Node")?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(Self { ltime, node })
+    }
+}
+
+impl SerfState {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(PUSH_PULL);
+        w.map(6);
+        w.key("EventLTime");
+        w.uint(self.event_ltime);
+        w.key("Events");
+        w.array(self.events.len());
+        for slot in &self.events {
+            match slot {
+                Some(recorded) => recorded.write(&mut w),
+                None => w.nil(),
+            }
+        }
+        w.key("LTime");
+        w.uint(self.ltime);
+        w.key("LeftMembers");
+        w.array(self.left_members.len());
+        for name in &self.left_members {
+            w.raw(name.as_bytes());
+        }
+        w.key("QueryLTime");
+        w.uint(self.query_ltime);
+        w.key("StatusLTimes");
+        w.map(self.status_ltimes.len());
+        for (name, ltime) in &self.status_ltimes {
+            w.raw(name.as_bytes());
+            w.uint(*ltime);
+        }
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let declared = [
+            "LTime",
+            "StatusLTimes",
+            "LeftMembers",
+            "EventLTime",
+            "Events",
+            "QueryLTime",
+        ];
+        let mut state = Self::default();
+        r.fields(&declared, |r, field| {
+            match field {
+                "LTime" => state.ltime = r.uint()?,
+                "StatusLTimes" => state.status_ltimes = status_ltimes(r)?,
+                "LeftMembers" => {
+                    let names = list(r, |r| Ok(r.raw()?.unwrap_or_default()))?;
+                    state.left_members = names.into_iter().filter_map(readable).collect();
+                }
+                "EventLTime" => state.event_ltime = r.uint()?,
+                "Events" => state.events = list(r, RecordedEvents::read)?,
+                "QueryLTime" => state.query_ltime = r.uint()?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(state)
+    }
+}
+
+/// A name that is not UTF-8 is left out of a state, as its node is out of the push/pull: one odd
+/// member must not keep us from hearing of the others.
+fn readable(name: &[u8]) -> Option<String> {
+    std::str::from_utf8(name).ok().map(str::to_owned)
+}
+
+fn status_ltimes(r: &mut Reader<'_>) -> Result<BTreeMap<String, u64>, WireError> {
+    let mut times = BTreeMap::new();
+    for _ in 0..r.map()? {
+        let name = r.raw()?.unwrap_or_default();
+        let ltime = r.uint()?;
+        if let Some(name) = readable(name) {
+            times.insert(name, ltime);
+        }
+    }
+    Ok(times)
+}
+
+/// Items of an array; nil is empty.
+fn list<'a, T>(
+    r: &mut Reader<'a>,
+    mut item: impl FnMut(&mut Reader<'a>) -> Result<T, WireError>,
+) -> Result<Vec<T>, WireError> {
+    let declared = r.array()?.unwrap_or_default();
+    // Not `with_capacity`: the length is the peer's claim until the items have come.
+    let mut items = Vec::new();
+    for _ in 0..declared {
+        items.push(item(r)?);
+    }
+    Ok(items)
+}
+
+impl RecordedEvents {
+    fn write(&self, w: &mut Writer) {
+        w.map(2);
+        w.key("Events");
+        w.array(self.events.len());
+        for (name, payload) in &self.events {
+            w.map(2);
+            w.key("Name");
+            w.raw(name.as_bytes());
+            w.key("Payload");
+            w.raw_or_nil(nil_if_empty(payload));
+        }
+        w.key("LTime");
+        w.uint(self.ltime);
+    }
+
+    /// One slot of the ring; a nil slot is `None`.
+    fn read(r: &mut Reader<'_>) -> Result<Option<Self>, WireError> {
+        if r.nil() {
+            return Ok(None);
+        }
+        let (mut ltime, mut events) = (0, Vec::new());
+        r.fields(&["LTime", "Events"], |r, field| {
+            match field {
+                "LTime" => ltime = r.uint()?,
+                "Events" => events = list(r, recorded_event)?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(Some(Self { ltime, events }))
+    }
+}
+
+fn recorded_event(r: &mut Reader<'_>) -> Result<(String, Vec<u8>), WireError> {
+    let (mut name, mut payload) = (String::new(), Vec::new());
+    r.fields(&["Name", "Payload"], |r, field| {
+        match field {
+            "Name" => name = r.string("Name")?,
+            "Payload" => payload = r.bytes()?,
+            _ => r.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok((name, payload))
+}
+
+impl UserEvent {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(USER_EVENT);
+        w.map(4);
+        w.key("CC");
+        w.bool(self.coalesce);
+        w.key("LTime");
+        w.uint(self.ltime);
+        w.key("Name");
+        w.raw(self.name.as_bytes());
+        w.key("Payload");
+        w.raw_or_nil(nil_if_empty(&self.payload));
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (mut ltime, mut name) = (0, String::new());
+        let (mut payload, mut coalesce) = (Vec::new(), false);
+        r.fields(&["LTime", "Name", "Payload", "CC"], |r, field| {
+            match field {
+                "LTime" => ltime = r.uint()?,
+                "Name" => name = r.string("Name")?,
+                "Payload" => payload = r.bytes()?,
+                "CC" => coalesce = r.bool()?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            ltime,
+            name,
+            payload,
+            coalesce,
+        })
+    }
+}
+
+/// An event or a query without payload has a nil one in Go.
+fn nil_if_empty(bytes: &[u8]) -> Option<&[u8]> {
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+impl Query {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(QUERY);
+        w.map(11);
+        w.key("Addr");
+        w.raw(&self.addr.octets);
+        w.key("Filters");
+        if self.filters.is_empty() {
+            w.nil();
+        } else {
+            w.array(self.filters.len());
+            self.filters.iter().for_each(|filter| w.raw(filter));
+        }
+        w.key("Flags");
+        w.uint(self.flags.into());
+        w.key("ID");
+        w.uint(self.id.into());
+        w.key("LTime");
+        w.uint(self.ltime);
+        w.key("Name");
+        w.raw(self.name.as_bytes());
+        w.key("Payload");
+        w.raw_or_nil(nil_if_empty(&self.payload));
+        w.key("Port");
+        w.uint(self.addr.port.into());
+        w.key("RelayFactor");
+        w.uint(self.relay_factor.into());
+        w.key("SourceNode");
+        w.raw(self.source_node.as_bytes());
+        w.key("Timeout");
+        w.int(self.timeout_ns);
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let declared = [
+            "LTime",
+            "ID",
+            "Addr",
+            "Port",
+            "SourceNode",
+            "Filters",
+            "Flags",
+            "RelayFactor",
+            "Timeout",
+            "Name",
+            "Payload",
+        ];
+        let mut query = Self {
+            ltime: 0,
+            id: 0,
+            addr: WireAddr {
+                octets: Vec::new(),
+                port: 0,
+            },
+            source_node: String::new(),
+            filters: Vec::new(),
+            flags: 0,
+            relay_factor: 0,
+            timeout_ns: 0,
+            name: String::new(),
+            payload: Vec::new(),
+        };
+        r.fields(&declared, |r, field| {
+            match field {
+                "LTime" => query.ltime = r.uint()?,
+                "ID" => query.id = r.uint_as("ID")?,
+                "Addr" => query.addr.octets = r.bytes()?,
+                "Port" => query.addr.port = r.uint_as("Port")?,
+                "SourceNode" => query.source_node = r.string("SourceNode")?,
+                "Filters" => query.filters = list(r, Reader::bytes)?,
+                "Flags" => query.flags = r.uint_as("Flags")?,
+                "RelayFactor" => query.relay_factor = r.uint_as("RelayFactor")?,
+                "Timeout" => query.timeout_ns = r.int()?,
+                "Name" => query.name = r.string("Name")?,
+                "Payload" => query.payload = r.bytes()?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(query)
+    }
+}
+
+impl QueryResponse {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(QUERY_RESPONSE);
+        w.map(5);
+        w.key("Flags");
+        w.uint(self.flags.into());
+        w.key("From");
+        w.raw(self.from.as_bytes());
+        w.key("ID");
+        w.uint(self.id.into());
+        w.key("LTime");
+        w.uint(self.ltime);
+        w.key("Payload");
+        w.raw_or_nil(self.payload.as_deref());
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let declared = ["LTime", "ID", "From", "Flags", "Payload"];
+        let (mut ltime, mut id, mut from) = (0, 0, String::new());
+        let (mut flags, mut payload) = (0, None);
+        r.fields(&declared, |r, field| {
+            match field {
+                "LTime" => ltime = r.uint()?,
+                "ID" => id = r.uint_as("ID")?,
+                "From" => from = r.string("From")?,
+                "Flags" => flags = r.uint_as("Flags")?,
+                "Payload" => payload = r.raw()?.map(<[u8]>::to_vec),
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            ltime,
+            id,
+            from,
+            flags,
+            payload,
+        })
+    }
+}
+
+impl Relay {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(RELAY);
+        w.map(2);
+        w.key("DestAddr");
+        w.map(3);
+        w.key("IP");
+        w.raw(&self.dest.octets);
+        w.key("Port");
+        w.uint(self.dest.port.into());
+        w.key("Zone");
+        w.raw(b"");
+        w.key("DestName");
+        w.raw(self.dest_name.as_bytes());
+        w.append(&self.body);
+        w.finish()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (mut octets, mut port, mut dest_name) = (Vec::new(), 0, String::new());
+        r.fields(&["DestAddr", "DestName"], |r, field| {
+            match field {
+                "DestAddr" => r.fields(&["IP", "Port", "Zone"], |r, field| {
+                    match field {
+                        "IP" => octets = r.bytes()?,
+                        "Port" => port = r.uint_as("Port")?,
+                        _ => r.skip()?,
+                    }
+                    Ok(())
+                })?,
+                "DestName" => dest_name = r.string("DestName")?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        let dest = WireAddr { octets, port };
+        if dest.socket().is_none() {
+            return Err(WireError::Field("DestAddr"));
+        }
+        let body = r.rest().to_vec();
+        if body.is_empty() {
+            return Err(WireError::Truncated);
+        }
+        Ok(Self {
+            dest,
+            dest_name,
+            body,
+        })
     }
 }

@@ -1,7 +1,33 @@
 //! Streams: one request and at most one answer per connection.
+//!
+//! ```text
+//! bytes ─▶ Decoder ─▶ (decrypt: comes with keys) ─▶ [9 compress]? ─▶ one StreamMessage
+//!
+//! push/pull  [6][{Join, Nodes, UserStateLen}][node map] × Nodes [serf state: UserStateLen]
+//! user       [8][{UserMsgLen}][serf message: UserMsgLen]
+//! ping, ack, err   [0 | 2 | 13][map]
+//! ```
+//!
+//! There is no length in front and the sender doesn't half-close: where a message ends is known by
+//! parsing it only. So the decoder resumes after the last whole node.
 
-use super::WireError;
-use super::message::{Ack, Ping, WireAddr};
+use super::compress::{self, COMPRESS};
+use super::message::{ACK, Ack, PING, Ping, USER, WireAddr, versions};
+use super::msgpack::{Reader, Writer};
+use super::{STREAM_BYTES_MAX, WireError};
+
+const PUSH_PULL: u8 = 6;
+const ENCRYPT: u8 = 10;
+const ERR: u8 = 13;
+
+/// What memberlist answers, as `err`, to an encrypted stream when it has no key.
+pub const NOT_ENCRYPTING: &str = "Remote state is encrypted and encryption is not configured";
+
+/// Nodes of one push/pull. Serf is at home below 10,000.
+const NODES_MAX: usize = 32_768;
+
+/// A node, a header, a ping: all but the bulk whose length is declared. A node's tags take 512 bytes at most.
+const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// A node as listed in a push/pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +72,11 @@ pub enum StreamMessage {
 
 /// Takes bytes as they come and gives the message once whole.
 #[derive(Debug, Default)]
-pub struct Decoder {}
+pub struct Decoder {
+    buffer: Vec<u8>,
+    parser: Parser,
+    finished: bool,
+}
 
 impl Decoder {
     /// An empty one.
@@ -56,14 +86,474 @@ impl Decoder {
 
     /// Adds bytes. `Ok(None)`: need more.
     ///
+    /// One stream carries one message: what follows it is ignored, as Go does.
+    ///
     /// # Errors
     /// Any [`WireError`]; the stream is then of no more use.
-    pub fn feed(&mut self, _bytes: &[u8]) -> Result<Option<StreamMessage>, WireError> {
-        unimplemented!()
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Option<StreamMessage>, WireError> {
+        if self.finished {
+            return Ok(None);
+        }
+        let outcome = self.advance(bytes);
+        if !matches!(outcome, Ok(None)) {
+            *self = Self {
+                finished: true,
+                ..Self::default()
+            };
+        }
+        outcome
+    }
+
+    fn advance(&mut self, bytes: &[u8]) -> Result<Option<StreamMessage>, WireError> {
+        if self.buffer.len() + bytes.len() > STREAM_BYTES_MAX {
+            return Err(WireError::TooLarge);
+        }
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() < self.parser.wanted {
+            return Ok(None);
+        }
+        let outcome = match self.buffer.first() {
+            None => return Ok(None),
+            // The frame is opened here once there are keys; its plaintext goes on below.
+            Some(&ENCRYPT) => Err(WireError::Encrypted),
+            Some(&COMPRESS) => match self.parser.envelope(&self.buffer) {
+                Ok(plain) => return Parser::whole(&plain).map(Some),
+                Err(error) => Err(error),
+            },
+            Some(_) => self.parser.message(&self.buffer),
+        };
+        match outcome {
+            Ok(message) => Ok(Some(message)),
+            Err(WireError::Truncated) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
+/// How far into a growing buffer we are.
+#[derive(Debug, Default)]
+struct Parser {
+    /// Bytes that are done with.
+    at: usize,
+    /// A shorter buffer isn't worth a look.
+    wanted: usize,
+    header: Option<Header>,
+    /// Counts those that were left out, too.
+    nodes_read: usize,
+    nodes: Vec<PushNode>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    join: bool,
+    nodes: usize,
+    user_state_bytes: usize,
+}
+
+impl Parser {
+    /// A message that must be complete.
+    fn whole(bytes: &[u8]) -> Result<StreamMessage, WireError> {
+        Self::default().message(bytes)
+    }
+
+    /// What a compress envelope holds.
+    fn envelope(&mut self, buffer: &[u8]) -> Result<Vec<u8>, WireError> {
+        let r = &mut Reader::new(&buffer[1..]);
+        let packed = compress::read(r).inspect_err(|_| self.wanted = 1 + r.wanted())?;
+        compress::unpack(packed, STREAM_BYTES_MAX)
+    }
+
+    /// `Truncated`: call again with a longer buffer.
+    fn message(&mut self, buffer: &[u8]) -> Result<StreamMessage, WireError> {
+        let &kind = buffer.first().ok_or(WireError::Truncated)?;
+        self.at = self.at.max(1);
+        match kind {
+            PUSH_PULL => self.push_pull(buffer),
+            PING => self.piece(buffer, Ping::read).map(StreamMessage::Ping),
+            ACK => self.piece(buffer, Ack::read).map(StreamMessage::Ack),
+            ERR => self.piece(buffer, error_text).map(StreamMessage::Err),
+            USER => {
+                let before = self.at;
+                let len = self.piece(buffer, user_bytes)?;
+                let user = self.bulk(buffer, len);
+                // Only a push/pull is worth being resumed: this header is read again.
+                self.at = before;
+                user.map(StreamMessage::User)
+            }
+            other => Err(WireError::UnknownType(other)),
+        }
+    }
+
+    fn push_pull(&mut self, buffer: &[u8]) -> Result<StreamMessage, WireError> {
+        let header = match self.header {
+            Some(header) => header,
+            None => {
+                let header = self.piece(buffer, Header::read)?;
+                *self.header.insert(header)
+            }
+        };
+        while self.nodes_read < header.nodes {
+            let node = self.piece(buffer, PushNode::read)?;
+            self.nodes_read += 1;
+            self.nodes.extend(node);
+        }
+        let user_state = self.bulk(buffer, header.user_state_bytes)?;
+        Ok(StreamMessage::PushPull(PushPull {
+            join: header.join,
+            nodes: std::mem::take(&mut self.nodes),
+            user_state,
+        }))
+    }
+
+    /// One small object at the front of what is not done with.
+    fn piece<T>(
+        &mut self,
+        buffer: &[u8],
+        read: impl FnOnce(&mut Reader<'_>) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let r = &mut Reader::new(&buffer[self.at..]);
+        let outcome = read(r);
+        if r.position().max(r.wanted()) > PIECE_BYTES_MAX {
+            return Err(WireError::TooLarge);
+        }
+        match outcome {
+            Ok(_) => self.at += r.position(),
+            Err(_) => self.wanted = self.at + r.wanted(),
+        }
+        outcome
+    }
+
+    /// Bytes of a declared length.
+    fn bulk(&mut self, buffer: &[u8], len: usize) -> Result<Vec<u8>, WireError> {
+        let r = &mut Reader::new(&buffer[self.at..]);
+        let taken = r.take(len).map(<[u8]>::to_vec);
+        self.wanted = self.at + r.wanted();
+        taken
+    }
+}
+
+impl Header {
+    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (mut nodes, mut user_state_bytes, mut join) = (0, 0, false);
+        r.fields(&["Nodes", "UserStateLen", "Join"], |r, field| {
+            match field {
+                "Nodes" => nodes = r.uint_as("Nodes")?,
+                "UserStateLen" => user_state_bytes = r.uint_as("UserStateLen")?,
+                "Join" => join = r.bool()?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        if nodes > NODES_MAX || user_state_bytes > STREAM_BYTES_MAX {
+            return Err(WireError::TooLarge);
+        }
+        Ok(Self {
+            join,
+            nodes,
+            user_state_bytes,
+        })
+    }
+}
+
+impl PushNode {
+    /// `None` for a node whose name is not UTF-8: it is left out, since refusing the whole list for one odd
+    /// member would keep us out of its cluster.
+    fn read(r: &mut Reader<'_>) -> Result<Option<Self>, WireError> {
+        let declared = [
+            "Name",
+            "Addr",
+            "Port",
+            "Meta",
+            "Incarnation",
+            "State",
+            "Vsn",
+        ];
+        let (mut name, mut octets, mut port, mut meta) = (&[][..], Vec::new(), 0, Vec::new());
+        let (mut incarnation, mut state, mut vsn) = (0, 0, None);
+        r.fields(&declared, |r, field| {
+            match field {
+                "Name" => name = r.raw()?.unwrap_or_default(),
+                "Addr" => octets = r.bytes()?,
+                "Port" => port = r.uint_as("Port")?,
+                "Meta" => meta = r.bytes()?,
+                "Incarnation" => incarnation = r.uint_as("Incarnation")?,
+                "State" => state = r.uint_as("State")?,
+                "Vsn" => vsn = versions(r)?,
+                _ => r.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(std::str::from_utf8(name).ok().map(|name| Self {
+            name: name.to_owned(),
+            addr: WireAddr { octets, port },
+            meta,
+            incarnation,
+            state,
+            vsn,
+        }))
+    }
+
+    fn write(&self, w: &mut Writer) {
+        w.map(7);
+        w.key("Addr");
+        w.raw(&self.addr.octets);
+        w.key("Incarnation");
+        w.uint(self.incarnation.into());
+        w.key("Meta");
+        w.raw(&self.meta);
+        w.key("Name");
+        w.raw(self.name.as_bytes());
+        w.key("Port");
+        w.uint(self.addr.port.into());
+        w.key("State");
+        w.uint(self.state.into());
+        w.key("Vsn");
+        w.raw_or_nil(self.vsn.as_ref().map(|vsn| &vsn[..]));
+    }
+}
+
+fn error_text(r: &mut Reader<'_>) -> Result<String, WireError> {
+    let mut text = String::new();
+    r.fields(&["Error"], |r, field| {
+        match field {
+            "Error" => text = String::from_utf8_lossy(r.raw()?.unwrap_or_default()).into_owned(),
+            _ => r.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(text)
+}
+
+fn user_bytes(r: &mut Reader<'_>) -> Result<usize, WireError> {
+    let mut len = 0;
+    r.fields(&["UserMsgLen"], |r, field| {
+        match field {
+            "UserMsgLen" => len = r.uint_as("UserMsgLen")?,
+            _ => r.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(len)
+}
+
 /// Bytes of a message, compressed if wished (streams: always then, even when longer).
-pub fn encode(_message: &StreamMessage, _compress: bool) -> Vec<u8> {
-    unimplemented!()
+pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
+    let plain = match message {
+        StreamMessage::PushPull(push_pull) => push_pull.encode(),
+        StreamMessage::Ping(ping) => ping.encode(),
+        StreamMessage::Ack(ack) => ack.encode(),
+        StreamMessage::User(user) => {
+            let mut w = Writer::message(USER);
+            w.map(1);
+            w.key("UserMsgLen");
+            w.uint(user.len() as u64);
+            w.append(user);
+            w.finish()
+        }
+        StreamMessage::Err(text) => {
+            let mut w = Writer::message(ERR);
+            w.map(1);
+            w.key("Error");
+            w.raw(text.as_bytes());
+            w.finish()
+        }
+    };
+    // Encryption of the result belongs here.
+    if compress {
+        compress::pack(&plain)
+    } else {
+        plain
+    }
+}
+
+impl PushPull {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::message(PUSH_PULL);
+        w.map(3);
+        w.key("Join");
+        w.bool(self.join);
+        w.key("Nodes");
+        w.uint(self.nodes.len() as u64);
+        w.key("UserStateLen");
+        w.uint(self.user_state.len() as u64);
+        for node in &self.nodes {
+            node.write(&mut w);
+        }
+        w.append(&self.user_state);
+        w.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> PushNode {
+        PushNode {
+            name: name.to_owned(),
+            addr: WireAddr {
+                octets: vec![127, 0, 0, 1],
+                port: 7946,
+            },
+            meta: vec![0xff, 0x80],
+            incarnation: 1,
+            state: 0,
+            vsn: Some([1, 5, 2, 2, 5, 5]),
+        }
+    }
+
+    fn push_pull(nodes: usize) -> StreamMessage {
+        StreamMessage::PushPull(PushPull {
+            join: true,
+            nodes: (0..nodes).map(|i| node(&format!("n{i}"))).collect(),
+            user_state: vec![2, 0x80],
+        })
+    }
+
+    fn all_kinds() -> Vec<StreamMessage> {
+        vec![
+            push_pull(0),
+            push_pull(3),
+            StreamMessage::Ping(Ping {
+                seq_no: 7,
+                node: "a".into(),
+                source: None,
+            }),
+            StreamMessage::Ack(Ack {
+                seq_no: 7,
+                payload: None,
+            }),
+            StreamMessage::User(vec![3, 0x80]),
+            StreamMessage::Err(NOT_ENCRYPTING.into()),
+        ]
+    }
+
+    #[test]
+    fn a_message_is_whole_at_its_last_byte_and_not_before() {
+        for message in all_kinds() {
+            for compress in [false, true] {
+                let bytes = encode(&message, compress);
+                let mut decoder = Decoder::new();
+                let (last, before) = bytes.split_last().unwrap();
+                for byte in before {
+                    assert_eq!(decoder.feed(&[*byte]), Ok(None), "{message:?}");
+                }
+
+                assert_eq!(decoder.feed(&[*last]), Ok(Some(message.clone())));
+                assert_eq!(decoder.feed(b"more"), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_state_in_small_pieces_is_not_read_again_and_again() {
+        // A decoder that starts over at each piece would read 2.5 GB here.
+        let message = push_pull(5_000);
+        let bytes = encode(&message, false);
+        let mut decoder = Decoder::new();
+        let whole = bytes
+            .chunks(64)
+            .find_map(|piece| decoder.feed(piece).unwrap());
+
+        assert_eq!(whole, Some(message));
+    }
+
+    #[test]
+    fn an_encrypted_stream_is_named_as_such() {
+        assert_eq!(Decoder::new().feed(&[10]), Err(WireError::Encrypted));
+    }
+
+    #[test]
+    fn a_stream_of_another_type_is_refused_at_its_first_byte() {
+        assert_eq!(Decoder::new().feed(&[7]), Err(WireError::UnknownType(7)));
+    }
+
+    #[test]
+    fn an_envelope_in_an_envelope_and_a_cut_inside_are_refused() {
+        let inner = encode(&push_pull(1), true);
+        assert_eq!(
+            Decoder::new().feed(&compress::pack(&inner)),
+            Err(WireError::UnknownType(COMPRESS))
+        );
+
+        let plain = encode(&push_pull(1), false);
+        assert_eq!(
+            Decoder::new().feed(&compress::pack(&plain[..plain.len() - 1])),
+            Err(WireError::Truncated)
+        );
+    }
+
+    #[test]
+    fn declared_sizes_beyond_the_limits_are_refused_at_once() {
+        let header = |nodes: u64, state: u64| {
+            let mut w = Writer::message(PUSH_PULL);
+            w.map(2);
+            w.key("Nodes");
+            w.uint(nodes);
+            w.key("UserStateLen");
+            w.uint(state);
+            w.finish()
+        };
+
+        assert_eq!(Decoder::new().feed(&header(10, 100)), Ok(None));
+        for bad in [header(1 << 40, 0), header(0, 1 << 40)] {
+            assert_eq!(Decoder::new().feed(&bad), Err(WireError::TooLarge));
+        }
+        // A ping whose name claims 4 GB.
+        let ping = [0, 0x81, 0xa4, b'N', b'o', b'd', b'e', 0xdb, 0xff, 0, 0, 0];
+        assert_eq!(Decoder::new().feed(&ping), Err(WireError::TooLarge));
+    }
+
+    #[test]
+    fn a_node_larger_than_any_node_is_refused_before_it_has_come() {
+        let mut w = Writer::message(PUSH_PULL);
+        w.map(1);
+        w.key("Nodes");
+        w.uint(1);
+        w.map(1);
+        w.key("Meta");
+        w.append(&[0xdb, 0, 0x10, 0, 0]);
+
+        assert_eq!(Decoder::new().feed(&w.finish()), Err(WireError::TooLarge));
+    }
+
+    #[test]
+    fn a_bomb_in_a_stream_stops_at_the_limit() {
+        let bomb = compress::pack(&vec![0; STREAM_BYTES_MAX + 1]);
+
+        assert_eq!(Decoder::new().feed(&bomb), Err(WireError::TooLarge));
+    }
+
+    #[test]
+    fn endless_bytes_stop_at_the_limit() {
+        let mut decoder = Decoder::new();
+        let mut w = Writer::message(USER);
+        w.map(1);
+        w.key("UserMsgLen");
+        w.uint(STREAM_BYTES_MAX as u64);
+        assert_eq!(decoder.feed(&w.finish()), Ok(None));
+
+        let chunk = vec![0; 1 << 20];
+        let outcome = (0..30).find_map(|_| decoder.feed(&chunk).err());
+
+        assert_eq!(outcome, Some(WireError::TooLarge));
+    }
+
+    #[test]
+    fn a_node_without_a_readable_name_is_left_out() {
+        let StreamMessage::PushPull(whole) = push_pull(3) else {
+            unreachable!()
+        };
+        let mut bytes = whole.encode();
+        let at = bytes.windows(2).position(|pair| pair == b"n1").unwrap();
+        bytes[at] = 0xff;
+
+        let Ok(Some(StreamMessage::PushPull(read))) = Decoder::new().feed(&bytes) else {
+            panic!("the others are readable")
+        };
+        let names: Vec<_> = read.nodes.iter().map(|node| &node.name[..]).collect();
+
+        assert_eq!(names, ["n0", "n2"]);
+        assert_eq!(read.user_state, whole.user_state);
+    }
 }

@@ -1,0 +1,180 @@
+//! Full states, ours and a peer's.
+//!
+//! ```text
+//! node table + Delegate::local_state ─▶ PushPull ═stream═▶ merge ─▶ version check ─▶ rules, in list order
+//!                                                                        └▶ Delegate::merge_remote_state
+//! ```
+//!
+//! Source: memberlist `state.go`, `pushPull`, `verifyProtocol`, `mergeState`.
+
+use std::time::{Duration, Instant};
+
+use super::node::State;
+use super::{Cause, Delegate, Memberlist, NODES_MAX};
+use crate::gossip::core::wire::message::{Accusation, Alive};
+use crate::gossip::core::wire::stream::{PushNode, PushPull};
+
+/// Up to this many nodes the period of push/pulls is not stretched.
+const SCALE_FROM: usize = 32;
+
+/// The period in a table of `nodes`: the interval itself up to 32, twice for 33, three times for 65.
+pub(super) fn period(interval: Duration, nodes: usize) -> Duration {
+    if nodes <= SCALE_FROM {
+        return interval;
+    }
+    let doublings = ((nodes as f64).log2() - (SCALE_FROM as f64).log2()).ceil();
+    interval * (doublings as u32 + 1)
+}
+
+impl Memberlist {
+    /// The periodic exchange with one random live node.
+    pub(super) fn push_pull_with_somebody(&mut self, now: Instant) {
+        if self.leaving {
+            return;
+        }
+        let chosen = self.nodes.pick(1, &mut self.random, |node| {
+            node.name != self.name && node.state == State::Alive
+        });
+        if let Some(node) = chosen.first().and_then(|name| self.nodes.get(name)) {
+            let peer = node.place;
+            self.push_pull(now, peer, Cause::AntiEntropy);
+        }
+    }
+
+    pub(super) fn local_state(&mut self, join: bool, delegate: &mut dyn Delegate) -> PushPull {
+        let nodes = self
+            .nodes
+            .iter()
+            .map(|node| PushNode {
+                name: node.name.clone(),
+                addr: node.addr.clone(),
+                meta: node.meta.clone(),
+                incarnation: node.incarnation,
+                state: node.state as u8,
+                vsn: Some(node.vsn),
+            })
+            .collect();
+        PushPull {
+            join,
+            nodes,
+            user_state: delegate.local_state(),
+        }
+    }
+
+    /// Applies a peer's state.
+    ///
+    /// # Errors
+    /// A text for people: the peer is ourselves, or holds nodes that our cluster cannot speak with;
+    /// nothing was applied then.
+    pub(super) fn merge(
+        &mut self,
+        now: Instant,
+        remote: PushPull,
+        cause: Option<Cause>,
+        delegate: &mut dyn Delegate,
+    ) -> Result<(), String> {
+        if cause.is_some() && self.is_our_mirror(&remote.nodes) {
+            return Err("that is this node itself".to_owned());
+        }
+        if remote.nodes.len() > NODES_MAX {
+            return Err(format!("more than {NODES_MAX} nodes"));
+        }
+        self.verify_versions(&remote.nodes)?;
+        for node in remote.nodes {
+            self.merge_node(now, node, delegate);
+        }
+        if !remote.user_state.is_empty() {
+            delegate.merge_remote_state(now, &remote.user_state, cause);
+        }
+        Ok(())
+    }
+
+    /// A peer that knows of nobody but us, exactly as we are, is our own listener under another address.
+    fn is_our_mirror(&self, remote: &[PushNode]) -> bool {
+        self.nodes.len() == 1
+            && matches!(remote, [only] if only.name == self.name
+                && only.addr == self.own_addr
+                && only.incarnation == self.incarnation)
+    }
+
+    fn merge_node(&mut self, now: Instant, node: PushNode, delegate: &mut dyn Delegate) {
+        let accusation = |from: &str| Accusation {
+            incarnation: node.incarnation,
+            node: node.name.clone(),
+            from: from.to_owned(),
+        };
+        match node.state {
+            0 => {
+                let Some(vsn) = node.vsn else {
+                    self.refuse("version");
+                    return;
+                };
+                let alive = Alive {
+                    incarnation: node.incarnation,
+                    node: node.name,
+                    addr: node.addr,
+                    meta: node.meta,
+                    vsn,
+                };
+                self.on_alive(now, alive, delegate);
+            }
+            // A peer's "dead" may be old; we only suspect, so that the node can answer for itself.
+            1 | 2 => {
+                let suspect = accusation(&self.name);
+                self.on_suspect(now, suspect, delegate);
+            }
+            3 => {
+                let left = accusation(&node.name);
+                self.on_dead(now, left, delegate);
+            }
+            _ => self.refuse("field"),
+        }
+    }
+
+    /// Every node, ours and theirs, must speak a version that all live ones understand.
+    fn verify_versions(&self, remote: &[PushNode]) -> Result<(), String> {
+        let theirs = remote
+            .iter()
+            .map(|node| (&node.name, node.state == 0, node.vsn));
+        let ours = self
+            .nodes
+            .iter()
+            .map(|node| (&node.name, node.state == State::Alive, Some(node.vsn)));
+        let all: Vec<_> = theirs.chain(ours).collect();
+        let (mut low, mut high) = ([0; 2], [u8::MAX; 2]);
+        for (_, alive, vsn) in &all {
+            if let (true, Some(vsn)) = (alive, vsn) {
+                for (half, at) in [(0, 0), (1, 3)] {
+                    low[half] = low[half].max(vsn[at]);
+                    high[half] = high[half].min(vsn[at + 1]);
+                }
+            }
+        }
+        for (name, _, vsn) in all {
+            let vsn = vsn.unwrap_or_default();
+            for (half, what) in [(0, "protocol"), (1, "delegate protocol")] {
+                let current = vsn[half * 3 + 2];
+                if current < low[half] || current > high[half] {
+                    return Err(format!(
+                        "node {name:?} speaks {what} {current}, the cluster {} to {}",
+                        low[half], high[half]
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_period_grows_with_the_cluster() {
+        let second = Duration::from_secs(1);
+        for (nodes, periods) in [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3), (128, 3)] {
+            assert_eq!(period(second, nodes), periods * second, "{nodes} nodes");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Streams as an id and bytes: one request, at most one answer, then closed.
+//!
+//! ```text
+//! accepted ─▶ Incoming ──request──▶ answer, Close
+//! Connect ──connected──▶ our request sent ─▶ PushPull | Ping ──answer──▶ Close
+//!    └── closed, refused, timed out ─▶ the cause is told
+//! ```
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Cause, Delegate, Memberlist, Timer};
+use crate::gossip::core::node::{StreamAction, StreamId};
+use crate::gossip::core::wire::WireError;
+use crate::gossip::core::wire::message::{Ack, Ping};
+use crate::gossip::core::wire::stream::{self, Decoder, StreamMessage};
+
+/// Streams opened by others at one time. Source: memberlist, `maxPushPullRequests`.
+const INCOMING_MAX: usize = 128;
+
+/// Bytes held for unfinished messages of all streams together.
+const BUFFERED_BYTES_MAX: usize = 64 << 20;
+
+/// One stream under way.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    peer: SocketAddr,
+    purpose: Purpose,
+    decoder: Decoder,
+    received: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Purpose {
+    /// Opened by a peer; its request is awaited.
+    Incoming,
+    /// Our state, then the peer's.
+    PushPull(Cause),
+    /// A ping and its ack.
+    Ping { seq_no: u32, node: String },
+}
+
+impl Memberlist {
+    /// Begins a full exchange with `peer`; `Delegate::push_pull_ended` tells how it went.
+    pub(crate) fn push_pull(&mut self, now: Instant, peer: SocketAddr, cause: Cause) {
+        let deadline = now + self.timing.stream_timeout;
+        self.connect(peer, Purpose::PushPull(cause), deadline);
+    }
+
+    pub(super) fn ping_by_stream(
+        &mut self,
+        peer: SocketAddr,
+        seq_no: u32,
+        node: &str,
+        deadline: Instant,
+    ) -> StreamId {
+        let node = node.to_owned();
+        self.connect(peer, Purpose::Ping { seq_no, node }, deadline)
+    }
+
+    fn connect(&mut self, peer: SocketAddr, purpose: Purpose, deadline: Instant) -> StreamId {
+        let id = self.add_stream(peer, purpose, deadline);
+        self.actions
+            .push_back(StreamAction::Connect { id, to: peer });
+        id
+    }
+
+    fn add_stream(&mut self, peer: SocketAddr, purpose: Purpose, deadline: Instant) -> StreamId {
+        self.last_stream += 1;
+        let id = StreamId(self.last_stream);
+        self.timers.set(Timer::Stream(id), deadline);
+        self.streams.insert(
+            id,
+            Stream {
+                peer,
+                purpose,
+                decoder: Decoder::new(),
+                received: 0,
+            },
+        );
+        id
+    }
+
+    pub(crate) fn handle_stream_accepted(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+    ) -> Option<StreamId> {
+        let incoming = self
+            .streams
+            .values()
+            .filter(|stream| matches!(stream.purpose, Purpose::Incoming))
+            .count();
+        if incoming >= INCOMING_MAX {
+            self.refuse("too_many_streams");
+            return None;
+        }
+        let deadline = now + self.timing.stream_timeout;
+        Some(self.add_stream(from, Purpose::Incoming, deadline))
+    }
+
+    pub(crate) fn handle_stream_connected(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        delegate: &mut dyn Delegate,
+    ) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let request = match stream.purpose.clone() {
+            Purpose::Incoming => return,
+            Purpose::PushPull(cause) => {
+                // Connecting had its own deadline; the exchange has one as well.
+                self.timers
+                    .set(Timer::Stream(id), now + self.timing.stream_timeout);
+                let join = matches!(cause, Cause::Join(_) | Cause::Reconnect);
+                StreamMessage::PushPull(self.local_state(join, delegate))
+            }
+            Purpose::Ping { seq_no, node } => StreamMessage::Ping(Ping {
+                seq_no,
+                node,
+                source: self.own_source(),
+            }),
+        };
+        self.send_on_stream(id, &request);
+    }
+
+    pub(crate) fn handle_stream_bytes(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        bytes: &[u8],
+        delegate: &mut dyn Delegate,
+    ) {
+        let held: usize = self.streams.values().map(|stream| stream.received).sum();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.received += bytes.len();
+        let message = if held + bytes.len() > BUFFERED_BYTES_MAX {
+            Err(WireError::TooLarge)
+        } else {
+            stream.decoder.feed(bytes)
+        };
+        match message {
+            Ok(None) => {}
+            Ok(Some(message)) => self.on_stream_message(now, id, message, delegate),
+            Err(error) => self.on_stream_error(id, &error, delegate),
+        }
+    }
+
+    fn on_stream_message(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        message: StreamMessage,
+        delegate: &mut dyn Delegate,
+    ) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let (peer, purpose) = (stream.peer, stream.purpose.clone());
+        match (purpose, message) {
+            (Purpose::Incoming, StreamMessage::PushPull(remote)) => {
+                // The answer goes out before anything is merged: each side learns what the other knew.
+                let own = self.local_state(remote.join, delegate);
+                self.send_on_stream(id, &StreamMessage::PushPull(own));
+                self.close_stream(id);
+                if self.merge(now, remote, None, delegate).is_err() {
+                    self.refuse("incompatible");
+                }
+            }
+            (Purpose::Incoming, StreamMessage::Ping(ping)) => {
+                if self.is_for_us(&ping.node) {
+                    let ack = Ack {
+                        seq_no: ping.seq_no,
+                        payload: None,
+                    };
+                    self.send_on_stream(id, &StreamMessage::Ack(ack));
+                } else {
+                    self.refuse("ping_for_other");
+                }
+                self.close_stream(id);
+            }
+            (Purpose::Incoming, StreamMessage::User(message)) => {
+                self.close_stream(id);
+                delegate.user_message(now, &message);
+            }
+            (Purpose::PushPull(cause), StreamMessage::PushPull(remote)) => {
+                self.close_stream(id);
+                let outcome = self.merge(now, remote, Some(cause), delegate);
+                delegate.push_pull_ended(cause, peer, outcome);
+            }
+            (Purpose::Ping { seq_no, .. }, StreamMessage::Ack(ack)) => {
+                self.stream_ping_ended(id, ack.seq_no == seq_no);
+                self.close_stream(id);
+            }
+            (_, StreamMessage::Err(text)) => {
+                self.end_stream(id, format!("remote error: {text}"), delegate);
+            }
+            _ => {
+                self.refuse("unexpected");
+                self.end_stream(id, "not the answer that was due".to_owned(), delegate);
+            }
+        }
+    }
+
+    fn on_stream_error(&mut self, id: StreamId, error: &WireError, delegate: &mut dyn Delegate) {
+        self.refuse(error.reason());
+        // Only bad framing is answered; a bad body closes the stream in silence, as in Go.
+        let text = match error {
+            WireError::Encrypted => Some(stream::NOT_ENCRYPTING.to_owned()),
+            WireError::Compression => Some(error.to_string()),
+            _ => None,
+        };
+        let incoming = self
+            .streams
+            .get(&id)
+            .is_some_and(|stream| matches!(stream.purpose, Purpose::Incoming));
+        if let Some(text) = text.filter(|_| incoming) {
+            self.send_on_stream(id, &StreamMessage::Err(text));
+        }
+        self.end_stream(id, error.to_string(), delegate);
+    }
+
+    /// The peer closed, or the driver could not connect or read.
+    pub(crate) fn handle_stream_closed(
+        &mut self,
+        id: StreamId,
+        error: Option<String>,
+        delegate: &mut dyn Delegate,
+    ) {
+        let why = error.unwrap_or_else(|| "closed before an answer".to_owned());
+        if let Some(stream) = self.forget_stream(id) {
+            self.tell_end(id, stream, why, delegate);
+        }
+    }
+
+    pub(super) fn stream_timed_out(&mut self, id: StreamId, delegate: &mut dyn Delegate) {
+        self.end_stream(id, "timed out".to_owned(), delegate);
+    }
+
+    fn end_stream(&mut self, id: StreamId, why: String, delegate: &mut dyn Delegate) {
+        if let Some(stream) = self.close_stream(id) {
+            self.tell_end(id, stream, why, delegate);
+        }
+    }
+
+    fn tell_end(&mut self, id: StreamId, stream: Stream, why: String, delegate: &mut dyn Delegate) {
+        match stream.purpose {
+            Purpose::Incoming => {}
+            Purpose::PushPull(cause) => delegate.push_pull_ended(cause, stream.peer, Err(why)),
+            Purpose::Ping { .. } => self.stream_ping_ended(id, false),
+        }
+    }
+
+    pub(super) fn close_stream(&mut self, id: StreamId) -> Option<Stream> {
+        let stream = self.forget_stream(id)?;
+        self.actions.push_back(StreamAction::Close { id });
+        Some(stream)
+    }
+
+    fn forget_stream(&mut self, id: StreamId) -> Option<Stream> {
+        self.timers.cancel(&Timer::Stream(id));
+        self.streams.remove(&id)
+    }
+
+    fn send_on_stream(&mut self, id: StreamId, message: &StreamMessage) {
+        let bytes = stream::encode(message, self.compress);
+        self.actions.push_back(StreamAction::Send { id, bytes });
+    }
+}

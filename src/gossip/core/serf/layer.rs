@@ -1,0 +1,256 @@
+//! What memberlist borrows: Serf's members, clocks and queues, without memberlist itself.
+//!
+//! ```text
+//! memberlist ─▶ user_message ─▶ decode ─▶ intents · events · queries ─▶ new? queue it verbatim
+//!            ─▶ node_changed ─▶ members ─▶ events out
+//!            ◀─ broadcasts: intents, then queries, then events
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::coordinate;
+use super::events::EventRing;
+use super::intents::Recent;
+use super::lamport::Clock;
+use super::members::MemberState;
+use super::queries::QueryRing;
+use crate::gossip::core::memberlist::broadcast::{BroadcastId, Broadcasts, retransmit_limit};
+use crate::gossip::core::memberlist::node::NodeState;
+use crate::gossip::core::memberlist::timer::Timers;
+use crate::gossip::core::memberlist::{Cause, Change, Delegate};
+use crate::gossip::core::node::{Config, Event};
+use crate::gossip::core::timing::Timing;
+use crate::gossip::core::wire::serf::SerfMessage;
+
+/// Messages per queue; the most-transmitted beyond are given up. Source: serf `MaxQueueDepth`.
+const QUEUE_MAX: usize = 4096;
+
+/// What the longest message must leave of a packet: compound header, one length, memberlist's type byte.
+const FRAME_BYTES: usize = 5;
+
+/// Everything of Serf's that waits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A step of our own leave took too long.
+    Leave,
+    Reap,
+    Reconnect,
+    /// A member forced out is to be forgotten.
+    Prune(String),
+}
+
+/// Wishes that wait until memberlist is free.
+#[derive(Debug, Default)]
+pub(crate) struct Tray {
+    /// Serf messages for one address each.
+    pub(super) direct: Vec<(SocketAddr, Vec<u8>)>,
+    /// Nodes to drop from memberlist's table.
+    pub(super) forgotten: Vec<String>,
+    pub(super) ended: Vec<Ended>,
+}
+
+/// An exchange of states that we began and that is over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(super) cause: Cause,
+    pub(super) peer: SocketAddr,
+    pub(super) outcome: Result<(), String>,
+}
+
+/// Serf's state.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(super) name: String,
+    pub(super) timing: Timing,
+    pub(super) random: ChaCha8Rng,
+    /// We announced that we leave; from then on nobody's word brings us back.
+    pub(super) leaving: bool,
+    pub(super) clock: Clock,
+    pub(super) event_clock: Clock,
+    pub(super) query_clock: Clock,
+    pub(super) members: BTreeMap<String, MemberState>,
+    pub(super) generation: u64,
+    /// Counts members that turned alive.
+    pub(super) joined: u64,
+    pub(super) recent: Recent,
+    pub(super) events: EventRing,
+    pub(super) queries: QueryRing,
+    intent_queue: Broadcasts,
+    query_queue: Broadcasts,
+    event_queue: Broadcasts,
+    pub(super) timers: Timers<Timer>,
+    pub(super) out: VecDeque<Event>,
+    pub(super) tray: Tray,
+    pub(super) dropped: BTreeMap<&'static str, u64>,
+}
+
+impl Layer {
+    pub(super) fn new(config: &Config, now: Instant, mut random: ChaCha8Rng) -> Self {
+        let mut timers = Timers::new();
+        for (timer, interval) in [
+            (Timer::Reap, config.timing.reap_interval),
+            (Timer::Reconnect, config.timing.reconnect_interval),
+        ] {
+            timers.set(timer, now + interval.mul_f64(random.random_range(0.0..1.0)));
+        }
+        Self {
+            name: config.name.clone(),
+            timing: config.timing.clone(),
+            random,
+            leaving: false,
+            clock: Clock::new(),
+            event_clock: Clock::new(),
+            query_clock: Clock::new(),
+            members: BTreeMap::new(),
+            generation: 0,
+            joined: 0,
+            recent: Recent::default(),
+            events: EventRing::default(),
+            queries: QueryRing::default(),
+            intent_queue: Broadcasts::default(),
+            query_queue: Broadcasts::default(),
+            event_queue: Broadcasts::default(),
+            timers,
+            out: VecDeque::new(),
+            tray: Tray::default(),
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    /// Counts input that was not taken.
+    pub(super) fn refuse(&mut self, reason: &'static str) {
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    /// Queues an intent, of ours or passed on.
+    pub(super) fn spread_intent(&mut self, message: Vec<u8>) -> BroadcastId {
+        let id = self.intent_queue.push(message, None);
+        self.intent_queue.prune(QUEUE_MAX);
+        id
+    }
+
+    pub(super) fn is_spreading(&self, id: BroadcastId) -> bool {
+        self.intent_queue.is_waiting(id)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.intent_queue.len() + self.query_queue.len() + self.event_queue.len()
+    }
+
+    /// Takes a message in; true if it is news that others shall hear too.
+    fn take_in(&mut self, now: Instant, message: &SerfMessage) -> bool {
+        match message {
+            SerfMessage::Leave(intent) => self.on_leave_intent(now, intent),
+            SerfMessage::Join(intent) => self.on_join_intent(now, intent),
+            SerfMessage::UserEvent(event) => self.on_user_event(event),
+            SerfMessage::Query(query) => self.on_query(query),
+            SerfMessage::Relay(relay) => {
+                self.on_relay(relay);
+                false
+            }
+            // We ask nothing yet, so no answer is ours; a state belongs on a stream.
+            SerfMessage::QueryResponse(_) | SerfMessage::PushPull(_) => {
+                self.refuse("unexpected");
+                false
+            }
+        }
+    }
+}
+
+impl Delegate for Layer {
+    fn node_changed(&mut self, now: Instant, node: &NodeState, change: Change) {
+        match change {
+            Change::Joined => self.node_joined(now, node),
+            Change::Updated => self.node_updated(node),
+            Change::Refreshed => self.node_refreshed(node),
+            Change::Suspected => self.node_suspected(now, node),
+            Change::Gone => self.node_gone(now, node),
+        }
+    }
+
+    fn conflict(&mut self, name: &str, known: SocketAddr, claimed: SocketAddr) {
+        self.out.push_back(Event::Conflict {
+            name: name.to_owned(),
+            known,
+            claimed,
+        });
+    }
+
+    fn user_message(&mut self, now: Instant, bytes: &[u8]) {
+        let message = match SerfMessage::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                self.refuse(error.reason());
+                return;
+            }
+        };
+        if !self.take_in(now, &message) {
+            return;
+        }
+        if bytes.len() + FRAME_BYTES > self.timing.packet_bytes {
+            // Came by stream and fits in no packet: it would lie in the queue for ever.
+            self.refuse("too_large");
+            return;
+        }
+        // Verbatim: whatever the sender wrote into it that we do not know travels on.
+        let queue = match message {
+            SerfMessage::Query(_) => &mut self.query_queue,
+            SerfMessage::UserEvent(_) => &mut self.event_queue,
+            _ => &mut self.intent_queue,
+        };
+        queue.push(bytes.to_vec(), None);
+        queue.prune(QUEUE_MAX);
+    }
+
+    fn broadcasts(&mut self, overhead: usize, budget: usize) -> Vec<Vec<u8>> {
+        let limit = retransmit_limit(self.timing.retransmit_mult, self.members.len());
+        let mut taken: Vec<Vec<u8>> = Vec::new();
+        let mut rest = budget;
+        for queue in [
+            &mut self.intent_queue,
+            &mut self.query_queue,
+            &mut self.event_queue,
+        ] {
+            let more = queue.take(overhead, rest, limit);
+            rest -= more
+                .iter()
+                .map(|message| message.len() + overhead)
+                .sum::<usize>();
+            taken.extend(more);
+        }
+        taken
+    }
+
+    fn local_state(&mut self) -> Vec<u8> {
+        SerfMessage::PushPull(self.state()).encode()
+    }
+
+    fn merge_remote_state(&mut self, now: Instant, state: &[u8], cause: Option<Cause>) {
+        match SerfMessage::decode(state) {
+            Ok(SerfMessage::PushPull(state)) => {
+                // As `serf join` without replay: what happened before we came is not for us.
+                let skip_old = matches!(cause, Some(Cause::Join(_)));
+                self.merge(now, &state, skip_old);
+            }
+            Ok(_) => self.refuse("unexpected"),
+            Err(error) => self.refuse(error.reason()),
+        }
+    }
+
+    fn push_pull_ended(&mut self, cause: Cause, peer: SocketAddr, outcome: Result<(), String>) {
+        self.tray.ended.push(Ended {
+            cause,
+            peer,
+            outcome,
+        });
+    }
+
+    fn ack_payload(&self) -> Vec<u8> {
+        coordinate::initial()
+    }
+}

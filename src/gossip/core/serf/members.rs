@@ -1,0 +1,204 @@
+//! Members and their status, as memberlist's nodes come and go.
+//!
+//! ```text
+//! node joined ─▶ Alive ──leave intent──▶ Leaving ──node gone──▶ Left
+//!                  └──────node gone────▶ Failed ──leave intent──▶ Left
+//! ```
+//!
+//! Serf looks only at whether the intent came first, not at memberlist's dead or left.
+//! Source: serf `handleNodeJoin`, `handleNodeLeave`, `handleNodeUpdate`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::intents::Kind;
+use super::layer::Layer;
+use super::{is_company, tags};
+use crate::announce::Tags;
+use crate::gossip::core::member::{Member, Members, Status};
+use crate::gossip::core::memberlist::node::NodeState;
+use crate::gossip::core::node::Event;
+
+/// A member, with what only Serf needs of it.
+#[derive(Debug)]
+pub(crate) struct MemberState {
+    /// As everyone above sees it; shared with the lists handed out.
+    pub(super) shown: Arc<Member>,
+    /// Lamport time of its newest intent.
+    pub(super) status_ltime: u64,
+    /// When it failed or left.
+    pub(super) gone_since: Option<Instant>,
+}
+
+impl Layer {
+    pub(super) fn node_joined(&mut self, now: Instant, node: &NodeState) {
+        self.joined += 1;
+        let joined = self.joined;
+        let known = self
+            .members
+            .get(&node.name)
+            .map(|member| &member.shown.tags);
+        let tags = tags_of(node, known);
+        let shown = Member {
+            name: node.name.clone(),
+            address: node.place,
+            tags,
+            status: Status::Alive,
+            suspect: false,
+            incarnation: node.incarnation,
+            joined,
+            since: now,
+            versions: node.vsn,
+        };
+        let member = self
+            .members
+            .entry(node.name.clone())
+            .or_insert_with(|| MemberState {
+                shown: Arc::new(shown.clone()),
+                status_ltime: 0,
+                gone_since: None,
+            });
+        member.gone_since = None;
+        member.shown = Arc::new(shown);
+        if let Some((kind, ltime)) = self.recent.take(&node.name) {
+            member.status_ltime = ltime;
+            if kind == Kind::Leave {
+                Arc::make_mut(&mut member.shown).status = Status::Leaving;
+            }
+        }
+        let shown = (*member.shown).clone();
+        self.generation += 1;
+        tracing::info!(member = node.name, address = %node.place, "joined");
+        self.out.push_back(Event::Joined(shown));
+    }
+
+    pub(super) fn node_updated(&mut self, node: &NodeState) {
+        if let Some(member) = self.copy_node(node) {
+            self.out.push_back(Event::Updated(member));
+        }
+    }
+
+    /// Takes over what may change while a node lives.
+    fn copy_node(&mut self, node: &NodeState) -> Option<Member> {
+        let member = self.members.get_mut(&node.name)?;
+        let tags = tags_of(node, Some(&member.shown.tags));
+        let shown = Arc::make_mut(&mut member.shown);
+        shown.address = node.place;
+        shown.tags = tags;
+        shown.incarnation = node.incarnation;
+        shown.versions = node.vsn;
+        if shown.suspect {
+            shown.suspect = false;
+            shown.since = node.changed;
+        }
+        self.generation += 1;
+        Some(shown.clone())
+    }
+
+    /// The node lives, with a higher incarnation.
+    pub(super) fn node_refreshed(&mut self, node: &NodeState) {
+        self.copy_node(node);
+    }
+
+    pub(super) fn node_suspected(&mut self, now: Instant, node: &NodeState) {
+        let Some(member) = self.members.get_mut(&node.name) else {
+            return;
+        };
+        let shown = Arc::make_mut(&mut member.shown);
+        shown.suspect = true;
+        shown.incarnation = node.incarnation;
+        shown.since = now;
+        self.generation += 1;
+    }
+
+    pub(super) fn node_gone(&mut self, now: Instant, node: &NodeState) {
+        let Some(member) = self.members.get_mut(&node.name) else {
+            return;
+        };
+        let status = match member.shown.status {
+            Status::Leaving => Status::Left,
+            Status::Alive => Status::Failed,
+            Status::Left | Status::Failed => return,
+        };
+        member.gone_since = Some(now);
+        Arc::make_mut(&mut member.shown).incarnation = node.incarnation;
+        let Some(shown) = self.set_status(now, &node.name, status) else {
+            return;
+        };
+        tracing::info!(member = node.name, %status, "gone");
+        self.out.push_back(if status == Status::Left {
+            Event::Left(shown)
+        } else {
+            Event::Failed(shown)
+        });
+    }
+
+    /// Changes the status of a known member, which is no suspect any more if it is gone.
+    pub(super) fn set_status(
+        &mut self,
+        now: Instant,
+        name: &str,
+        status: Status,
+    ) -> Option<Member> {
+        let member = self.members.get_mut(name)?;
+        let shown = Arc::make_mut(&mut member.shown);
+        shown.status = status;
+        shown.since = now;
+        if matches!(status, Status::Left | Status::Failed) {
+            shown.suspect = false;
+        }
+        self.generation += 1;
+        Some(shown.clone())
+    }
+
+    /// Forgets a member altogether, in memberlist as well if it is gone there.
+    pub(super) fn erase(&mut self, name: &str) {
+        if let Some(member) = self.members.remove(name) {
+            self.generation += 1;
+            self.tray.forgotten.push(name.to_owned());
+            self.out
+                .push_back(Event::Reaped(Arc::unwrap_or_clone(member.shown)));
+        }
+    }
+
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    pub(super) fn own_tags(&self) -> Option<&Tags> {
+        self.members
+            .get(&self.name)
+            .map(|member| &*member.shown.tags)
+    }
+
+    /// Whether anybody but us is there to hear.
+    pub(super) fn others_alive(&self) -> bool {
+        self.members
+            .values()
+            .any(|member| member.shown.name != self.name && is_company(member.shown.status))
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn members(&self) -> Members {
+        Members {
+            generation: self.generation,
+            by_name: self
+                .members
+                .iter()
+                .map(|(name, member)| (name.clone(), Arc::clone(&member.shown)))
+                .collect(),
+        }
+    }
+}
+
+/// Decoded tags; the known ones if they are the same, so that a refutation costs nothing above.
+fn tags_of(node: &NodeState, known: Option<&Arc<Tags>>) -> Arc<Tags> {
+    let tags = tags::decode(&node.meta);
+    match known {
+        Some(known) if **known == tags => Arc::clone(known),
+        _ => Arc::new(tags),
+    }
+}

@@ -1,0 +1,78 @@
+//! Members that are gone: tried again now and then, forgotten in the end.
+//!
+//! Source: serf `handleReap`, `reconnect`.
+
+use std::time::Instant;
+
+use rand::RngExt;
+
+use super::Serf;
+use super::layer::{Layer, Timer};
+use super::leave::Life;
+use crate::gossip::core::member::Status;
+use crate::gossip::core::memberlist::{Cause, next_tick};
+
+impl Layer {
+    /// Forgets those failed or left for too long, and old intents.
+    pub(super) fn reap(&mut self, now: Instant, at: Instant) {
+        let next = next_tick(at, self.timing.reap_interval, now);
+        self.timers.set(Timer::Reap, next);
+        let timing = &self.timing;
+        let overdue: Vec<String> = self
+            .members
+            .iter()
+            .filter(|(name, member)| {
+                let keep = match member.shown.status {
+                    Status::Failed => timing.reconnect_timeout,
+                    Status::Left => timing.tombstone_timeout,
+                    Status::Alive | Status::Leaving => return false,
+                };
+                **name != self.name
+                    && member
+                        .gone_since
+                        .is_some_and(|since| now.saturating_duration_since(since) > keep)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in overdue {
+            self.erase(&name);
+        }
+        self.recent.expire(now, self.timing.recent_intent_timeout);
+    }
+}
+
+impl Serf {
+    /// Tries one random failed member, with such a probability that in the whole cluster each is tried
+    /// about once per interval.
+    pub(super) fn reconnect(&mut self, now: Instant, at: Instant) {
+        let next = next_tick(at, self.layer.timing.reconnect_interval, now);
+        self.layer.timers.set(Timer::Reconnect, next);
+        if self.life != Life::Alive {
+            return;
+        }
+        let failed: Vec<_> = self
+            .layer
+            .members
+            .values()
+            .filter(|member| member.shown.status == Status::Failed)
+            .map(|member| member.shown.address)
+            .collect();
+        if failed.is_empty() {
+            return;
+        }
+        let alive = self
+            .layer
+            .members
+            .values()
+            .filter(|member| matches!(member.shown.status, Status::Alive | Status::Leaving))
+            .count()
+            .max(1);
+        let random = &mut self.layer.random;
+        let chance = failed.len() as f64 / alive as f64;
+        if random.random_range(0.0..1.0) > chance {
+            return;
+        }
+        let peer = failed[random.random_range(0..failed.len())];
+        self.memberlist.push_pull(now, peer, Cause::Reconnect);
+    }
+}

@@ -1,0 +1,94 @@
+//! Serf's half of a push/pull, both ways.
+//!
+//! ```text
+//! peer's state ─▶ clocks ─▶ left members as leave intents ─▶ the others as join intents ─▶ events replayed
+//! ```
+//!
+//! Source: serf `delegate.go`, `LocalState`, `MergeRemoteState`.
+
+use std::time::Instant;
+
+use super::layer::Layer;
+use crate::gossip::core::member::Status;
+use crate::gossip::core::wire::serf::{JoinIntent, LeaveIntent, SerfState, UserEvent};
+
+impl Layer {
+    pub(super) fn state(&self) -> SerfState {
+        let left = |status| status == Status::Left;
+        SerfState {
+            ltime: self.clock.time(),
+            status_ltimes: self
+                .members
+                .iter()
+                .map(|(name, member)| (name.clone(), member.status_ltime))
+                .collect(),
+            left_members: self
+                .members
+                .iter()
+                .filter(|(_, member)| left(member.shown.status))
+                .map(|(name, _)| name.clone())
+                .collect(),
+            event_ltime: self.event_clock.time(),
+            // Go sends 512 slots, most of them nil; it takes a short list as well.
+            events: self.events.recorded().cloned().map(Some).collect(),
+            query_ltime: self.query_clock.time(),
+        }
+    }
+
+    pub(super) fn merge(&mut self, now: Instant, state: &SerfState, skip_old_events: bool) {
+        // Nothing was sent yet with the time that a clock shows.
+        self.clock.witness(state.ltime.saturating_sub(1));
+        self.event_clock
+            .witness(state.event_ltime.saturating_sub(1));
+        self.query_clock
+            .witness(state.query_ltime.saturating_sub(1));
+        self.merge_left(now, state);
+        for (name, &ltime) in &state.status_ltimes {
+            if !state.left_members.contains(name) {
+                let join = JoinIntent {
+                    ltime,
+                    node: name.clone(),
+                };
+                self.on_join_intent(now, &join);
+            }
+        }
+        if skip_old_events {
+            self.events.ignore_before(state.event_ltime);
+        }
+        for recorded in state.events.iter().flatten() {
+            for (name, payload) in &recorded.events {
+                self.on_user_event(&UserEvent {
+                    ltime: recorded.ltime,
+                    name: name.clone(),
+                    payload: payload.clone(),
+                    coalesce: false,
+                });
+            }
+        }
+    }
+
+    /// Who left, first. The peer does not say when, only that it was after their last status time.
+    fn merge_left(&mut self, now: Instant, state: &SerfState) {
+        for name in &state.left_members {
+            let known = state.status_ltimes.get(name).copied().unwrap_or_default();
+            let leave = LeaveIntent {
+                ltime: known.saturating_add(1),
+                node: name.clone(),
+                prune: false,
+            };
+            // memberlist has just merged the same peer's table. Whom it still holds alive came back with a
+            // higher incarnation than the peer knows: its "left" is old, however high its status time (a join
+            // intent raises that too). In Go such a member flaps between alive and leaving.
+            // About ourselves we always answer.
+            let alive = name != &self.name
+                && self.members.get(name).is_some_and(|member| {
+                    member.shown.status == Status::Alive && !member.shown.suspect
+                });
+            if alive {
+                self.clock.witness(leave.ltime);
+            } else {
+                self.on_leave_intent(now, &leave);
+            }
+        }
+    }
+}

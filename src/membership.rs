@@ -1,0 +1,137 @@
+//! What both programs do with their membership: start, tell, leave, and listen to signals.
+//!
+//! ```text
+//! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
+//! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
+//! ```
+
+use std::time::Duration;
+
+use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tracing::{info, warn};
+
+use crate::gossip::core::member::Member;
+use crate::gossip::core::node::Event;
+use crate::gossip::driver::{self, Handle, Settings, StartError};
+
+/// Binds, starts the member and tells of everyone who comes and goes.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(settings: Settings) -> Result<Handle, StartError> {
+    let handle = driver::start(settings).await?;
+    // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
+    tokio::spawn(tell(handle.events(), handle.name().to_owned()));
+    Ok(handle)
+}
+
+/// Graceful leave, bounded: a cluster that does not listen must not keep a program from stopping.
+pub async fn leave(handle: &Handle) {
+    if tokio::time::timeout(LEAVE_MAX, handle.leave())
+        .await
+        .is_err()
+    {
+        warn!("the cluster did not take our leave within {LEAVE_MAX:?}; it will notice by itself");
+    }
+}
+
+/// True where a restart with the same configuration would fail again.
+pub fn is_configuration(error: &StartError) -> bool {
+    match error {
+        StartError::Bind { source, .. } => source.kind() != std::io::ErrorKind::AddrInUse,
+        StartError::Advertise(_) | StartError::Refused(_) => true,
+    }
+}
+
+/// One line for each change, until gossip ends.
+async fn tell(mut events: broadcast::Receiver<Event>, own: String) {
+    loop {
+        match events.recv().await {
+            Ok(event) => line(&event, &own),
+            // Only lines are lost: whoever acts on members watches the list itself.
+            Err(RecvError::Lagged(missed)) => {
+                warn!(missed, "more members changed than could be told")
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn line(event: &Event, own: &str) {
+    match event {
+        Event::Joined(member) if member.name == own => {}
+        Event::Joined(member) => {
+            info!(address = %member.address, tags = %tags(member), "{} joined the cluster", member.name)
+        }
+        Event::Updated(member) => {
+            info!(address = %member.address, tags = %tags(member), "{} changed its tags", member.name)
+        }
+        Event::Left(member) => info!(address = %member.address, "{} left the cluster", member.name),
+        Event::Failed(member) => {
+            warn!(address = %member.address, "{} stopped answering gossip", member.name)
+        }
+        Event::Reaped(member) => info!(address = %member.address, "{} forgotten", member.name),
+        Event::Conflict {
+            name,
+            known,
+            claimed,
+        } => {
+            warn!(%known, %claimed, "the name {name} is claimed at a second address; give each node its own --node");
+        }
+        Event::User { .. } | Event::JoinFinished { .. } | Event::LeaveFinished => {}
+    }
+}
+
+fn tags(member: &Member) -> String {
+    member
+        .tags
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// What an operator or supervisor asks of a running program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// The signals of a running program.
+#[derive(Debug)]
+pub struct Signals {
+    term: unix::Signal,
+    int: unix::Signal,
+    hup: unix::Signal,
+}
+
+impl Signals {
+    /// From now on these signals no longer end the process.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: unix::signal(SignalKind::terminate())?,
+            int: unix::signal(SignalKind::interrupt())?,
+            hup: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.term.recv() => Signal::Stop,
+            _ = self.int.recv() => Signal::Stop,
+            _ = self.hup.recv() => Signal::Reload,
+        }
+    }
+}
+
+/// Two broadcasts and the second after them take about two seconds in a healthy cluster.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
