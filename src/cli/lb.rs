@@ -121,11 +121,7 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
     };
     match lb.verb {
         None => serve(&lb.flags),
-        Some(Verb::Demo(demo)) if (1..=NODES_MAX).contains(&demo.nodes) => Todo::Demo(demo),
-        Some(Verb::Demo(demo)) => refused(format_args!(
-            "--nodes {}: nodes is a whole number from 1 to {NODES_MAX}",
-            demo.nodes
-        )),
+        Some(Verb::Demo(demo)) => Todo::Demo(demo),
         Some(Verb::DemoChild { role }) => Todo::DemoChild(role),
         Some(Verb::CheckConfig { file, agent }) => Todo::Exit(check_config(&file, agent)),
         Some(Verb::Pools(with)) => asked("pools", &with, ask::pools),
@@ -198,6 +194,3 @@ fn asked(what: &str, with: &Ask, show: fn(&serde_json::Value) -> String) -> Todo
     };
     Todo::Exit(ask::run(address, what, with.json, show))
 }
-
-/// More would only show that ports run out.
-const NODES_MAX: usize = 50;
