@@ -149,14 +149,8 @@ struct Running {
 }
 
 async fn started() -> Running {
-    let settings = admin::Settings {
-        listen: Some("127.0.0.1:0".parse().expect("an address")),
-        ready_requires_backend: false,
-    };
-    let listener = admin::bind(&settings)
-        .await
-        .expect("a free port")
-        .expect("admin is on");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let listener = admin::bind(any).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let front = Arc::new(front());
     let (trigger, shutdown) = shutdown::channel();
@@ -482,21 +476,6 @@ async fn one_connection_serves_many_requests() {
 
     assert_eq!(rest.matches("HTTP/1.1 200 OK").count(), 2, "{rest}");
     assert_eq!(rest.matches("ok\n").count(), 3, "{rest}");
-}
-
-#[tokio::test]
-async fn off_is_off() {
-    let settings = admin::Settings {
-        listen: None,
-        ready_requires_backend: false,
-    };
-
-    assert!(
-        admin::bind(&settings)
-            .await
-            .expect("nothing to do")
-            .is_none()
-    );
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(super) fn banner(options: &Options, fleet: &Fleet) -> String {
         ));
     }
     // The second where there is one: whoever reads "web2" sees that it is only an example.
-    let victim = fleet.nodes.get(1).or(fleet.nodes.first());
+    let victim = fleet.nodes.iter().take(2).last();
     text.push_str(&format!(
         "\nTry in another terminal:\n\n  \
            curl http://{proxy}/    again and again: the names rotate\n  \
