@@ -42,6 +42,11 @@ pub(super) fn matches(
         complain(program, format_args!("{verb}: not built yet"));
         return Err(exit::USAGE.into());
     }
+    let verbs: Vec<String> = command
+        .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
     command.try_get_matches_from(argv).map_err(|error| {
         if matches!(
             error.kind(),
@@ -53,30 +58,39 @@ pub(super) fn matches(
         }
         complain(
             program,
-            format_args!("{}; `{program} --help` shows all", sentence(&error)),
+            format_args!("{}; `{program} --help` shows all", sentence(&error, &verbs)),
         );
         exit::USAGE.into()
     })
 }
 
 /// What, and what was probably meant.
-fn sentence(error: &clap::Error) -> String {
+fn sentence(error: &clap::Error, verbs: &[String]) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
         _ => None,
     };
     let invalid = text(ContextKind::InvalidArg).unwrap_or_default();
-    let meant = text(ContextKind::SuggestedArg).or_else(|| text(ContextKind::SuggestedSubcommand));
-    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let meant = |meant: Option<String>| match meant {
+        Some(meant) => format!("; did you mean {meant}?"),
+        None => String::new(),
+    };
     match error.kind() {
-        ErrorKind::UnknownArgument => format!("{invalid}: unknown argument{meant}"),
-        ErrorKind::InvalidSubcommand => {
-            let verb = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("{verb}: unknown verb{meant}")
+        ErrorKind::UnknownArgument if invalid.starts_with('-') => {
+            let meant = meant(text(ContextKind::SuggestedArg));
+            format!("{invalid}: unknown flag{meant}")
         }
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
+            let verb = text(ContextKind::InvalidSubcommand).unwrap_or(invalid);
+            let near = verbs
+                .iter()
+                .find(|known| strsim::osa_distance(&verb, known) <= 2);
+            format!("{verb}: unknown verb{}", meant(near.cloned()))
+        }
+        // Which verb it was, clap does not say.
         ErrorKind::ArgumentConflict if invalid.is_empty() => {
-            "flags of the front and a verb don't go together".to_owned()
+            "a verb takes no flags of the front".to_owned()
         }
         ErrorKind::ArgumentConflict => {
             format!("{invalid}: is given twice, or beside what excludes it")

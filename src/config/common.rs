@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use super::address;
 use super::defaults;
 use super::document::{Found, Table};
 use super::error::At;
@@ -71,7 +72,7 @@ fn gossip(
     mut table: Table<'_>,
     around: &Surroundings,
 ) -> Shared {
-    let bind = sources.scalar("bind", &flags.bind, table.text("bind"), parse::bind);
+    let bind = sources.scalar("bind", &flags.bind, table.text("bind"), address::bind);
     let port = bind
         .as_ref()
         .map_or(defaults::BIND, |bind| bind.value)
@@ -80,7 +81,7 @@ fn gossip(
         "advertise",
         &flags.advertise,
         table.text("advertise"),
-        |text| parse::advertise(text, port),
+        |text| address::advertise(text, port),
     );
     let iface = sources.scalar("iface", &flags.iface, table.text("iface"), parse::text);
     let node = sources.scalar("node", &flags.node, table.text("node"), parse::node);
@@ -90,7 +91,7 @@ fn gossip(
             &flags.join,
             table.texts("join"),
             parse::split,
-            parse::join,
+            address::join,
         )
         .unwrap_or_default();
     let discover = sources.scalar(
@@ -192,12 +193,12 @@ fn refuse_public<'v>(
 ) {
     const WHY: &str = "is a public address and gossip is not encrypted, so anyone could name backends; \
                        use a private address, or --insecure-gossip if a firewall guards it";
-    for valued in own.filter(|valued| parse::is_public(valued.value.ip())) {
+    for valued in own.filter(|valued| address::is_public(valued.value.ip())) {
         sources.refuse(valued, WHY);
     }
     for valued in join {
-        let address = parse::bind(&valued.value);
-        if address.is_ok_and(|address| parse::is_public(address.ip())) {
+        let address = address::bind(&valued.value);
+        if address.is_ok_and(|address| address::is_public(address.ip())) {
             sources.refuse(valued, WHY);
         }
     }
@@ -226,7 +227,7 @@ fn rpc_and_handlers(sources: &Sources<'_>, flags: &Common, table: &mut Table<'_>
         "rpc-addr",
         &flags.rpc_addr,
         table.text("rpc_addr"),
-        parse::local,
+        address::local,
         &[None, Some(defaults::RPC)],
     );
     sources.without_effect(
@@ -245,15 +246,15 @@ fn admin(
     front: bool,
 ) -> admin::Settings {
     let mut settings = defaults::admin(front);
-    let listen = sources.scalar("admin", &flags.admin, table.text("listen"), parse::local);
+    let listen = sources.scalar("admin", &flags.admin, table.text("listen"), address::local);
     if let Some(listen) = &listen {
         settings.listen = listen.value;
     }
-    sources.set(
-        &mut settings.ready_requires_backend,
-        table.boolean("ready_requires_backend"),
-        parse::boolean,
-    );
+    // An agent has no pool that could be empty.
+    if front {
+        let ready = table.boolean("ready_requires_backend");
+        sources.set(&mut settings.ready_requires_backend, ready, parse::boolean);
+    }
     let token = sources.without_effect(
         "admin-token-file",
         &flags.admin_token_file,
@@ -276,7 +277,13 @@ fn admin(
 /// Tables whose function is still to come.
 fn unbuilt(sources: &Sources<'_>, flags: &Common, root: &mut Table<'_>) {
     let mut dns = root.table("dns");
-    sources.without_effect("dns", &flags.dns, dns.text("listen"), parse::local, &[None]);
+    sources.without_effect(
+        "dns",
+        &flags.dns,
+        dns.text("listen"),
+        address::local,
+        &[None],
+    );
     sources.without_effect(
         "dns-domain",
         &flags.dns_domain,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::parse::GOSSIP_PORT;
+use super::address::GOSSIP_PORT;
 use crate::gossip::core::timing::Profile;
 use crate::{admin, announce, log, pool, proxy};
 

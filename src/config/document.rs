@@ -201,13 +201,17 @@ impl<'d> Table<'d> {
 
     /// A table; where there is none, one in which every key is absent.
     pub(super) fn table(&mut self, key: &'static str) -> Self {
-        let entries = self.ask(key).and_then(|value| self.entries_of(key, value));
+        let entries = self
+            .ask(key)
+            .and_then(|value| self.entries_of(&join(&self.path, key), value));
         self.below(join(&self.path, key), join(&self.shape, key), entries)
     }
 
     /// The tables of a table whose keys are names, from top to bottom of the file.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(Found, Self)> {
-        let entries = self.ask(key).and_then(|value| self.entries_of(key, value));
+        let entries = self
+            .ask(key)
+            .and_then(|value| self.entries_of(&join(&self.path, key), value));
         let mut all: Vec<_> = entries
             .into_iter()
             .flat_map(|entries| entries.iter())
@@ -222,7 +226,7 @@ impl<'d> Table<'d> {
                     shown: text.clone(),
                     text,
                 };
-                let entries = self.entries_of(&found.text, value)?;
+                let entries = self.entries_of(&path, value)?;
                 let shape = join(&join(&self.shape, key), "NAME");
                 Some((found, self.below(path, shape, Some(entries))))
             })
@@ -257,7 +261,9 @@ impl<'d> Table<'d> {
 
     /// A table of texts under keys of the user's choice.
     pub(super) fn pairs(&mut self, key: &'static str) -> Vec<(String, Found)> {
-        let entries = self.ask(key).and_then(|value| self.entries_of(key, value));
+        let entries = self
+            .ask(key)
+            .and_then(|value| self.entries_of(&join(&self.path, key), value));
         let path = join(&self.path, key);
         entries
             .into_iter()
@@ -311,11 +317,10 @@ impl<'d> Table<'d> {
         })
     }
 
-    fn entries_of(&self, key: &str, value: &'d Spanned<DeValue<'d>>) -> Option<&'d DeTable<'d>> {
+    fn entries_of(&self, path: &str, value: &'d Spanned<DeValue<'d>>) -> Option<&'d DeTable<'d>> {
         let entries = value.get_ref().as_table();
         if entries.is_none() {
-            let path = join(&self.path, key);
-            self.wrong(&path, value, &format!("a table [{path}]"));
+            self.wrong(path, value, &format!("a table [{path}]"));
         }
         entries
     }

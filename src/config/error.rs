@@ -176,6 +176,17 @@ impl Faults {
         });
     }
 
+    /// Whether something is wrong with a key of a file at or below `top`.
+    pub(super) fn touch(&self, top: &str) -> bool {
+        self.0.borrow().iter().any(|error| match error {
+            Error::Value {
+                at: At::File { key, .. },
+                ..
+            } => key.split('.').next() == Some(top),
+            _ => false,
+        })
+    }
+
     /// `value` if nothing was wrong, else everything that was.
     pub(super) fn or<T>(self, value: T) -> Result<T, Errors> {
         let mut errors = self.0.into_inner();

@@ -152,6 +152,7 @@ pub fn documented(command: Command, front: bool) -> Command {
             arg.get_help().map(ToString::to_string).unwrap_or_default(),
             variable(&long)
         );
-        arg.help(help)
+        // So that "--workers -1" is told about workers, not about an unknown flag "-1".
+        arg.help(help).allow_negative_numbers(true)
     })
 }

@@ -11,7 +11,7 @@ use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
-use super::{Cluster, Front, Given, defaults, flags, parse};
+use super::{Cluster, Front, Given, address, defaults, flags, parse};
 use crate::pool::registry::StaticBackend;
 use crate::proxy::Listen;
 use crate::{announce, health, proxy};
@@ -44,7 +44,8 @@ pub(super) fn read(
         ..defaults::proxy()
     };
     limits(&sources, flags, root.table("limits"), &mut proxy);
-    if clusters.is_empty() && purpose == Purpose::Run {
+    // A pool that could not be read is there all the same.
+    if clusters.is_empty() && purpose == Purpose::Run && !faults.touch("cluster") {
         faults.push(Error::Missing(
             "nothing to balance: name the pool, like `lb --cluster web`, or give --backend HOST:PORT; `lb demo` shows it without either",
         ));
@@ -114,7 +115,7 @@ fn listen(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -> 
             &flags.listen,
             written,
             parse::split,
-            parse::listen,
+            address::listen,
         )
         .unwrap_or_default();
     if let [only] = listens.as_slice() {
@@ -203,8 +204,8 @@ fn clusters(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -
             "backend",
             &flags.backend,
             None,
-            parse::split_backends,
-            parse::backend,
+            address::split_backends,
+            address::backend,
         )
         .unwrap_or_default();
     if clusters.is_empty() && !given.is_empty() {
@@ -242,7 +243,7 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
     for found in table.texts("backend_networks").unwrap_or_default() {
         cluster
             .backend_networks
-            .extend(sources.key(Some(found), parse::network));
+            .extend(sources.key(Some(found), address::network));
     }
     let mut check = table.table("check");
     sources.set(&mut pool.check, check.text("spec"), parse::check);
@@ -269,7 +270,7 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
             continue;
         };
         let (at, shown) = (address.at.clone(), address.shown.clone());
-        if let Some(address) = sources.key(Some(address), parse::backend_address) {
+        if let Some(address) = sources.key(Some(address), address::backend_address) {
             backend.address = address;
             add_backend(
                 sources,

@@ -10,6 +10,7 @@
 //! No setting is obeyed here. A reload reads the same flags and the same file again, and is
 //! refused as a whole where something changed that needs a restart.
 
+mod address;
 mod agent;
 mod common;
 mod defaults;

@@ -70,7 +70,8 @@ impl<'a> Sources<'a> {
             variables: &around.variables,
             faults,
             warnings: RefCell::default(),
-            asked: RefCell::default(),
+            // Read before all others, since it names the file.
+            asked: BTreeSet::from([variable("config")]).into(),
         }
     }
 
@@ -83,11 +84,9 @@ impl<'a> Sources<'a> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Valued<T>> {
         let file = file.and_then(|found| self.parsed(found, &parse));
-        let above = match given {
-            Some(text) => Some(of_flag(flag, text)),
-            None => self.variable(flag),
-        };
-        match above {
+        self.asked.borrow_mut().insert(variable(flag));
+        let above = given.as_ref().map(|text| of_flag(flag, text));
+        match above.or_else(|| self.variable(flag)) {
             Some(found) => self.parsed(found, &parse),
             None => file,
         }
@@ -124,6 +123,7 @@ impl<'a> Sources<'a> {
                 .collect()
         };
         let file = file.map(typed);
+        self.asked.borrow_mut().insert(variable(flag));
         if !given.is_empty() {
             let given = given.iter().flat_map(|text| apart(of_flag(flag, text)));
             return Some(typed(given.collect()));

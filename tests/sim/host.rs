@@ -1,0 +1,61 @@
+//! One machine of the world: an address, and a process that may be running on it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use lb::announce::Tags;
+use lb::gossip::core::member::{Member, Members, Status};
+use lb::gossip::core::node::{Event, Node};
+
+/// How a process that is not running answers a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Down {
+    /// The machine lives: refused at once.
+    Refuses,
+    /// The machine is gone: silence.
+    Silent,
+}
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) tags: Tags,
+    /// The process, if it runs.
+    pub(crate) node: Option<Node>,
+    pub(crate) down: Down,
+    /// Counts processes: what was meant for a former one is not delivered.
+    pub(crate) life: u64,
+    /// The process left properly, or is doing so.
+    pub(crate) leaving: bool,
+    /// The process wants to be in the cluster, and tries until it is.
+    pub(crate) wants_in: bool,
+    /// Its view, kept up to date after each touch.
+    pub(crate) view: Members,
+    /// What it reported, with the time.
+    pub(crate) events: Vec<(Instant, Event)>,
+    /// The highest incarnation that any process of this name ever had.
+    pub(crate) highest: u32,
+    /// When the next wake-up is due.
+    pub(crate) wake: Option<Instant>,
+}
+
+impl Host {
+    pub(crate) fn is_running(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Runs, and does not mean to leave.
+    pub(crate) fn is_live(&self) -> bool {
+        self.is_running() && !self.leaving
+    }
+
+    pub(crate) fn member(&self, name: &str) -> Option<&Member> {
+        self.view.by_name.get(name).map(|member| &**member)
+    }
+
+    pub(crate) fn status_of(&self, name: &str) -> Option<Status> {
+        self.member(name).map(|member| member.status)
+    }
+}

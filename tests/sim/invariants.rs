@@ -1,0 +1,121 @@
+//! What must hold after every step, and what must come true in the end.
+
+use std::sync::Arc;
+
+use lb::gossip::core::member::{Members, Status};
+use lb::gossip::core::node::Event;
+
+use crate::host::Host;
+use crate::network::HostId;
+use crate::world::World;
+
+impl World {
+    /// Checks a new view of `observer` against its former one.
+    pub(crate) fn check_view(&self, observer: HostId, before: &Members, after: &Members) {
+        let who = &self.hosts[observer].name;
+        assert!(
+            after.generation > before.generation,
+            "{who}: the generation did not grow"
+        );
+        for (name, member) in &after.by_name {
+            let old = before.by_name.get(name);
+            if old.is_some_and(|old| Arc::ptr_eq(old, member)) {
+                continue;
+            }
+            // Only the node itself raises its incarnation.
+            if let Some(subject) = self.host_named(name) {
+                assert!(
+                    member.incarnation <= subject.highest,
+                    "{who} holds {name} at incarnation {}, but it never went above {}",
+                    member.incarnation,
+                    subject.highest
+                );
+            }
+            let Some(old) = old else { continue };
+            // Once gone, memberlist may have forgotten it, and another life begins at 1.
+            let continuous = matches!(old.status, Status::Alive | Status::Leaving);
+            if continuous && old.address == member.address {
+                assert!(
+                    member.incarnation >= old.incarnation,
+                    "{who}: the incarnation of {name} fell from {} to {}",
+                    old.incarnation,
+                    member.incarnation
+                );
+            }
+            assert!(
+                !(member.suspect && matches!(member.status, Status::Failed | Status::Left)),
+                "{who}: {name} is gone and suspect"
+            );
+        }
+    }
+
+    /// Checks what `observer` reports. While the network is calm nobody alive may be called failed.
+    pub(crate) fn check_event(&self, observer: HostId, event: &Event) {
+        let who = &self.hosts[observer].name;
+        match event {
+            Event::Failed(member) => {
+                let live = self
+                    .host_named(&member.name)
+                    .is_some_and(|subject| subject.is_live());
+                assert!(
+                    !(live && self.calm_for_a_while()),
+                    "{who} calls {} failed, which lives on a calm network",
+                    member.name
+                );
+            }
+            Event::Conflict { name, .. } => {
+                panic!("{who} reports a conflict about {name}, and there is none");
+            }
+            _ => {}
+        }
+    }
+
+    /// Why the views of the live have not met yet; `None` once everyone sees all live hosts alive, exactly as they
+    /// are, and nobody else alive.
+    pub(crate) fn difference(&self) -> Option<String> {
+        let live: Vec<&Host> = self.hosts.iter().filter(|host| host.is_live()).collect();
+        for observer in &live {
+            for subject in &live {
+                let Some(seen) = observer.member(&subject.name) else {
+                    return Some(format!("{} does not know {}", observer.name, subject.name));
+                };
+                let itself = subject
+                    .member(&subject.name)
+                    .expect("everyone knows itself");
+                let same = seen.status == Status::Alive
+                    && !seen.suspect
+                    && seen.incarnation == itself.incarnation
+                    && seen.address == subject.address
+                    && *seen.tags == *itself.tags;
+                if !same {
+                    return Some(format!(
+                        "{} sees {} as {}{} {} at {}, itself {} at {}",
+                        observer.name,
+                        subject.name,
+                        seen.status,
+                        if seen.suspect { " (suspect)" } else { "" },
+                        seen.address,
+                        seen.incarnation,
+                        itself.status,
+                        itself.incarnation,
+                    ));
+                }
+            }
+            for (name, seen) in &observer.view.by_name {
+                let gone = matches!(seen.status, Status::Failed | Status::Left);
+                if !gone && !live.iter().any(|host| host.name == *name) {
+                    return Some(format!("{} sees {name} as {}", observer.name, seen.status));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether every live host sees `name` as `status`.
+    pub(crate) fn all_see(&self, name: &str, status: Status) -> bool {
+        self.hosts
+            .iter()
+            .filter(|host| host.is_live())
+            .all(|host| host.status_of(name) == Some(status))
+    }
+}

@@ -1,0 +1,100 @@
+//! What the network does to packets, and who reaches whom.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// Names a host of the world.
+pub(crate) type HostId = usize;
+
+/// Rules of the network; may be changed while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    /// One way. A range reorders: each packet draws its own.
+    pub(crate) delay: Range<Duration>,
+    /// Share of packets that vanish.
+    pub(crate) loss: f64,
+    /// Share of packets that come twice.
+    pub(crate) duplicates: f64,
+    /// Hosts whose packets all vanish, both ways; their streams work.
+    pub(crate) no_packets: Vec<HostId>,
+    /// Hosts in different groups do not reach each other; those not listed are in group 0.
+    groups: BTreeMap<HostId, u32>,
+    /// Packets that vanished by chance or by a cut, and all of them.
+    pub(crate) lost: u64,
+    /// All packets sent.
+    pub(crate) sent: u64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_micros(100)..Duration::from_millis(2),
+            loss: 0.0,
+            duplicates: 0.0,
+            no_packets: Vec::new(),
+            groups: BTreeMap::new(),
+            lost: 0,
+            sent: 0,
+        }
+    }
+}
+
+impl Network {
+    /// Cuts `hosts` off from everyone else; among themselves they still talk.
+    pub(crate) fn cut_off(&mut self, hosts: &[HostId], group: u32) {
+        for host in hosts {
+            self.groups.insert(*host, group);
+        }
+    }
+
+    /// Ends loss, duplicates and cuts.
+    pub(crate) fn heal(&mut self) {
+        self.groups.clear();
+        self.no_packets.clear();
+        self.loss = 0.0;
+        self.duplicates = 0.0;
+    }
+
+    /// Whether nothing is wrong, so that nobody has an excuse.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.groups.is_empty()
+            && self.no_packets.is_empty()
+            && self.loss == 0.0
+            && self.delay.end < Duration::from_millis(100)
+    }
+
+    /// Whether a stream could go between the two.
+    pub(crate) fn reaches(&self, from: HostId, to: HostId) -> bool {
+        let group = |host| self.groups.get(&host).copied().unwrap_or_default();
+        group(from) == group(to)
+    }
+
+    pub(crate) fn latency(&self, random: &mut ChaCha8Rng) -> Duration {
+        random.random_range(self.delay.clone())
+    }
+
+    /// When each copy of a packet arrives: none, one or two.
+    pub(crate) fn fate(
+        &mut self,
+        from: HostId,
+        to: Option<HostId>,
+        random: &mut ChaCha8Rng,
+    ) -> Vec<Duration> {
+        self.sent += 1;
+        let cut = to.is_none_or(|to| {
+            !self.reaches(from, to)
+                || self.no_packets.contains(&from)
+                || self.no_packets.contains(&to)
+        });
+        if cut || random.random_bool(self.loss) {
+            self.lost += 1;
+            return Vec::new();
+        }
+        let copies = 1 + usize::from(random.random_bool(self.duplicates));
+        (0..copies).map(|_| self.latency(random)).collect()
+    }
+}

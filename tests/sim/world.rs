@@ -1,0 +1,449 @@
+//! The world: hosts, a network, and one queue ordered by time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use lb::announce::Tags;
+use lb::gossip::core::node::{Config, Event, Node};
+use lb::gossip::core::timing::{Profile, Timing};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::host::{Down, Host};
+use crate::network::{HostId, Network};
+use crate::streams::{End, Peer};
+
+/// How long after the last disturbance the network has to be calm before a false "failed" is a fault: the
+/// longest suspicion of a hundred nodes, and a probe.
+const AFTERMATH: Duration = Duration::from_secs(60);
+
+/// Something on its way.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    Packet {
+        to: HostId,
+        from: SocketAddr,
+        packet: Vec<u8>,
+    },
+    Connect {
+        from: End,
+        target: HostId,
+    },
+    Connected {
+        to: End,
+    },
+    Bytes {
+        to: End,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        to: End,
+        error: Option<String>,
+    },
+    /// A process that did not get in tries again.
+    Retry {
+        host: HostId,
+        life: u64,
+    },
+}
+
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    name: &'static str,
+    pub(crate) random: ChaCha8Rng,
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) by_address: BTreeMap<SocketAddr, HostId>,
+    by_name: BTreeMap<String, HostId>,
+    pub(crate) network: Network,
+    pub(crate) peers: BTreeMap<End, Peer>,
+    queue: BTreeMap<(Instant, u64), Delivery>,
+    queued: u64,
+    wakes: BTreeSet<(Instant, HostId)>,
+    disturbed: Instant,
+    trace: crc32fast::Hasher,
+    pub(crate) steps: u64,
+    timing: Timing,
+    pub(crate) compress: bool,
+}
+
+impl World {
+    /// An empty one for the test `name`. `LB_SIM_SEED` overrides `seed`.
+    pub(crate) fn new(name: &'static str, seed: u64) -> Self {
+        let seed = match std::env::var("LB_SIM_SEED") {
+            Ok(text) => text.parse().expect("LB_SIM_SEED is a number"),
+            Err(_) => seed,
+        };
+        Self::with_seed(name, seed)
+    }
+
+    pub(crate) fn with_seed(name: &'static str, seed: u64) -> Self {
+        let start = lb::clock::now();
+        Self {
+            seed,
+            name,
+            random: ChaCha8Rng::seed_from_u64(seed),
+            start,
+            now: start,
+            hosts: Vec::new(),
+            by_address: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            network: Network::default(),
+            peers: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            wakes: BTreeSet::new(),
+            disturbed: start,
+            trace: crc32fast::Hasher::new(),
+            steps: 0,
+            timing: Timing::of(Profile::Lan),
+            compress: false,
+        }
+    }
+
+    /// Virtual time since the beginning.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    /// A number that differs if anything happened differently.
+    pub(crate) fn trace(&self) -> u32 {
+        self.trace.clone().finalize()
+    }
+
+    pub(crate) fn host_named(&self, name: &str) -> Option<&Host> {
+        self.by_name.get(name).map(|&id| &self.hosts[id])
+    }
+
+    pub(crate) fn live(&self) -> Vec<HostId> {
+        self.ids(|host| host.is_live())
+    }
+
+    pub(crate) fn ids(&self, wanted: impl Fn(&Host) -> bool) -> Vec<HostId> {
+        (0..self.hosts.len())
+            .filter(|&id| wanted(&self.hosts[id]))
+            .collect()
+    }
+
+    /// No disturbance now nor in the near past.
+    pub(crate) fn calm_for_a_while(&self) -> bool {
+        self.network.is_calm() && self.now >= self.disturbed
+    }
+
+    /// To be called when the network was bad until now.
+    pub(crate) fn mark_disturbed(&mut self) {
+        self.disturbed = self.now + AFTERMATH;
+    }
+
+    /// Ends all trouble of the network.
+    pub(crate) fn heal(&mut self) {
+        if !self.network.is_calm() {
+            self.mark_disturbed();
+        }
+        self.network.heal();
+    }
+
+    /// Adds a machine whose process is not running yet.
+    pub(crate) fn add_host(&mut self, name: &str) -> HostId {
+        let id = self.hosts.len();
+        let ip = Ipv4Addr::from(0x0a00_0001 + id as u32);
+        let address = SocketAddr::from((ip, 7946));
+        self.by_address.insert(address, id);
+        self.by_name.insert(name.to_owned(), id);
+        self.hosts.push(Host {
+            name: name.to_owned(),
+            address,
+            tags: Tags::from([("role".to_owned(), "web".to_owned())]),
+            node: None,
+            down: Down::Refuses,
+            life: 0,
+            leaving: false,
+            wants_in: false,
+            view: lb::gossip::core::member::Members::default(),
+            events: Vec::new(),
+            highest: 0,
+            wake: None,
+        });
+        id
+    }
+
+    /// `count` hosts named `n0`, `n1`, …, running; all but the first join through it, within `spread`.
+    pub(crate) fn cluster(&mut self, count: usize, spread: Duration) -> Vec<HostId> {
+        let mut ids = Vec::new();
+        for number in 0..count {
+            let id = self.add_host(&format!("n{number}"));
+            self.boot(id);
+            if number > 0 {
+                self.join(id, ids[0]);
+                self.run(spread / count as u32);
+            }
+            ids.push(id);
+        }
+        ids
+    }
+
+    /// Starts a new process on a machine, alone.
+    pub(crate) fn boot(&mut self, id: HostId) {
+        let host = &self.hosts[id];
+        assert!(!host.is_running(), "{} runs already", host.name);
+        let config = Config {
+            name: host.name.clone(),
+            advertise: host.address,
+            tags: host.tags.clone(),
+            timing: self.timing.clone(),
+            compress: self.compress,
+        };
+        let random = ChaCha8Rng::seed_from_u64(self.random.random());
+        let node = Node::new(config, self.now, random).expect("the tags are short");
+        let host = &mut self.hosts[id];
+        host.node = Some(node);
+        host.life += 1;
+        host.leaving = false;
+        host.wants_in = false;
+        host.view = lb::gossip::core::member::Members::default();
+        self.touched(id);
+    }
+
+    pub(crate) fn join(&mut self, id: HostId, via: HostId) {
+        let to = self.hosts[via].address;
+        self.hosts[id].wants_in = true;
+        let now = self.now;
+        self.with(id, |node| {
+            node.join(now, &[to]);
+        });
+    }
+
+    /// Kills the process.
+    pub(crate) fn crash(&mut self, id: HostId, down: Down) {
+        self.hosts[id].down = down;
+        self.stop(id);
+    }
+
+    fn stop(&mut self, id: HostId) {
+        let host = &mut self.hosts[id];
+        host.node = None;
+        if let Some(wake) = host.wake.take() {
+            self.wakes.remove(&(wake, id));
+        }
+        self.reset_streams(id);
+    }
+
+    /// Begins a graceful leave; the process ends when it is done.
+    pub(crate) fn leave(&mut self, id: HostId) {
+        self.hosts[id].leaving = true;
+        let now = self.now;
+        self.with(id, |node| node.leave(now));
+    }
+
+    /// Does something to a process, and then what it wants.
+    pub(crate) fn with<T>(&mut self, id: HostId, act: impl FnOnce(&mut Node) -> T) -> T {
+        let node = self.hosts[id].node.as_mut().expect("the process runs");
+        let result = act(node);
+        self.touched(id);
+        result
+    }
+
+    /// Carries out all that a process wants, and looks at what it knows.
+    pub(crate) fn touched(&mut self, id: HostId) {
+        let Some(mut node) = self.hosts[id].node.take() else {
+            return;
+        };
+        let from = self.hosts[id].address;
+        while let Some(transmit) = node.poll_transmit() {
+            let to = self.by_address.get(&transmit.to).copied();
+            for delay in self.network.fate(id, to, &mut self.random) {
+                if let Some(to) = to {
+                    let packet = transmit.packet.clone();
+                    self.schedule(self.now + delay, Delivery::Packet { to, from, packet });
+                }
+            }
+        }
+        let mut actions = Vec::new();
+        while let Some(action) = node.poll_stream() {
+            actions.push(action);
+        }
+        let mut events = Vec::new();
+        while let Some(event) = node.poll_event() {
+            events.push(event);
+        }
+        let next = node.poll_timeout();
+        let fresh = (node.generation() != self.hosts[id].view.generation).then(|| node.members());
+        self.hosts[id].node = Some(node);
+        self.set_wake(id, next);
+        for action in actions {
+            self.act(id, action);
+        }
+        if let Some(fresh) = fresh {
+            let name = self.hosts[id].name.clone();
+            let own = fresh.by_name.get(&name).expect("everyone knows itself");
+            self.hosts[id].highest = self.hosts[id].highest.max(own.incarnation);
+            let before = std::mem::replace(&mut self.hosts[id].view, fresh);
+            self.check_view(id, &before, &self.hosts[id].view);
+        }
+        for event in events {
+            self.on_event(id, event);
+        }
+    }
+
+    fn on_event(&mut self, id: HostId, event: Event) {
+        self.check_event(id, &event);
+        match &event {
+            Event::JoinFinished { reached: 0, .. } if self.hosts[id].wants_in => {
+                let life = self.hosts[id].life;
+                let at = self.now + Duration::from_secs(1);
+                self.schedule(at, Delivery::Retry { host: id, life });
+            }
+            Event::LeaveFinished => self.stop(id),
+            _ => {}
+        }
+        let now = self.now;
+        self.hosts[id].events.push((now, event));
+    }
+
+    fn set_wake(&mut self, id: HostId, next: Option<Instant>) {
+        let host = &mut self.hosts[id];
+        if host.wake == next {
+            return;
+        }
+        if let Some(old) = host.wake {
+            self.wakes.remove(&(old, id));
+        }
+        host.wake = next;
+        if let Some(next) = next {
+            self.wakes.insert((next, id));
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, at: Instant, delivery: Delivery) {
+        self.queued += 1;
+        self.queue.insert((at, self.queued), delivery);
+    }
+
+    /// Runs for a while.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Runs until `done`, looking every 50 ms; how long it took.
+    ///
+    /// # Panics
+    /// If it is not so within `limit`.
+    pub(crate) fn run_until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Duration {
+        let begun = self.now;
+        while !done(self) {
+            let taken = self.now - begun;
+            let views = self.difference();
+            assert!(taken < limit, "not within {limit:?}: {what} ({views:?})");
+            self.run(Duration::from_millis(50));
+        }
+        self.now - begun
+    }
+
+    /// Runs until all views agree.
+    pub(crate) fn run_until_met(&mut self, limit: Duration) -> Duration {
+        self.run_until(limit, "all views meet", |world| {
+            world.difference().is_none()
+        })
+    }
+
+    /// Does the next thing that is due by `until`; false if there is none.
+    fn step(&mut self, until: Instant) -> bool {
+        let wake = self.wakes.first().copied();
+        let arrival = self.queue.first_key_value().map(|(key, _)| *key);
+        let wake_first = match (wake, arrival) {
+            (Some((wake, _)), Some((arrival, _))) => wake <= arrival,
+            (wake, _) => wake.is_some(),
+        };
+        let at = if wake_first {
+            wake.map(|(at, _)| at)
+        } else {
+            arrival.map(|(at, _)| at)
+        };
+        let Some(at) = at.filter(|at| *at <= until) else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        self.steps += 1;
+        if wake_first {
+            if let Some((_, id)) = wake {
+                self.note(id, 0, &[]);
+                let now = self.now;
+                self.with(id, |node| node.handle_timeout(now));
+            }
+        } else if let Some((_, delivery)) = self.queue.pop_first() {
+            self.deliver(delivery);
+        }
+        true
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let now = self.now;
+        match delivery {
+            Delivery::Packet { to, from, packet } => {
+                self.note(to, 1, &packet);
+                if let Some(node) = &mut self.hosts[to].node {
+                    node.handle_packet(now, from, &packet);
+                    self.touched(to);
+                }
+            }
+            Delivery::Connect { from, target } => {
+                self.note(target, 2, &[]);
+                self.accept(from, target);
+            }
+            Delivery::Connected { to } if self.runs(to) => {
+                self.note(to.host, 3, &[]);
+                self.with(to.host, |node| node.handle_stream_connected(now, to.id));
+            }
+            Delivery::Bytes { to, bytes } if self.runs(to) => {
+                self.note(to.host, 4, &bytes);
+                self.with(to.host, |node| node.handle_stream_bytes(now, to.id, &bytes));
+            }
+            Delivery::Closed { to, error } if self.runs(to) => {
+                self.note(to.host, 5, &[]);
+                self.peers.remove(&to);
+                self.with(to.host, |node| node.handle_stream_closed(now, to.id, error));
+            }
+            Delivery::Retry { host, life } => {
+                let others: Vec<HostId> =
+                    self.ids(|other| other.is_running() && other.name != self.hosts[host].name);
+                if self.hosts[host].life == life && self.hosts[host].is_live() && !others.is_empty()
+                {
+                    let via = others[self.random.random_range(0..others.len())];
+                    self.join(host, via);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes a step into the trace.
+    fn note(&mut self, host: HostId, kind: u8, bytes: &[u8]) {
+        let at = (self.now - self.start).as_nanos() as u64;
+        self.trace.update(&at.to_be_bytes());
+        self.trace.update(&[kind, host as u8]);
+        self.trace.update(bytes);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "seed {seed}, after {elapsed:?} and {steps} steps; replay: LB_SIM_SEED={seed} cargo test --test sim {name} -- --exact",
+                seed = self.seed,
+                elapsed = self.elapsed(),
+                steps = self.steps,
+                name = self.name
+            );
+        }
+    }
+}
