@@ -14,6 +14,7 @@
 mod api;
 mod gone;
 mod metrics;
+mod page;
 mod process;
 mod server;
 mod source;
@@ -24,7 +25,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 pub use server::serve;
-pub use source::{Durations, Requests, Served, Source, readiness};
+pub use source::{Source, readiness};
 
 /// Keys of `[admin]`.
 #[derive(Clone, Debug, PartialEq)]
