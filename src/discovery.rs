@@ -10,10 +10,13 @@
 //! Level-triggered: every change delivers the full member list, so a missed update cannot
 //! leave a ghost upstream. No I/O, no health: see `crate::health`.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
-use crate::gossip::core::member::Members;
-use crate::pool::spec::Spec;
+use crate::announce::{self, Heard};
+use crate::gossip::core::member::{Member, Members, Status};
+use crate::pool::spec::{Spec, Standing, UpstreamId};
 
 /// Which addresses a gossip backend may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,16 +29,413 @@ pub struct Trust {
     pub own: Vec<SocketAddr>,
 }
 
-/// A CIDR network.
+/// A CIDR network, `10.0.0.0/8`; a bare address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     /// Base address.
-    pub base: std::net::IpAddr,
+    pub base: IpAddr,
     /// Prefix length in bits.
     pub prefix: u8,
 }
 
+/// A text that is no network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadNetwork {
+    /// No address before the slash.
+    #[error("{0:?} is not a network; write it like 10.0.0.0/8")]
+    Address(String),
+    /// The part after the slash.
+    #[error("{text:?} has no usable prefix length; 0 to {bits} bits fit")]
+    Prefix {
+        /// The whole text.
+        text: String,
+        /// Bits of the address.
+        bits: u8,
+    },
+    /// Bits are set behind the prefix, so one of the two is a mistake.
+    #[error("{text:?} has bits set behind its prefix; the network is {meant}")]
+    Host {
+        /// The whole text.
+        text: String,
+        /// The network that it lies in.
+        meant: Network,
+    },
+}
+
 /// Backends of `pool` among `members`, `default_port` where none is announced.
-pub fn specs(_members: &Members, _pool: &str, _default_port: u16, _trust: &Trust) -> Vec<Spec> {
-    unimplemented!()
+///
+/// One spec for each member that announces the service and has not left; a member whose address may
+/// not be used has a spec that says so.
+pub fn specs(members: &Members, pool: &str, default_port: u16, trust: &Trust) -> Vec<Spec> {
+    let announcing = members.by_name.values().filter_map(|member| {
+        let standing = standing(member)?;
+        let mut heard = announce::read(&member.tags);
+        let index = heard.iter().position(|one| one.service.name == pool)?;
+        Some(spec(
+            member,
+            standing,
+            heard.swap_remove(index),
+            default_port,
+            trust,
+        ))
+    });
+    announcing.collect()
+}
+
+fn standing(member: &Member) -> Option<Standing> {
+    match member.status {
+        Status::Alive if member.suspect => Some(Standing::Suspect),
+        Status::Alive => Some(Standing::Alive),
+        Status::Leaving => Some(Standing::Leaving),
+        Status::Failed => Some(Standing::Failed),
+        Status::Left => None,
+    }
+}
+
+fn spec(
+    member: &Member,
+    standing: Standing,
+    heard: Heard,
+    default_port: u16,
+    trust: &Trust,
+) -> Spec {
+    let service = heard.service;
+    let mut address = member.address;
+    address.set_port(service.port.unwrap_or(default_port));
+    Spec {
+        id: UpstreamId {
+            node: member.name.as_str().into(),
+            service: service.name.into(),
+        },
+        address,
+        weight: service.weight,
+        tier: service.tier,
+        backup: service.backup,
+        check: service.check,
+        proto: service.proto,
+        announced: service.state,
+        standing,
+        joined: member.joined,
+        unusable: heard.unusable.or_else(|| trust.refusal(address)),
+        warnings: heard.warnings,
+    }
+}
+
+impl Trust {
+    /// Why a gossip backend may not have `address`, if so.
+    pub fn refusal(&self, address: SocketAddr) -> Option<String> {
+        let ip = address.ip().to_canonical();
+        let kind = match ip {
+            _ if ip.is_unspecified() => Some("is no address at all"),
+            _ if ip.is_multicast() => Some("is multicast"),
+            IpAddr::V4(ip) if ip.is_broadcast() => Some("is broadcast"),
+            IpAddr::V4(ip) if ip.is_link_local() => Some("is link-local"),
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("is link-local"),
+            _ if ip.is_loopback() && !self.loopback => {
+                Some("is loopback, and our own gossip address is not")
+            }
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            return Some(format!("address {ip} {kind}"));
+        }
+        if self.own.iter().any(|own| is_own(*own, address)) {
+            return Some(format!("{address} is our own listener"));
+        }
+        let inside = |network: &Network| network.contains(ip);
+        if self.networks.is_empty() || self.networks.iter().any(inside) {
+            return None;
+        }
+        let networks: Vec<_> = self.networks.iter().map(Network::to_string).collect();
+        let networks = networks.join(", ");
+        Some(format!(
+            "address {ip} is outside backend_networks ({networks})"
+        ))
+    }
+}
+
+/// A listener on every address also listens on loopback; its other addresses are for the caller to name.
+fn is_own(own: SocketAddr, address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let same = own.ip().to_canonical() == ip || (own.ip().is_unspecified() && ip.is_loopback());
+    same && own.port() == address.port()
+}
+
+impl Network {
+    /// Whether `ip` lies in it; an IPv4-mapped address is an IPv4 address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let base = self.base.to_canonical();
+        base.is_ipv4() == ip.is_ipv4() && masked(ip, self.prefix) == masked(base, self.prefix)
+    }
+}
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let (ip, prefix) = match text.split_once('/') {
+            Some((ip, prefix)) => (ip, Some(prefix)),
+            None => (text, None),
+        };
+        let base: IpAddr = ip
+            .parse()
+            .map_err(|_| BadNetwork::Address(text.to_owned()))?;
+        let bits = if base.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => bits,
+            Some(prefix) => prefix
+                .parse()
+                .ok()
+                .filter(|prefix| *prefix <= bits)
+                .ok_or_else(|| BadNetwork::Prefix {
+                    text: text.to_owned(),
+                    bits,
+                })?,
+        };
+        let meant = Self {
+            base: masked(base, prefix),
+            prefix,
+        };
+        if meant.base != base {
+            let text = text.to_owned();
+            return Err(BadNetwork::Host { text, meant });
+        }
+        Ok(meant)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", masked(self.base, self.prefix), self.prefix)
+    }
+}
+
+/// `ip` with the bits behind the prefix cleared.
+fn masked(ip: IpAddr, prefix: u8) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX
+                .checked_shl(32_u32.saturating_sub(prefix.into()))
+                .unwrap_or(0);
+            IpAddr::V4((ip.to_bits() & mask).into())
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX
+                .checked_shl(128_u32.saturating_sub(prefix.into()))
+                .unwrap_or(0);
+            IpAddr::V6((ip.to_bits() & mask).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::announce::{State, Tags};
+
+    fn member(name: &str, ip: &str, tags: &[(&str, &str)]) -> Member {
+        let tags: Tags = tags
+            .iter()
+            .map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned()))
+            .collect();
+        Member {
+            name: name.to_owned(),
+            address: SocketAddr::new(ip.parse().unwrap(), 7946),
+            tags: Arc::new(tags),
+            status: Status::Alive,
+            suspect: false,
+            incarnation: 1,
+            joined: 7,
+            since: crate::clock::now(),
+            versions: [1, 5, 2, 2, 5, 4],
+        }
+    }
+
+    fn members(all: impl IntoIterator<Item = Member>) -> Members {
+        Members {
+            generation: 1,
+            by_name: all
+                .into_iter()
+                .map(|member| (member.name.clone(), Arc::new(member)))
+                .collect(),
+        }
+    }
+
+    fn trust(networks: &[&str], loopback: bool) -> Trust {
+        Trust {
+            networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+            loopback,
+            own: vec!["10.0.0.9:80".parse().unwrap(), "[::]:8080".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn a_stock_member_with_the_role_is_a_backend_and_others_are_not() {
+        let members = members([
+            member("web1", "10.0.0.1", &[("role", "web"), ("weight", "x")]),
+            member("db1", "10.0.0.2", &[("role", "db")]),
+            member("lb1", "10.0.0.9", &[]),
+            member(
+                "multi",
+                "10.0.0.3",
+                &[("role", "db"), ("svc.web", "8080;w=3;s=drain")],
+            ),
+        ]);
+
+        let specs = specs(&members, "web", 81, &Trust::default());
+
+        assert_eq!(specs.len(), 2);
+        assert_eq!(&*specs[0].id.node, "multi");
+        assert_eq!(specs[0].address, "10.0.0.3:8080".parse().unwrap());
+        assert_eq!((specs[0].weight, &specs[0].announced), (3, &State::Drain));
+        assert_eq!(&*specs[1].id.service, "web");
+        assert_eq!(specs[1].address, "10.0.0.1:81".parse().unwrap());
+        assert_eq!(specs[1].joined, 7);
+        assert_eq!(specs[1].warnings.len(), 1);
+        assert_eq!(specs[1].unusable, None);
+    }
+
+    #[test]
+    fn status_becomes_standing_and_who_left_has_no_spec() {
+        for (status, suspect, expected) in [
+            (Status::Alive, false, Some(Standing::Alive)),
+            (Status::Alive, true, Some(Standing::Suspect)),
+            (Status::Leaving, false, Some(Standing::Leaving)),
+            (Status::Failed, false, Some(Standing::Failed)),
+            (Status::Left, false, None),
+        ] {
+            let web1 = Member {
+                status,
+                suspect,
+                ..member("web1", "10.0.0.1", &[("role", "web")])
+            };
+
+            let specs = specs(&members([web1]), "web", 80, &Trust::default());
+
+            assert_eq!(specs.first().map(|spec| spec.standing), expected);
+        }
+    }
+
+    #[test]
+    fn a_bad_tag_is_told_before_a_bad_address() {
+        let members = members([member(
+            "web1",
+            "127.0.0.1",
+            &[("role", "web"), ("port", "0")],
+        )]);
+
+        let specs = specs(&members, "web", 80, &Trust::default());
+
+        let reason = specs[0].unusable.as_deref();
+        assert_eq!(reason, Some("port \"0\" is not a port (1-65535)"));
+    }
+
+    #[test]
+    fn addresses_that_no_backend_may_have_are_refused_with_the_reason() {
+        let strict = trust(&["10.0.0.0/24", "fd00::/8"], false);
+        for (address, expected) in [
+            ("10.0.0.1:80", None),
+            ("[::ffff:10.0.0.1]:80", None),
+            ("[fd12::1]:80", None),
+            ("10.0.0.9:81", None),
+            ("10.0.0.9:80", Some("10.0.0.9:80 is our own listener")),
+            (
+                "10.0.1.1:80",
+                Some("address 10.0.1.1 is outside backend_networks (10.0.0.0/24, fd00::/8)"),
+            ),
+            (
+                "[2001:db8::1]:80",
+                Some("address 2001:db8::1 is outside backend_networks (10.0.0.0/24, fd00::/8)"),
+            ),
+            (
+                "127.0.0.1:80",
+                Some("address 127.0.0.1 is loopback, and our own gossip address is not"),
+            ),
+            (
+                "[::ffff:127.0.0.1]:80",
+                Some("address 127.0.0.1 is loopback, and our own gossip address is not"),
+            ),
+            (
+                "[::1]:80",
+                Some("address ::1 is loopback, and our own gossip address is not"),
+            ),
+            ("169.254.1.1:80", Some("address 169.254.1.1 is link-local")),
+            ("[fe80::1]:80", Some("address fe80::1 is link-local")),
+            ("224.0.0.1:80", Some("address 224.0.0.1 is multicast")),
+            ("[ff02::1]:80", Some("address ff02::1 is multicast")),
+            ("0.0.0.0:80", Some("address 0.0.0.0 is no address at all")),
+            ("[::]:80", Some("address :: is no address at all")),
+            (
+                "255.255.255.255:80",
+                Some("address 255.255.255.255 is broadcast"),
+            ),
+        ] {
+            let refusal = strict.refusal(address.parse().unwrap());
+            assert_eq!(refusal.as_deref(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn on_loopback_everything_but_our_own_listener_is_allowed() {
+        let local = trust(&[], true);
+
+        assert_eq!(local.refusal("127.0.0.1:80".parse().unwrap()), None);
+        assert_eq!(local.refusal("8.8.8.8:80".parse().unwrap()), None);
+        assert_eq!(
+            local.refusal("127.0.0.1:8080".parse().unwrap()).as_deref(),
+            Some("127.0.0.1:8080 is our own listener")
+        );
+    }
+
+    #[test]
+    fn networks_are_parsed_and_shown_alike() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "10.1.2.3/32", "fd00::/8", "::/0"] {
+            let network: Network = text.parse().unwrap();
+            assert_eq!(network.to_string(), text);
+            assert!(network.contains(network.base));
+        }
+        assert_eq!("10.0.0.1".parse::<Network>().unwrap().prefix, 32);
+    }
+
+    #[test]
+    fn the_network_of_an_interface_contains_its_neighbours() {
+        let of_interface = Network {
+            base: "10.0.3.7".parse().unwrap(),
+            prefix: 24,
+        };
+
+        assert!(of_interface.contains("10.0.3.200".parse().unwrap()));
+        assert!(!of_interface.contains("10.0.4.7".parse().unwrap()));
+        assert!(!of_interface.contains("::1".parse().unwrap()));
+        assert_eq!(of_interface.to_string(), "10.0.3.0/24");
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused_with_what_was_meant() {
+        for (text, said) in [
+            ("", "\"\" is not a network; write it like 10.0.0.0/8"),
+            (
+                "ten/8",
+                "\"ten/8\" is not a network; write it like 10.0.0.0/8",
+            ),
+            (
+                "10.0.0.0/33",
+                "\"10.0.0.0/33\" has no usable prefix length; 0 to 32 bits fit",
+            ),
+            (
+                "::/",
+                "\"::/\" has no usable prefix length; 0 to 128 bits fit",
+            ),
+            (
+                "10.1.0.0/8",
+                "\"10.1.0.0/8\" has bits set behind its prefix; the network is 10.0.0.0/8",
+            ),
+        ] {
+            let error = text.parse::<Network>().unwrap_err();
+            assert_eq!(error.to_string(), said);
+        }
+    }
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{info, warn};
 
@@ -21,7 +22,8 @@ use crate::gossip::driver::{self, Handle, Settings, StartError};
 /// [`StartError`].
 pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let handle = driver::start(settings).await?;
-    tokio::spawn(tell(handle.clone()));
+    // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
+    tokio::spawn(tell(handle.events(), handle.name().to_owned()));
     Ok(handle)
 }
 
@@ -44,11 +46,10 @@ pub fn is_configuration(error: &StartError) -> bool {
 }
 
 /// One line for each change, until gossip ends.
-async fn tell(handle: Handle) {
-    let mut events = handle.events();
+async fn tell(mut events: broadcast::Receiver<Event>, own: String) {
     loop {
         match events.recv().await {
-            Ok(event) => line(&event, handle.name()),
+            Ok(event) => line(&event, &own),
             // Only lines are lost: whoever acts on members watches the list itself.
             Err(RecvError::Lagged(missed)) => {
                 warn!(missed, "more members changed than could be told")

@@ -40,14 +40,44 @@ impl Timeline {
 
     /// Adds an entry, dropping the oldest beyond the limit.
     pub fn push(&mut self, entry: Entry) {
-        if self.ring.len() == self.entries_max {
+        self.ring.push_back(entry);
+        if self.ring.len() > self.entries_max {
             self.ring.pop_front();
         }
-        self.ring.push_back(entry);
     }
 
     /// Oldest first.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.ring.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(entries_max: usize) -> Vec<String> {
+        let mut timeline = Timeline::new(entries_max);
+        for number in 1..=5 {
+            timeline.push(Entry {
+                at: SystemTime::UNIX_EPOCH,
+                pool: "web".to_owned(),
+                node: format!("web{number}"),
+                what: "up",
+                reason: String::new(),
+            });
+        }
+        timeline.entries().map(|entry| entry.node.clone()).collect()
+    }
+
+    #[test]
+    fn the_newest_are_kept_oldest_first() {
+        assert_eq!(kept(3), ["web3", "web4", "web5"]);
+        assert_eq!(kept(9).len(), 5);
+    }
+
+    #[test]
+    fn a_timeline_of_none_keeps_none() {
+        assert_eq!(kept(0), [""; 0]);
     }
 }

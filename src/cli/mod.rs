@@ -1,1 +1,31 @@
-//! cli.
+//! Command lines of both programs: flags to settings, verbs to answers, faults to exit codes.
+//!
+//! ```text
+//! argv ─▶ usage (clap) ─┬─▶ lb    ─▶ Todo: serve, demo, or done (check-config, pools, members)
+//!                       └─▶ agent ─▶ Todo: run, or done
+//! ```
+//!
+//! Data goes to stdout, all else to stderr. No settings are judged here: see `crate::config`.
+
+pub mod agent;
+mod ask;
+pub mod exit;
+pub mod lb;
+mod usage;
+
+/// A line on stderr, behind the program's name; a closed stderr is no reason to die.
+fn complain(program: &str, lines: impl std::fmt::Display) {
+    use std::io::Write;
+    let mut stderr = std::io::stderr().lock();
+    for line in lines.to_string().lines() {
+        let _ = writeln!(stderr, "{program}: {line}");
+    }
+}
+
+/// Starts the log and tells what was accepted but does nothing.
+fn begin(level: crate::log::Level, warnings: &[String]) {
+    crate::log::init(level);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}

@@ -1,16 +1,50 @@
 //! Flags over environment over file over defaults, assembled into the settings of the modules that obey them.
 //!
 //! ```text
-//! argv ─┐
-//! env  ─┼─ merge ──▶ Front | Agent   or every error at once, with file:line:column
-//! file ─┘
+//! argv ──flags──┐
+//! LB_* ─────────┼─▶ sources ──▶ common ─┬─▶ front ──▶ Front
+//! file ─document┘   (merge)             └─▶ agent ──▶ Agent
+//!                     └─▶ error: every one of a run, with flag, variable or file:line:column
 //! ```
+//!
+//! No setting is obeyed here. A reload reads the same flags and the same file again, and is
+//! refused as a whole where something changed that needs a restart.
 
-use std::path::PathBuf;
+mod address;
+mod agent;
+mod common;
+mod defaults;
+mod document;
+mod error;
+pub mod flags;
+mod front;
+mod parse;
+mod sources;
+#[cfg(test)]
+mod tests;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use self::address::is_public;
+pub use self::defaults::ADMIN;
+use self::document::{Document, Table};
+use self::error::Faults;
+pub use self::error::{At, Error, Errors};
+use self::front::Purpose;
+pub use self::sources::Surroundings;
 use crate::announce::Service;
 use crate::discovery::Network;
 use crate::{admin, gossip, health, log, pool, proxy};
+
+/// What a run was started with: enough to read its settings again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Given<F> {
+    /// As parsed from argv.
+    pub flags: F,
+    /// Environment and hostname at the start.
+    pub around: Surroundings,
+}
 
 /// One `[cluster.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +64,10 @@ pub struct Front {
     pub gossip: gossip::driver::Settings,
     /// Discovery name (`--discover`, else the first cluster); `None`: off.
     pub discover: Option<String>,
+    /// It was chosen, rather than taken from the first cluster.
+    pub discover_given: bool,
+    /// Gossip in clear may use public addresses.
+    pub insecure_gossip: bool,
     /// In order; the first takes all requests.
     pub clusters: Vec<Cluster>,
     /// Data path.
@@ -42,6 +80,8 @@ pub struct Front {
     pub file: Option<PathBuf>,
     /// Accepted but without effect yet, one sentence each.
     pub warnings: Vec<String>,
+    /// What it was read from, for [`reload`].
+    pub given: Given<flags::Front>,
 }
 
 /// Everything that `lb-agent` obeys.
@@ -51,6 +91,8 @@ pub struct Agent {
     pub gossip: gossip::driver::Settings,
     /// Discovery name (`--discover`, else the role); `None`: off.
     pub discover: Option<String>,
+    /// Gossip in clear may use public addresses.
+    pub insecure_gossip: bool,
     /// What is announced.
     pub services: Vec<Service>,
     /// Admin, off by default.
@@ -61,4 +103,130 @@ pub struct Agent {
     pub file: Option<PathBuf>,
     /// Accepted but without effect yet, one sentence each.
     pub warnings: Vec<String>,
+    /// What it was read from.
+    pub given: Given<flags::Agent>,
+}
+
+/// The settings of `lb`.
+///
+/// # Errors
+/// Everything that is wrong, or the one thing that keeps the file from being read at all.
+pub fn front(flags: &flags::Front, around: &Surroundings) -> Result<Front, Errors> {
+    let file = file_of(&flags.common, around);
+    let front = load(file.as_deref(), |root, faults| {
+        front::read(flags, around, Purpose::Run, root, faults)
+    })?;
+    Ok(Front { file, ..front })
+}
+
+/// The settings of `lb-agent`.
+///
+/// # Errors
+/// As [`front`].
+pub fn agent(flags: &flags::Agent, around: &Surroundings) -> Result<Agent, Errors> {
+    let file = file_of(&flags.common, around);
+    let agent = load(file.as_deref(), |root, faults| {
+        agent::read(flags, around, root, faults)
+    })?;
+    Ok(Agent { file, ..agent })
+}
+
+/// Judges a file of `lb` alone, without flags and environment; it need not name a pool.
+///
+/// # Errors
+/// As [`front`].
+pub fn check_front(file: &Path) -> Result<Front, Errors> {
+    let (flags, around) = (flags::Front::default(), Surroundings::default());
+    load(Some(file), |root, faults| {
+        front::read(&flags, &around, Purpose::Check, root, faults)
+    })
+}
+
+/// Judges a file of `lb-agent` alone.
+///
+/// # Errors
+/// As [`front`].
+pub fn check_agent(file: &Path) -> Result<Agent, Errors> {
+    let (flags, around) = (flags::Agent::default(), Surroundings::default());
+    load(Some(file), |root, faults| {
+        agent::read(&flags, &around, root, faults)
+    })
+}
+
+/// Reads the same file with the same flags again.
+///
+/// # Errors
+/// Everything that is wrong, or [`Error::NeedsRestart`]; `previous` then stays in force as a whole.
+pub fn reload(previous: &Front) -> Result<Front, Errors> {
+    let mut next = front(&previous.given.flags, &previous.given.around)?;
+    if !previous.discover_given && !next.discover_given {
+        // Pools may change places; the name we were found by stays until a restart.
+        next.discover.clone_from(&previous.discover);
+    }
+    let changed = restart_only_changes(previous, &next);
+    if changed.is_empty() {
+        Ok(next)
+    } else {
+        Err(Error::NeedsRestart(changed).into())
+    }
+}
+
+/// Settings that differ and can't change in a running front: all but pools, checks, backends and the log level.
+pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
+    let (a, b) = (&old.gossip, &new.gossip);
+    let differ = [
+        ("gossip.bind", a.bind != b.bind),
+        ("gossip.advertise", a.advertise != b.advertise),
+        ("gossip.iface", a.iface != b.iface),
+        ("gossip.node", a.node != b.node),
+        ("gossip.join", a.join != b.join),
+        (
+            "gossip.discover",
+            old.discover != new.discover && (old.discover_given || new.discover_given),
+        ),
+        ("gossip.profile", a.profile != b.profile),
+        ("gossip.tags", a.tags != b.tags),
+        (
+            "gossip.insecure_gossip",
+            old.insecure_gossip != new.insecure_gossip,
+        ),
+        ("admin.listen", old.admin.listen != new.admin.listen),
+        (
+            "admin.ready_requires_backend",
+            old.admin.ready_requires_backend != new.admin.ready_requires_backend,
+        ),
+        ("listener", old.proxy.listen != new.proxy.listen),
+        ("limits.workers", old.proxy.workers != new.proxy.workers),
+        ("timeouts", old.proxy.timeouts != new.proxy.timeouts),
+        ("limits", old.proxy.limits != new.proxy.limits),
+    ];
+    differ
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+}
+
+fn file_of(flags: &flags::Common, around: &Surroundings) -> Option<PathBuf> {
+    let variable = || around.variables.get(&flags::variable("config"));
+    flags.config.clone().or_else(|| {
+        variable()
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    })
+}
+
+/// Runs `read` on the file's root table, or on an absent one, until all is known.
+fn load<T>(file: Option<&Path>, read: impl Fn(Table<'_>, &Faults) -> T) -> Result<T, Errors> {
+    let Some(path) = file else {
+        let faults = Faults::default();
+        let outcome = read(Table::absent(&faults), &faults);
+        return faults.or(outcome);
+    };
+    let text = fs::read_to_string(path).map_err(|source| Error::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let document = Document::parse(&path.display().to_string(), &text)?;
+    let (outcome, faults) = document.read(read);
+    faults.or(outcome)
 }

@@ -4,13 +4,18 @@
 //! targets ──set()──▶ Supervisor ── one task per target ──▶ Report (mpsc)
 //!                                  at once, every 100 ms until decided,
 //!                                  then interval ± 10 %, faster while down
+//!                       check: connect, ask, judge one answer
+//!                       rise_fall: what many answers mean, and when to ask again
 //! ```
 
-use std::hash::Hash;
+mod check;
+pub mod rise_fall;
+mod supervisor;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+pub use supervisor::Supervisor;
 
 use crate::announce::CheckSpec;
 
@@ -80,27 +85,4 @@ pub struct Report<K> {
     pub timed_out: bool,
     /// After rise and fall; `None` while undecided.
     pub up: Option<bool>,
-}
-
-/// Runs the checks of all targets, as tasks on the current runtime.
-#[derive(Debug)]
-pub struct Supervisor<K> {
-    _reports: mpsc::Sender<Report<K>>,
-}
-
-#[expect(unused_variables, reason = "skeleton")]
-impl<K: Clone + Eq + Hash + Send + 'static> Supervisor<K> {
-    /// Reports go to `reports`.
-    pub fn new(reports: mpsc::Sender<Report<K>>) -> Self {
-        unimplemented!()
-    }
-    /// The whole set: new ones are started, missing ones stopped, changed ones adapted without losing their standing
-    /// (unless address or check changed).
-    pub fn set(&mut self, targets: Vec<Target<K>>) {
-        unimplemented!()
-    }
-    /// Checks made, by result, for metrics: (passed, failed).
-    pub fn counts(&self) -> (u64, u64) {
-        unimplemented!()
-    }
 }

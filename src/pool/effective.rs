@@ -1,6 +1,18 @@
 //! The one function that turns all opinions about one backend into a verdict.
+//!
+//! ```text
+//! tags, address ── gossip's standing ── own word of the node ── checks ── connects
+//!      │                  │                     │                 │          │
+//!      └──────────────────┴── the first that objects decides ─────┴──────────┴──▶ Verdict, reason
+//! ```
+//!
+//! Nothing else decides. Pure: ages come in as durations, and no opinion is remembered here.
 
 use std::fmt;
+use std::time::Duration;
+
+use super::spec::{Spec, Standing, UpstreamId};
+use crate::announce::{self, CheckSpec, Proto};
 
 /// A backend's state as shown to operators. `Display` is the word of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,3 +84,183 @@ pub struct Verdict {
     /// Backup.
     pub backup: bool,
 }
+
+/// All that is thought of one backend at one moment.
+#[derive(Clone, Debug)]
+pub struct Opinions<'a> {
+    /// What it announces, and gossip's standing.
+    pub spec: &'a Spec,
+    /// Who owns its address instead of it.
+    pub shadowed_by: Option<&'a UpstreamId>,
+    /// While gossip calls it failed.
+    pub lost: Option<Lost<'a>>,
+    /// The check in force: its own, else the pool's.
+    pub check: &'a CheckSpec,
+    /// The protocol in force: its own, else the pool's.
+    pub proto: Proto,
+    /// What the active checks say.
+    pub health: &'a Health,
+    /// Why connects of real requests fail, if too many did.
+    pub refused: Option<&'a str>,
+}
+
+/// The standing of active checks, after rise and fall.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// No check has ended.
+    #[default]
+    Unchecked,
+    /// Checks have ended, but too few to tell; what the last one said.
+    Undecided(Result<String, String>),
+    /// They pass; what the first of them saw.
+    Up(String),
+    /// They fail.
+    Down {
+        /// Failures in a row that took it down.
+        checks: u32,
+        /// What the last one said.
+        reason: String,
+    },
+}
+
+/// What follows from gossip's "failed".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost<'a> {
+    /// How long ago gossip said so.
+    pub age: Duration,
+    /// How long checks alone may keep it in.
+    pub keep: Duration,
+    /// It was alive when we met it; an address we only know from a failed member is not trusted.
+    pub met_alive: bool,
+    /// The first check that failed since.
+    pub failed_check: Option<&'a str>,
+}
+
+impl Lost<'_> {
+    /// Why it can't come back before its agent does; `None` while checks may keep it in.
+    fn gone(&self, check: &CheckSpec) -> Option<String> {
+        if !self.met_alive {
+            return Some("agent lost before we met it: waiting for it to be alive".to_owned());
+        }
+        if let Some(failure) = self.failed_check {
+            return Some(format!("agent lost, then a check failed: {failure}"));
+        }
+        if *check == CheckSpec::None {
+            return Some("agent lost, and no check could tell that it serves".to_owned());
+        }
+        (self.age >= self.keep).then(|| {
+            let keep = humantime::format_duration(self.keep);
+            format!("agent lost for {keep}: no longer kept on checks alone")
+        })
+    }
+}
+
+impl Opinions<'_> {
+    /// Whether it is beyond what checks can mend: only gossip's "alive" brings it back.
+    pub fn gone(&self) -> bool {
+        self.lost
+            .is_some_and(|lost| lost.gone(self.check).is_some())
+    }
+
+    /// Whether it does not answer, whatever else is thought of it: requests that wait there wait in vain.
+    pub fn failing(&self) -> bool {
+        let checked = *self.check != CheckSpec::None;
+        (checked && matches!(self.health, Health::Down { .. }))
+            || self.refused.is_some()
+            || self.gone()
+            || matches!(self.spec.announced, announce::State::Fail(_))
+    }
+}
+
+/// In or out, and why: the first opinion that objects decides. What is wrong with its tags is said beside.
+pub fn effective(opinions: &Opinions<'_>) -> Verdict {
+    let spec = opinions.spec;
+    let (state, mut reason) = objection(opinions).unwrap_or_else(|| agreement(opinions));
+    if !spec.warnings.is_empty() {
+        reason = format!("{reason} (warning: {})", spec.warnings.join("; "));
+    }
+    Verdict {
+        in_rotation: matches!(state, State::Up | State::Lost),
+        state,
+        reason,
+        weight: spec.weight,
+        tier: spec.tier,
+        backup: spec.backup,
+    }
+}
+
+fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
+    let spec = opinions.spec;
+    if let Some(reason) = &spec.unusable {
+        return Some((State::Unusable, reason.clone()));
+    }
+    // Until the data path speaks more: a request in the wrong protocol would fail at the client's cost.
+    if opinions.proto != Proto::Http {
+        let reason = format!("speaks {}: only http can be sent so far", opinions.proto);
+        return Some((State::Unusable, reason));
+    }
+    if let Some(owner) = opinions.shadowed_by {
+        return Some((State::Shadowed, format!("shadowed by {owner}")));
+    }
+    if spec.standing == Standing::Leaving {
+        return Some((State::Drain, "leaving the cluster".to_owned()));
+    }
+    if let Some(reason) = opinions.lost.and_then(|lost| lost.gone(opinions.check)) {
+        return Some((State::Down, reason));
+    }
+    match &spec.announced {
+        announce::State::Ready => {}
+        announce::State::Drain => return Some((State::Drain, "drained by its node".to_owned())),
+        announce::State::Maint => {
+            return Some((State::Maint, "in maintenance, says its node".to_owned()));
+        }
+        announce::State::Fail(reason) => {
+            return Some((State::Down, format!("its own node says it fails: {reason}")));
+        }
+    }
+    let down = match (opinions.check, opinions.health) {
+        (CheckSpec::None, _) | (_, Health::Up(_)) => None,
+        (_, Health::Unchecked) => Some((
+            State::Unproven,
+            "unproven: waiting for the first check".to_owned(),
+        )),
+        (check, Health::Undecided(Ok(saw))) => Some((
+            State::Unproven,
+            format!("unproven: check {check} passed: {saw}; waiting for more"),
+        )),
+        (check, Health::Undecided(Err(failure))) => Some((
+            State::Unproven,
+            format!("unproven: check {check} failed: {failure}"),
+        )),
+        (_, Health::Down { checks: 1, reason }) => {
+            Some((State::Down, format!("check failed: {reason}")))
+        }
+        (_, Health::Down { checks, reason }) => {
+            Some((State::Down, format!("{checks} checks failed: {reason}")))
+        }
+    };
+    down.or_else(|| {
+        let reason = opinions.refused?;
+        Some((
+            State::Down,
+            format!("2 connects in a row failed: {reason}; waiting for a check to pass"),
+        ))
+    })
+}
+
+/// Nobody objects.
+fn agreement(opinions: &Opinions<'_>) -> (State, String) {
+    if opinions.lost.is_some() {
+        let reason = "agent lost: gossip says failed, checks still pass";
+        return (State::Lost, reason.to_owned());
+    }
+    match (opinions.check, opinions.health) {
+        (check, Health::Up(saw)) if *check != CheckSpec::None => {
+            (State::Up, format!("check {check} passed: {saw}"))
+        }
+        _ => (State::Up, "no check: taken at its word".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

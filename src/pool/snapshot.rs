@@ -1,8 +1,9 @@
 //! The world as one request sees it: immutable, replaced whole.
 
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -10,6 +11,7 @@ use crossbeam_utils::CachePadded;
 use tokio::sync::watch;
 
 use super::effective::Verdict;
+use super::smooth_weighted;
 use super::upstream::Upstream;
 
 /// A backend with its verdict, in or out, for operators.
@@ -28,7 +30,7 @@ pub struct Backend {
 pub struct Snapshot {
     /// Grows by one with each store.
     pub generation: u64,
-    /// True once the pool has its first verdict (or is known to have no backend to wait for).
+    /// True once a backend was in, or all known ones were decided; it stays true.
     pub settled: bool,
     /// Everyone known, in identity order.
     pub backends: Vec<Backend>,
@@ -50,19 +52,74 @@ pub struct Pick {
 }
 
 impl Snapshot {
+    /// Orders those that are in: the best tier rotates, the others stand by.
+    ///
+    /// Primaries come before backups, and within both a higher tier before a lower one.
+    /// `backends` are in identity order.
+    pub fn new(generation: u64, settled: bool, backends: Vec<Backend>) -> Self {
+        let mut active: Vec<Arc<Upstream>> = backends
+            .iter()
+            .filter(|backend| backend.verdict.in_rotation)
+            .map(|backend| backend.upstream.clone())
+            .collect();
+        let rank = |upstream: &Upstream| (upstream.backup, Reverse(upstream.tier));
+        // Stable, so identity order remains within a tier.
+        active.sort_by_key(|upstream| rank(upstream));
+        let first_rank = active.first().map(|first| rank(first));
+        let tier = active.partition_point(|upstream| Some(rank(upstream)) == first_rank);
+        let standby = active.split_off(tier);
+        let weights: Vec<u16> = active.iter().map(|upstream| upstream.weight).collect();
+        Self {
+            generation,
+            settled,
+            backends,
+            table: smooth_weighted::table(&weights),
+            active,
+            standby,
+        }
+    }
+
     /// The next of the rotation; `None` when nobody is in.
-    pub fn pick(&self, _cursor: &AtomicUsize) -> Option<Pick> {
-        unimplemented!()
+    ///
+    /// The cursor counts picks and is reduced modulo the table's length, so that any number of workers
+    /// share one exact order. A snapshot with another length goes on from another slot; the order
+    /// jumps once more when the cursor itself wraps, after 2⁶⁴ picks.
+    pub fn pick(&self, cursor: &AtomicUsize) -> Option<Pick> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let slot = cursor.fetch_add(1, Ordering::Relaxed) % self.table.len();
+        Some(Pick {
+            slot,
+            upstream: self.at(slot)?.clone(),
+        })
     }
 
     /// For a retry: scans on from `slot`, skipping addresses in `tried`, then `standby`. Does not move the cursor.
-    pub fn pick_after(&self, _slot: usize, _tried: &[SocketAddr]) -> Option<Pick> {
-        unimplemented!()
+    pub fn pick_after(&self, slot: usize, tried: &[SocketAddr]) -> Option<Pick> {
+        let slots = self.table.len();
+        let rotation = (slot + 1..=slot + slots).filter_map(|slot| {
+            let slot = slot % slots;
+            Some((slot, self.at(slot)?))
+        });
+        let standby = self.standby.iter().map(|upstream| (slot, upstream));
+        rotation
+            .chain(standby)
+            .find(|(_, upstream)| !tried.contains(&upstream.address))
+            .map(|(slot, upstream)| Pick {
+                slot,
+                upstream: upstream.clone(),
+            })
     }
 
     /// Whether `address` is in rotation (active or standby).
-    pub fn has(&self, _address: SocketAddr) -> bool {
-        unimplemented!()
+    pub fn has(&self, address: SocketAddr) -> bool {
+        let mut all = self.active.iter().chain(&self.standby);
+        all.any(|upstream| upstream.address == address)
+    }
+
+    fn at(&self, slot: usize) -> Option<&Arc<Upstream>> {
+        self.active.get(*self.table.get(slot)? as usize)
     }
 }
 
@@ -93,5 +150,144 @@ impl Pool {
     /// Changes with each new snapshot.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.stored.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::pool::effective::State;
+    use crate::pool::spec::UpstreamId;
+
+    fn backend(host: u8, weight: u16, tier: u8, backup: bool, in_rotation: bool) -> Backend {
+        Backend {
+            upstream: Arc::new(Upstream {
+                id: UpstreamId {
+                    node: format!("web{host}").into(),
+                    service: "web".into(),
+                },
+                address: address(host),
+                weight,
+                tier,
+                backup,
+                live: Arc::default(),
+            }),
+            verdict: Verdict {
+                in_rotation,
+                state: if in_rotation { State::Up } else { State::Down },
+                reason: String::new(),
+                weight,
+                tier,
+                backup,
+            },
+            since: crate::clock::now(),
+        }
+    }
+
+    fn address(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], 80))
+    }
+
+    fn host(pick: Option<Pick>) -> Option<u8> {
+        pick.map(|pick| match pick.upstream.address {
+            SocketAddr::V4(address) => address.ip().octets()[3],
+            SocketAddr::V6(_) => 0,
+        })
+    }
+
+    #[test]
+    fn nobody_in_is_nobody_picked() {
+        let cursor = AtomicUsize::new(0);
+        let out = Snapshot::new(1, true, vec![backend(1, 1, 0, false, false)]);
+
+        assert!(out.pick(&cursor).is_none());
+        assert!(out.pick_after(0, &[]).is_none());
+        assert!(Snapshot::default().pick(&cursor).is_none());
+        assert!(!out.has(address(1)));
+    }
+
+    #[test]
+    fn two_equal_backends_alternate_strictly_across_threads_and_the_wrap() {
+        let two = [1, 2].map(|host| backend(host, 7, 0, false, true)).to_vec();
+        let pool = Snapshot::new(1, true, two);
+        let cursor = AtomicUsize::new(usize::MAX - 3);
+
+        let picked: Vec<_> = (0..8).map(|_| host(pool.pick(&cursor))).collect();
+        assert_eq!(picked, [1, 2, 1, 2, 1, 2, 1, 2].map(Some));
+
+        let firsts: usize = thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|_| {
+                    let count = || {
+                        (0..500)
+                            .filter(|_| host(pool.pick(&cursor)) == Some(1))
+                            .count()
+                    };
+                    scope.spawn(count)
+                })
+                .collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap())
+                .sum()
+        });
+        assert_eq!(firsts, 1000);
+    }
+
+    #[test]
+    fn the_best_tier_rotates_and_the_others_stand_by_in_order() {
+        let pool = Snapshot::new(
+            1,
+            true,
+            vec![
+                backend(1, 1, 9, true, true),
+                backend(2, 1, 0, false, true),
+                backend(3, 1, 5, false, true),
+                backend(4, 1, 5, false, true),
+                backend(5, 1, 9, false, false),
+                backend(6, 1, 3, true, true),
+            ],
+        );
+        let cursor = AtomicUsize::new(0);
+
+        let picked: Vec<_> = (0..4).map(|_| host(pool.pick(&cursor))).collect();
+
+        assert_eq!(picked, [3, 4, 3, 4].map(Some));
+        let standby: Vec<_> = pool.standby.iter().map(|one| one.address).collect();
+        assert_eq!(standby, [2, 1, 6].map(address));
+        assert!(pool.has(address(6)) && !pool.has(address(5)));
+    }
+
+    #[test]
+    fn a_retry_scans_on_and_then_takes_a_standby() {
+        let mut backends: Vec<_> = (1..4).map(|n| backend(n, 1, 0, false, true)).collect();
+        backends.push(backend(4, 1, 0, true, true));
+        let pool = Snapshot::new(1, true, backends);
+        let cursor = AtomicUsize::new(1);
+
+        let first = pool.pick(&cursor).unwrap();
+        let mut tried = vec![first.upstream.address];
+        let mut slot = first.slot;
+        let mut order = vec![];
+        while let Some(next) = pool.pick_after(slot, &tried) {
+            tried.push(next.upstream.address);
+            slot = next.slot;
+            order.push(next.upstream.address);
+        }
+
+        assert_eq!(first.upstream.address, address(2));
+        assert_eq!(order, [3, 1, 4].map(address));
+        assert_eq!(cursor.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_lone_standby_is_found_from_an_empty_table() {
+        let mut pool = Snapshot::new(1, true, vec![backend(1, 1, 0, true, true)]);
+        pool.standby = std::mem::take(&mut pool.active);
+        pool.table.clear();
+
+        assert_eq!(host(pool.pick_after(0, &[])), Some(1));
     }
 }

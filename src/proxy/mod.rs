@@ -4,11 +4,46 @@
 //! listener → connection → head → route → { pick → connect or reuse → send } → answer → body → done
 //!                                   └── snapshot loaded once; lease, counters and log released by Drop
 //! ```
+//!
+//! Read [`service`] first: it is the life of a request. hyper is named in `front_h1` (clients) and
+//! `upstream` (backends) only. No health and no membership here: workers see snapshots and send [`Feedback`].
+
+mod alarm;
+mod answer;
+mod attempt;
+mod body;
+mod connect;
+mod forward;
+mod front_h1;
+mod head;
+mod hold;
+mod linger;
+pub mod listeners;
+mod retry;
+mod server;
+mod service;
+mod site;
+pub mod stats;
+mod upstream;
+mod wakers;
+mod worker;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::listeners::{BindError, Listeners, bind};
+pub use self::server::{Counters, Server, start};
+pub use self::stats::Scrape;
 use crate::pool::registry::Key;
+use crate::pool::snapshot::Pool;
+
+/// Which pool takes which request. Replaced whole at a reload.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// The first takes all requests.
+    pub pools: Vec<Arc<Pool>>,
+}
 
 /// Where and how to serve; keys of `[listener.NAME]`, `[timeouts]`, `[limits]`.
 #[derive(Clone, Debug, PartialEq)]

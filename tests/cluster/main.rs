@@ -1,1 +1,16 @@
-//! Placeholder root.
+//! The built programs on network namespaces, under a steady load whose failures are counted.
+//!
+//! Needs root, `ip` and, for stock agents, Debian's `serf`: see `common::system_tests`. Figures are printed;
+//! bounds here are generous, since machines are noisy: they catch a broken rule, not a slow day.
+
+#![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod faults;
+mod load;
+mod net;
+mod rotation;
+mod web;
+mod world;

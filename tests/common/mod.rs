@@ -12,17 +12,27 @@ use std::time::{Duration, Instant};
 ///
 /// Without `LB_TEST_SYSTEM=1` one visible line says that they were left out. A missing program is told in one
 /// line too, and fails with `LB_TEST_REQUIRE_ALL=1`.
-pub fn system_tests(programs: &[&str]) -> bool {
+pub(crate) fn system_tests(programs: &[&str]) -> bool {
     if std::env::var_os("LB_TEST_SYSTEM").is_none() {
-        say(&format!("left out: {} (set LB_TEST_SYSTEM=1 to run it)", test_name()));
+        say(&format!(
+            "left out: {} (set LB_TEST_SYSTEM=1 to run it)",
+            test_name()
+        ));
         return false;
     }
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| find(program).is_none()).collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|program| find(program).is_none())
+        .collect();
     if missing.is_empty() {
         return true;
     }
     let line = format!("left out: {} needs {}", test_name(), missing.join(", "));
-    assert!(std::env::var_os("LB_TEST_REQUIRE_ALL").is_none(), "{line}, and LB_TEST_REQUIRE_ALL is set");
+    assert!(
+        std::env::var_os("LB_TEST_REQUIRE_ALL").is_none(),
+        "{line}, and LB_TEST_REQUIRE_ALL is set"
+    );
     say(&line);
     false
 }
@@ -30,7 +40,16 @@ pub fn system_tests(programs: &[&str]) -> bool {
 /// Past the test runner's capture: a test left out must be seen.
 fn say(line: &str) {
     use std::io::Write;
-    let _ = writeln!(File::options().append(true).open("/dev/stderr").map_or_else(|_| Box::new(std::io::sink()) as Box<dyn Write>, |file| Box::new(file)), "{line}");
+    let _ = writeln!(
+        File::options()
+            .append(true)
+            .open("/dev/stderr")
+            .map_or_else(
+                |_| Box::new(std::io::sink()) as Box<dyn Write>,
+                |file| Box::new(file)
+            ),
+        "{line}"
+    );
 }
 
 fn test_name() -> String {
@@ -38,7 +57,7 @@ fn test_name() -> String {
 }
 
 /// Full path of a program, also from the directories that only root has on its path.
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
         .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"])
@@ -48,7 +67,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// A process of a test: killed by its pid when dropped, its output kept in a file.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     output: PathBuf,
     name: String,
@@ -56,61 +75,77 @@ pub struct Running {
 
 impl Running {
     /// Starts `command`, stdout and stderr into `directory/name.log` (appended).
-    pub fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
+    pub(crate) fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
         let output = directory.join(format!("{name}.log"));
-        let file = File::options().create(true).append(true).open(&output).expect("the log can be written");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&output)
+            .expect("the log can be written");
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second descriptor"))
             .stderr(file)
             .spawn()
             .unwrap_or_else(|error| panic!("starting {name}: {error}"));
-        Self { child, output, name: name.to_owned() }
+        Self {
+            child,
+            output,
+            name: name.to_owned(),
+        }
     }
 
     /// Process id.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid fits")
     }
 
     /// Everything printed so far.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.output).unwrap_or_default()
     }
 
     /// Sends a signal to this process only.
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid()).expect("a running child has a pid");
         let _ = rustix::process::kill_process(pid, signal);
     }
 
     /// SIGKILL, and waits for the end.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// SIGTERM, and waits for the end.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.wait(Duration::from_secs(40))
     }
 
     /// Waits for the end.
-    pub fn wait(&mut self, longest: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, longest: Duration) -> ExitStatus {
         let deadline = Instant::now() + longest;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "{} did not end within {longest:?}; it printed:\n{}", self.name, self.output());
+            assert!(
+                Instant::now() < deadline,
+                "{} did not end within {longest:?}; it printed:\n{}",
+                self.name,
+                self.output()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// True while it runs.
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("a child can be waited for")
+            .is_none()
     }
 }
 
@@ -124,7 +159,11 @@ impl Drop for Running {
 }
 
 /// Polls until `condition` gives something; panics with `what` after `longest`.
-pub fn eventually<T>(what: &str, longest: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    longest: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + longest;
     loop {
         if let Some(value) = condition() {

@@ -4,17 +4,30 @@
 //! udp ─┐                               ┌─▶ watch<Arc<Members>>   (level-triggered)
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
+//!     ▲
+//!     └── join keeper: tries `settings.join` for as long as we are alone
 //! ```
+//!
+//! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
+//! call on a handle answers at once.
+
+mod advertise;
+mod join;
+mod owner;
+mod tcp;
+mod udp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::warn;
 
 use super::core::member::Members;
-use super::core::node::{Event, Refused, Stats};
-use super::core::timing::Profile;
+use super::core::node::{Config, Event, Node, Refused, Stats};
+use super::core::timing::{Profile, Timing};
 use crate::announce::Tags;
+use crate::clock;
 
 /// What the driver needs to know; keys of `[gossip]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +60,7 @@ pub struct Advertised {
 /// Why gossip could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The port is taken or may not be used.
+    /// The port is taken (also after ten seconds of trying) or may not be used.
     #[error("gossip cannot bind {address} ({protocol}): {source}")]
     Bind {
         /// Address.
@@ -65,13 +78,12 @@ pub enum StartError {
     Refused(#[from] Refused),
 }
 
-/// An operator's or program's wish.
+/// What the task is asked to do.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "named after the methods of Handle")]
-pub enum Command {
+enum Command {
     Join {
-        addresses: Vec<String>,
-        reply: oneshot::Sender<Joined>,
+        addresses: Vec<SocketAddr>,
+        reply: oneshot::Sender<join::Tried>,
     },
     Leave {
         reply: oneshot::Sender<()>,
@@ -104,56 +116,179 @@ pub struct Joined {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
-    events: tokio::sync::broadcast::WeakSender<Event>,
+    events: broadcast::WeakSender<Event>,
     name: Arc<str>,
     advertised: Advertised,
 }
 
-#[expect(unused_variables, clippy::unused_async, reason = "skeleton")]
 impl Handle {
     /// Our name.
     pub fn name(&self) -> &str {
         &self.name
     }
+
     /// Our address.
     pub fn advertised(&self) -> &Advertised {
         &self.advertised
     }
-    /// The level-triggered member list.
+
+    /// The level-triggered member list. The sender is gone once gossip has ended.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
     }
-    /// Events from now on; a slow reader is told how many it missed.
-    pub fn events(&self) -> tokio::sync::broadcast::Receiver<Event> {
-        unimplemented!()
+
+    /// Events from now on; a slow reader is told how many it missed. Closed once gossip has ended.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        match self.events.upgrade() {
+            Some(sender) => sender.subscribe(),
+            None => broadcast::channel(1).1,
+        }
     }
+
     /// One try to join through `addresses` (IP, host or name, with or without port).
     pub async fn join(&self, addresses: Vec<String>) -> Joined {
-        unimplemented!()
+        join::once(&self.commands, &addresses).await
     }
+
     /// Graceful leave; returns when done, and the driver has then ended.
     pub async fn leave(&self) {
-        unimplemented!()
+        // Gone already, or gone with its farewell said: the same to the caller.
+        let _ = self.ask(|reply| Command::Leave { reply }).await;
     }
+
     /// Announces new tags.
+    ///
+    /// # Errors
+    /// [`Refused::TagsTooLong`]; [`Refused::Leaving`] also once gossip has ended.
     pub async fn set_tags(&self, tags: Tags) -> Result<(), Refused> {
-        unimplemented!()
+        self.ask(|reply| Command::SetTags { tags, reply })
+            .await
+            .unwrap_or(Err(Refused::Leaving))
     }
+
     /// Turns a failed member into a left one everywhere.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownMember`]; [`Refused::Leaving`] also once gossip has ended.
     pub async fn force_leave(&self, name: &str, prune: bool) -> Result<(), Refused> {
-        unimplemented!()
+        let name = name.to_owned();
+        self.ask(|reply| Command::ForceLeave { name, prune, reply })
+            .await
+            .unwrap_or(Err(Refused::Leaving))
     }
+
     /// Counters; all zero once the driver has ended.
     pub async fn stats(&self) -> Stats {
-        unimplemented!()
+        self.ask(|reply| Command::Stats { reply })
+            .await
+            .unwrap_or_default()
+    }
+
+    /// `None` once the task has ended.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
     }
 }
 
-/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` with back-off until one answers.
+/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` with back-off
+/// for as long as no other member is there.
 ///
 /// # Errors
 /// [`StartError`].
-#[expect(clippy::unused_async, reason = "skeleton")]
-pub async fn start(_settings: Settings) -> Result<Handle, StartError> {
-    unimplemented!()
+pub async fn start(settings: Settings) -> Result<Handle, StartError> {
+    let (listener, udp) = bind(settings.bind).await?;
+    // The port is known only now when the system chose it.
+    let bound = SocketAddr::new(settings.bind.ip(), udp.port());
+    let advertised = advertise::choose(
+        bound,
+        settings.advertise,
+        settings.iface.as_deref(),
+        &advertise::interfaces(),
+    )
+    .map_err(StartError::Advertise)?;
+
+    let timing = Timing::of(settings.profile);
+    let config = Config {
+        name: settings.node.clone(),
+        advertise: advertised.address,
+        tags: settings.tags,
+        timing: timing.clone(),
+        compress: true,
+    };
+    let node = Node::new(config, clock::now(), clock::random())?;
+
+    let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+    let (owner, members, events) =
+        owner::Owner::new(node, udp, listener, asked, timing.stream_timeout);
+    tokio::spawn(owner.run());
+    tokio::spawn(join::keep(
+        commands.downgrade(),
+        members.clone(),
+        join::Keeper {
+            addresses: settings.join,
+            name: settings.node.clone(),
+            own: [advertised.address, bound],
+            random: clock::random(),
+        },
+    ));
+    Ok(Handle {
+        commands,
+        members,
+        events,
+        name: settings.node.into(),
+        advertised,
+    })
 }
+
+/// Both sockets on one port.
+///
+/// A port in use is tried again for a while: at a restart the old process may not be quite gone.
+async fn bind(address: SocketAddr) -> Result<(tokio::net::TcpListener, udp::Udp), StartError> {
+    let deadline = clock::now() + BUSY_MAX;
+    let mut told = false;
+    loop {
+        let error = match bind_once(address) {
+            Ok(sockets) => return Ok(sockets),
+            Err(error) => error,
+        };
+        let StartError::Bind { source, .. } = &error else {
+            return Err(error);
+        };
+        if source.kind() != std::io::ErrorKind::AddrInUse || clock::now() >= deadline {
+            return Err(error);
+        }
+        if !told {
+            warn!(%address, "the gossip port is in use; trying for {} s", BUSY_MAX.as_secs());
+            told = true;
+        }
+        tokio::time::sleep(BUSY_PAUSE).await;
+    }
+}
+
+fn bind_once(address: SocketAddr) -> Result<(tokio::net::TcpListener, udp::Udp), StartError> {
+    let failed = |protocol| {
+        move |source| StartError::Bind {
+            address,
+            protocol,
+            source,
+        }
+    };
+    let listener = tcp::listen(address).map_err(failed("tcp"))?;
+    let port = listener.local_addr().map_err(failed("tcp"))?.port();
+    let udp = udp::Udp::bind(SocketAddr::new(address.ip(), port)).map_err(failed("udp"))?;
+    Ok((listener, udp))
+}
+
+/// How long a port in use is tried.
+const BUSY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Between two tries.
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Commands waiting; more wait at the caller.
+const COMMANDS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

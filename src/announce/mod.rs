@@ -7,9 +7,19 @@
 //! A stock `serf agent -role=web -tag port=80` speaks it too. Unknown tags are ignored, so
 //! that a newer agent does not fall out of an older front. No judgement here: see `pool::effective`.
 
+mod check;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod writing;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
+
+pub use reading::read;
+pub use writing::tags;
+
+/// Longest reason carried by `state=fail:REASON`, in bytes.
+pub const FAIL_REASON_BYTES_MAX: usize = 64;
 
 /// Serf's limit on a member's encoded tags, in bytes.
 pub const TAGS_BYTES_MAX: usize = 512;
@@ -55,7 +65,7 @@ pub enum State {
     Fail(String),
 }
 
-/// Protocol of a backend (tag `proto`).
+/// Protocol of a backend (tag `proto`). `Display` and `FromStr` speak the tag's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Proto {
     /// HTTP/1.1 in clear.
@@ -71,7 +81,7 @@ pub enum Proto {
     Tcp,
 }
 
-/// How a backend is checked (tag `check`, key `check` in the configuration).
+/// How a backend is checked (tag `check`, key `check` in the configuration). `Display` and `FromStr` are inverse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CheckSpec {
     /// No active check: membership alone decides.
@@ -134,29 +144,12 @@ pub struct TooLong {
 )]
 pub struct BadCheck(pub String);
 
-/// Services of a member, from its tags, in name order; empty for a member that is no backend.
-pub fn read(_tags: &Tags) -> Vec<Heard> {
-    unimplemented!()
-}
+/// A text that is no state of a service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a state; one of ready, drain, maint, fail:REASON")]
+pub struct BadState(pub String);
 
-/// Tags that announce `services` (the first as `role`/`port`, more as `svc.NAME`) beside `extra`.
-///
-/// # Errors
-/// [`TooLong`] when the encoded tags exceed [`TAGS_BYTES_MAX`].
-pub fn tags(_services: &[Service], _extra: &Tags) -> Result<Tags, TooLong> {
-    unimplemented!()
-}
-
-impl FromStr for CheckSpec {
-    type Err = BadCheck;
-
-    fn from_str(_text: &str) -> Result<Self, BadCheck> {
-        unimplemented!()
-    }
-}
-
-impl fmt::Display for CheckSpec {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
-    }
-}
+/// A text that is no protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a protocol; one of http, h2c, h2, https, tcp")]
+pub struct BadProto(pub String);

@@ -1,8 +1,26 @@
 //! The only writer of pools: keeps every opinion, asks `effective`, stores snapshots.
+//!
+//! ```text
+//! Registry ── one Roster per pool ── one Backend per (identity, address)
+//!    │             │                      └─ the opinions, and the last verdict
+//!    │             └─ who owns an address; when to store; changes to tell
+//!    └─ finds the pool; poll_timeout, poll_change, targets over all of them
+//! ```
+//!
+//! A backend that goes out is out with the store of the same call. Everything else waits until
+//! 10 ms have passed since the store before, so that a hundred joins cost a few stores.
 
+mod backend;
+mod roster;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use roster::Roster;
 
 use super::effective::State;
 use super::snapshot::Pool;
@@ -99,60 +117,147 @@ pub struct Change {
 
 /// The only writer.
 #[derive(Debug)]
-pub struct Registry {}
+pub struct Registry {
+    rosters: Vec<Roster>,
+    changes: VecDeque<Change>,
+    /// Of rosters added or removed; each roster counts its own.
+    targets_generation: u64,
+}
 
-#[expect(unused_variables, reason = "skeleton")]
 impl Registry {
     /// Empty pools, in this order.
     pub fn new(now: Instant, settings: Vec<Settings>) -> Self {
-        unimplemented!()
+        let mut registry = Self {
+            rosters: Vec::new(),
+            changes: VecDeque::new(),
+            targets_generation: 0,
+        };
+        registry.configure(now, settings);
+        registry
     }
+
     /// The pools, in order; the same `Arc`s for the life of the pool, also across reloads.
     pub fn pools(&self) -> Vec<Arc<Pool>> {
-        unimplemented!()
+        self.rosters
+            .iter()
+            .map(|roster| roster.pool.clone())
+            .collect()
     }
+
     /// A reload: pools are added, changed and removed; kept backends keep their state.
+    ///
+    /// A removed pool keeps its last snapshot for the requests that still hold it. Of two settings
+    /// with one name, the first counts.
     pub fn configure(&mut self, now: Instant, settings: Vec<Settings>) {
-        unimplemented!()
+        let mut before: BTreeMap<Arc<str>, Roster> = std::mem::take(&mut self.rosters)
+            .into_iter()
+            .map(|roster| (roster.pool.name.clone(), roster))
+            .collect();
+        for settings in settings {
+            if self.index(&settings.name).is_some() {
+                continue;
+            }
+            let roster = match before.remove(settings.name.as_str()) {
+                Some(mut kept) => {
+                    kept.configure(now, settings, &mut self.changes);
+                    kept
+                }
+                None => Roster::new(settings),
+            };
+            self.rosters.push(roster);
+        }
+        for (pool, gone) in before {
+            // The sum over all rosters must not fall, or a change could go unnoticed.
+            self.targets_generation += gone.targets_generation() + 1;
+            self.changes.push_back(Change {
+                at: now,
+                pool,
+                backend: None,
+                from: None,
+                to: None,
+                in_rotation: false,
+                reason: "the pool is no longer configured".to_owned(),
+                in_count: 0,
+            });
+        }
     }
+
     /// The full list of a pool, static ones included. What is missing is gone.
     pub fn set_specs(&mut self, now: Instant, pool: &str, specs: Vec<Spec>) {
-        unimplemented!()
+        self.with(pool, |roster, changes| {
+            roster.set_specs(now, specs, changes)
+        });
     }
+
     /// A finished check.
     pub fn checked(&mut self, now: Instant, key: &Key, outcome: Outcome) {
-        unimplemented!()
+        self.with(&key.pool, |roster, changes| {
+            roster.hear(now, key, changes, |backend| backend.checked(outcome));
+        });
     }
+
     /// A connect of a real request failed (refused, unreachable or timed out).
     pub fn connect_failed(&mut self, now: Instant, key: &Key, reason: &str) {
-        unimplemented!()
+        self.with(&key.pool, |roster, changes| {
+            roster.hear(now, key, changes, |backend| {
+                backend.connect_failed(now, reason);
+            });
+        });
     }
+
     /// A connect of a real request succeeded after failures.
     pub fn connected(&mut self, now: Instant, key: &Key) {
-        unimplemented!()
+        self.with(&key.pool, |roster, changes| {
+            roster.hear(now, key, changes, |backend| backend.connected());
+        });
     }
+
     /// A request waits long for its first byte there: wants one extra check.
     pub fn slow(&mut self, now: Instant, key: &Key) {
-        unimplemented!()
+        self.with(&key.pool, |roster, changes| {
+            roster.hear(now, key, changes, |backend| backend.slow(now));
+        });
     }
+
     /// Due work: coalesced swaps, `lost_keep`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        unimplemented!()
+        for roster in &mut self.rosters {
+            roster.handle_timeout(now, &mut self.changes);
+        }
     }
+
     /// When `handle_timeout` wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        unimplemented!()
+        let due = self.rosters.iter().filter_map(Roster::poll_timeout);
+        due.min()
     }
+
     /// Changes to tell, oldest first.
     pub fn poll_change(&mut self) -> Option<Change> {
-        unimplemented!()
+        self.changes.pop_front()
     }
+
     /// Whom to check now.
     pub fn targets(&self) -> Vec<Target> {
-        unimplemented!()
+        self.rosters.iter().flat_map(Roster::targets).collect()
     }
+
     /// Grows whenever `targets` would differ.
     pub fn targets_generation(&self) -> u64 {
-        unimplemented!()
+        let rosters = self.rosters.iter().map(Roster::targets_generation);
+        self.targets_generation + rosters.sum::<u64>()
+    }
+
+    fn index(&self, pool: &str) -> Option<usize> {
+        self.rosters
+            .iter()
+            .position(|roster| &*roster.pool.name == pool)
+    }
+
+    /// News of a pool that a reload has removed come late and mean nothing.
+    fn with(&mut self, pool: &str, tell: impl FnOnce(&mut Roster, &mut VecDeque<Change>)) {
+        if let Some(index) = self.index(pool) {
+            tell(&mut self.rosters[index], &mut self.changes);
+        }
     }
 }

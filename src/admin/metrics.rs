@@ -1,0 +1,267 @@
+//! Plain numbers as Prometheus text, made anew at each scrape.
+//!
+//! ```text
+//! pools, members, counters ─▶ Numbers ──render──▶ Page: families of samples ─▶ text
+//! ```
+//!
+//! Names and labels are the contract (DESIGN §5); they are only ever added.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::gone::Name;
+use super::page::Page;
+use super::process::Process;
+use crate::gossip::core::member::{Members, Status};
+use crate::gossip::core::node::Stats;
+use crate::pool::effective::State;
+use crate::pool::snapshot::{Backend, Pool};
+use crate::proxy::Scrape;
+use crate::proxy::stats::{BackendCounts, CLASSES};
+
+/// All that one page shows.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    pub(super) pools: Vec<Arc<Pool>>,
+    pub(super) requests: Scrape,
+    pub(super) checks: (u64, u64),
+    pub(super) members: Arc<Members>,
+    pub(super) gossip: Stats,
+    pub(super) process: Process,
+}
+
+impl Numbers {
+    /// The backends that have counters of requests.
+    pub(super) fn counted(&self) -> BTreeSet<Name> {
+        self.requests.backends.iter().map(name_of).collect()
+    }
+
+    /// The backends in the snapshots; each pool also counts as its own nameless backend.
+    pub(super) fn present(&self) -> BTreeSet<Name> {
+        let mut present = BTreeSet::new();
+        for pool in &self.pools {
+            present.insert((pool.name.to_string(), String::new()));
+            for backend in &pool.snapshot.load().backends {
+                present.insert((pool.name.to_string(), backend.upstream.address.to_string()));
+            }
+        }
+        present
+    }
+
+    /// The page. Of the request counters, only those of `shown` backends.
+    pub(super) fn render(&self, shown: &BTreeSet<Name>) -> String {
+        let mut page = Page::default();
+        page.gauge("lb_build_info", "Always 1; the version is in the label.")
+            .add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        self.render_requests(&mut page, shown);
+        self.render_pools(&mut page);
+        self.render_gossip(&mut page);
+        self.render_process(&mut page);
+        page.encode()
+    }
+
+    fn render_requests(&self, page: &mut Page, shown: &BTreeSet<Name>) {
+        page.counter(
+            "lb_requests_total",
+            "Requests answered, by the backend that was reached (its address; empty for none) and class of the answer.",
+        );
+        page.histogram(
+            "lb_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+        );
+        for counts in &self.requests.backends {
+            let name = name_of(counts);
+            if shown.contains(&name) {
+                render_counts(page, &name, counts);
+            }
+        }
+        let family = page.counter("lb_retries_total", "Attempts beyond a request's first.");
+        for (reason, count) in &self.requests.retries {
+            family.add(&[("reason", reason.label())], *count as f64);
+        }
+        page.counter(
+            "lb_retries_refused_total",
+            "Attempts that the retry budget did not allow.",
+        )
+        .add(&[], self.requests.retries_refused as f64);
+        page.gauge("lb_connections", "Client connections open now.")
+            .add(&[], self.requests.connections_open as f64);
+        page.counter("lb_connections_total", "Client connections accepted.")
+            .add(&[], self.requests.connections_total as f64);
+        let (passed, failed) = self.checks;
+        page.counter("lb_checks_total", "Health checks made.")
+            .add(&[("result", "pass")], passed as f64)
+            .add(&[("result", "fail")], failed as f64);
+    }
+
+    fn render_pools(&self, page: &mut Page) {
+        page.gauge(
+            "lb_pool_generation",
+            "Grows by one with each change of a pool.",
+        );
+        page.gauge("lb_pool_backends", "Backends known, in rotation or not.");
+        page.gauge("lb_pool_backends_in_rotation", "Backends in rotation.");
+        for pool in &self.pools {
+            let snapshot = pool.snapshot.load();
+            let labels = [("pool", &*pool.name)];
+            page.at("lb_pool_generation")
+                .add(&labels, snapshot.generation as f64);
+            page.at("lb_pool_backends")
+                .add(&labels, snapshot.backends.len() as f64);
+            let in_rotation = snapshot
+                .backends
+                .iter()
+                .filter(|backend| backend.verdict.in_rotation);
+            page.at("lb_pool_backends_in_rotation")
+                .add(&labels, in_rotation.count() as f64);
+            for backend in &snapshot.backends {
+                render_backend(page, &pool.name, backend);
+            }
+        }
+    }
+
+    fn render_gossip(&self, page: &mut Page) {
+        let family = page.gauge(
+            "lb_gossip_members",
+            "Members known to gossip, ourselves included.",
+        );
+        for status in [Status::Alive, Status::Leaving, Status::Left, Status::Failed] {
+            family.add(
+                &[("status", &status.to_string())],
+                self.members.count(status) as f64,
+            );
+        }
+        let stats = &self.gossip;
+        let family = page.counter(
+            "lb_gossip_dropped_total",
+            "Gossip input that could not be used.",
+        );
+        for (reason, count) in &stats.dropped {
+            family.add(&[("reason", reason)], *count as f64);
+        }
+        page.counter("lb_gossip_packets_total", "Gossip packets.")
+            .add(&[("direction", "in")], stats.packets_received as f64)
+            .add(&[("direction", "out")], stats.packets_sent as f64);
+        page.counter("lb_gossip_packet_bytes_total", "Bytes in gossip packets.")
+            .add(&[("direction", "in")], stats.packet_bytes_received as f64)
+            .add(&[("direction", "out")], stats.packet_bytes_sent as f64);
+        page.counter("lb_gossip_probes_total", "Probes of other members.")
+            .add(&[], stats.probes as f64);
+        page.counter(
+            "lb_gossip_probes_failed_total",
+            "Probes without any answer.",
+        )
+        .add(&[], stats.probes_failed as f64);
+        page.counter(
+            "lb_gossip_refutations_total",
+            "Times others thought that we were gone.",
+        )
+        .add(&[], stats.refutations as f64);
+        page.gauge(
+            "lb_gossip_health_score",
+            "Doubt in our own health: 0 is healthy, more stretches our timeouts.",
+        )
+        .add(&[], f64::from(stats.health_score));
+        page.gauge(
+            "lb_gossip_queued_broadcasts",
+            "Broadcasts still to be sent.",
+        )
+        .add(&[], stats.queued_broadcasts as f64);
+        page.gauge("lb_gossip_streams", "Gossip streams open now.")
+            .add(&[], stats.streams as f64);
+    }
+
+    fn render_process(&self, page: &mut Page) {
+        let process = &self.process;
+        if let Some(seconds) = process.cpu_s {
+            page.counter("process_cpu_seconds_total", "User and system time spent.")
+                .add(&[], seconds);
+        }
+        let whole = |count: Option<u64>| count.map(|count| count as f64);
+        let gauges = [
+            (
+                "process_resident_memory_bytes",
+                "Resident memory.",
+                whole(process.resident_bytes),
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Address space.",
+                whole(process.virtual_bytes),
+            ),
+            ("process_threads", "Threads.", whole(process.threads)),
+            (
+                "process_open_fds",
+                "Open file descriptors.",
+                whole(process.open_fds),
+            ),
+            (
+                "process_max_fds",
+                "Allowed file descriptors.",
+                whole(process.fds_max),
+            ),
+            (
+                "process_start_time_seconds",
+                "Start, as a Unix time.",
+                process.started_s,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            if let Some(value) = value {
+                page.gauge(name, help).add(&[], value);
+            }
+        }
+    }
+}
+
+fn name_of(counts: &BackendCounts) -> Name {
+    let backend = counts.backend.as_ref();
+    let address = backend.map_or_else(String::new, |(_, address)| address.to_string());
+    (counts.pool.to_string(), address)
+}
+
+fn render_counts(page: &mut Page, (pool, backend): &Name, counts: &BackendCounts) {
+    let family = page.at("lb_requests_total");
+    for (class, count) in CLASSES.iter().zip(counts.classes) {
+        let labels = [("pool", &**pool), ("backend", backend), ("class", class)];
+        family.add(&labels, count as f64);
+    }
+    page.at("lb_request_duration_seconds")
+        .add_durations(&[("pool", pool), ("backend", backend)], counts);
+}
+
+fn render_backend(page: &mut Page, pool: &str, backend: &Backend) {
+    let address = backend.upstream.address.to_string();
+    let node = &*backend.upstream.id.node;
+    page.gauge(
+        "lb_requests_in_flight",
+        "Requests under way at a backend (its address).",
+    )
+    .add(
+        &[("pool", pool), ("backend", &address)],
+        f64::from(backend.upstream.live.in_flight()),
+    );
+    page.gauge(
+        "lb_backend_in_rotation",
+        "1 while the backend takes requests, else 0.",
+    )
+    .add(
+        &[("pool", pool), ("backend", &address), ("node", node)],
+        f64::from(u8::from(backend.verdict.in_rotation)),
+    );
+    let family = page.gauge(
+        "lb_backend_state",
+        "1 for the state that the backend is in, 0 for the others.",
+    );
+    for state in State::ALL {
+        family.add(
+            &[
+                ("pool", pool),
+                ("backend", &address),
+                ("node", node),
+                ("state", &state.to_string()),
+            ],
+            f64::from(u8::from(backend.verdict.state == state)),
+        );
+    }
+}

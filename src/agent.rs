@@ -1,0 +1,87 @@
+//! The companion on a web node: announces services, leaves properly.
+//!
+//! ```text
+//! config ─▶ gossip member with tags role, port, … ─▶ SIGTERM or SIGINT ─▶ graceful leave ─▶ 0
+//! ```
+//!
+//! One current-thread runtime and no server of any kind: it must cost a web node nothing.
+
+use std::process::ExitCode;
+
+use tracing::{info, warn};
+
+use crate::membership::{self, Signal, Signals};
+use crate::{announce, config};
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// Exit codes: 0 left as asked; 1 failed while running or the gossip port stayed busy; 2 not allowed or badly configured.
+pub fn run(config: config::Agent) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("lb-agent: starting: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: config::Agent) -> ExitCode {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("lb-agent: signals cannot be received: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let gossip = match membership::start(config.gossip.clone()).await {
+        Ok(gossip) => gossip,
+        Err(error) => {
+            eprintln!("lb-agent: {error}");
+            return ExitCode::from(if membership::is_configuration(&error) {
+                2
+            } else {
+                1
+            });
+        }
+    };
+    let advertised = gossip.advertised();
+    eprintln!(
+        "lb-agent {}: {} as {:?} at {} ({}), UNENCRYPTED",
+        env!("CARGO_PKG_VERSION"),
+        services(&config.services),
+        gossip.name(),
+        advertised.address,
+        advertised.why
+    );
+
+    while signals.next().await == Signal::Reload {
+        warn!("SIGHUP changes nothing yet; restart to announce other tags");
+    }
+
+    info!("leaving the cluster");
+    let asked_twice = async { while signals.next().await != Signal::Stop {} };
+    tokio::select! {
+        () = membership::leave(&gossip) => info!("left"),
+        () = asked_twice => warn!("stopped at once, as asked twice"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn services(services: &[announce::Service]) -> String {
+    let each = services.iter().map(|service| match service.port {
+        Some(port) => format!("role {} on port {port}", service.name),
+        None => format!("role {} on the pool's port", service.name),
+    });
+    match each.collect::<Vec<_>>() {
+        none if none.is_empty() => "no service announced".to_owned(),
+        some => some.join(", "),
+    }
+}

@@ -1,0 +1,77 @@
+//! The contract's defaults that no module below owns, and how `--help` shows all of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::address::GOSSIP_PORT;
+use crate::gossip::core::timing::Profile;
+use crate::{admin, announce, log, pool, proxy};
+
+/// Serf's own: every interface.
+pub(super) const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), GOSSIP_PORT);
+/// Where the admin listens. Loopback: metrics and API ask nobody for a password.
+pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+/// Serf's own.
+pub(super) const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
+/// Answered by the DNS server.
+pub(super) const DNS_DOMAIN: &str = "lb.internal";
+/// HTTP's port, of the listener and of backends that announce none.
+pub(super) const HTTP_PORT: u16 = 80;
+/// The pool of `--backend` without a name.
+pub(super) const POOL: &str = "default";
+
+/// A pool about which only the name is known.
+pub(super) fn pool(name: &str) -> pool::registry::Settings {
+    pool::registry::Settings {
+        name: name.to_owned(),
+        // Any status below 500 passes, so it works on a server without a health page.
+        check: announce::CheckSpec::Http {
+            port: None,
+            path: "/".to_owned(),
+        },
+        proto: announce::Proto::Http,
+        default_port: HTTP_PORT,
+        lost_keep: Duration::from_secs(3600),
+        backends: Vec::new(),
+    }
+}
+
+/// The front's admin settings; the agent's have no address.
+pub(super) fn admin(front: bool) -> admin::Settings {
+    admin::Settings {
+        listen: front.then_some(ADMIN),
+        ready_requires_backend: false,
+    }
+}
+
+/// The data path's settings.
+pub(super) fn proxy() -> proxy::Settings {
+    proxy::Settings {
+        listen: proxy::Listen::Default { port: HTTP_PORT },
+        workers: 0,
+        timeouts: proxy::Timeouts::default(),
+        limits: proxy::Limits::default(),
+    }
+}
+
+/// An address to listen on as it is written: `off` when there is none.
+pub(super) fn or_off(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "off".to_owned(), |address| address.to_string())
+}
+
+/// The default of a flag as `--help` shows it; `None` for flags whose help says it in words.
+pub(super) fn shown(flag: &str, front: bool) -> Option<String> {
+    Some(match flag {
+        "bind" => BIND.to_string(),
+        "rpc-addr" => RPC.to_string(),
+        "admin" => or_off(admin(front).listen),
+        "dns" => or_off(None),
+        "dns-domain" => DNS_DOMAIN.to_owned(),
+        "listen" => format!("[::]:{HTTP_PORT}, else 0.0.0.0:{HTTP_PORT}"),
+        "workers" => proxy().workers.to_string(),
+        "profile" => format!("{:?}", Profile::default()).to_lowercase(),
+        "log-level" => format!("{:?}", log::Level::default()).to_lowercase(),
+        "weight" => "1".to_owned(),
+        _ => return None,
+    })
+}

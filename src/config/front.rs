@@ -1,0 +1,419 @@
+//! Settings of `lb`.
+//!
+//! ```text
+//! --cluster names, then the file's others, in the file's order ──▶ pools
+//! --listen, or [listener.NAME]                                  ──▶ the data path
+//! ```
+
+use std::net::SocketAddr;
+
+use super::common::{self, Shared};
+use super::document::Table;
+use super::error::{At, Error, Faults};
+use super::sources::{Sources, Surroundings, Valued};
+use super::{Cluster, Front, Given, address, defaults, flags, parse};
+use crate::pool::registry::StaticBackend;
+use crate::proxy::Listen;
+use crate::{announce, health, proxy};
+
+/// What the settings are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To run: something must be there to balance.
+    Run,
+    /// To judge a file, whose pools may be named by flags later.
+    Check,
+}
+
+/// Reads everything; faults are noted, and then the result is of no use.
+pub(super) fn read(
+    flags: &flags::Front,
+    around: &Surroundings,
+    purpose: Purpose,
+    mut root: Table<'_>,
+    faults: &Faults,
+) -> Front {
+    let sources = Sources::new(around, faults);
+    let shared = common::read(&sources, &flags.common, &mut root, around, true);
+    let listen = listen(&sources, flags, &mut root);
+    let clusters = clusters(&sources, flags, &mut root);
+    routes(&sources, &mut root);
+    let mut proxy = proxy::Settings {
+        listen,
+        timeouts: timeouts(&sources, root.table("timeouts")),
+        ..defaults::proxy()
+    };
+    limits(&sources, flags, root.table("limits"), &mut proxy);
+    // A pool that could not be read is there all the same.
+    if clusters.is_empty() && purpose == Purpose::Run && !faults.touch("cluster") {
+        faults.push(Error::Missing(
+            "nothing to balance: name the pool, like `lb --cluster web`, or give --backend HOST:PORT; `lb demo` shows it without either",
+        ));
+    }
+    one_socket_each(&sources, &shared, &proxy.listen);
+    sources.finish();
+    finish(flags, around, sources, shared, clusters, proxy)
+}
+
+fn finish(
+    flags: &flags::Front,
+    around: &Surroundings,
+    sources: Sources<'_>,
+    shared: Shared,
+    clusters: Vec<Cluster>,
+    proxy: proxy::Settings,
+) -> Front {
+    let tags = announce::tags(&[], &shared.extra_tags()).unwrap_or_else(|too_long| {
+        sources.faults.push(too_long.into());
+        announce::Tags::new()
+    });
+    let first = clusters.first().map(|cluster| cluster.pool.name.clone());
+    let Shared {
+        mut gossip,
+        discover,
+        insecure_gossip,
+        admin,
+        log,
+        ..
+    } = shared;
+    gossip.tags = tags;
+    Front {
+        gossip,
+        discover_given: discover.is_some(),
+        discover: discover.unwrap_or(first),
+        insecure_gossip,
+        clusters,
+        proxy,
+        admin,
+        log,
+        file: None,
+        warnings: sources.warnings.into_inner(),
+        given: Given {
+            flags: flags.clone(),
+            around: around.clone(),
+        },
+    }
+}
+
+fn listen(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -> Listen {
+    let mut tables = root.named("listener");
+    let mut written = None;
+    for (index, (name, table)) in tables.iter_mut().enumerate() {
+        let addresses = table.texts("listen");
+        if index == 0 {
+            written = addresses;
+        } else {
+            sources.faults.value(
+                &name.at,
+                &name.text,
+                "is a second listener; one is supported so far, with a list of addresses",
+            );
+        }
+    }
+    let listens = sources
+        .list(
+            "listen",
+            &flags.listen,
+            written,
+            parse::split,
+            address::listen,
+        )
+        .unwrap_or_default();
+    if let [only] = listens.as_slice() {
+        return only.value.clone();
+    }
+    let mut exactly: Vec<SocketAddr> = Vec::new();
+    for valued in &listens {
+        match &valued.value {
+            Listen::Default { port } => sources.refuse(
+                valued,
+                format!("means every address and stands alone; beside others write 0.0.0.0:{port} or [::]:{port}"),
+            ),
+            Listen::Exactly(addresses) => {
+                if addresses.iter().any(|address| exactly.contains(address)) {
+                    sources.refuse(valued, "is given twice");
+                }
+                exactly.extend(addresses);
+            }
+        }
+    }
+    if exactly.is_empty() {
+        defaults::proxy().listen
+    } else {
+        Listen::Exactly(exactly)
+    }
+}
+
+/// Two TCP listeners can't share a port of an address.
+fn one_socket_each(sources: &Sources<'_>, shared: &Shared, listen: &Listen) {
+    let any = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+    let served = match listen {
+        Listen::Default { port } => vec![any(*port)],
+        Listen::Exactly(addresses) => addresses.clone(),
+    };
+    let mut sockets: Vec<(&str, SocketAddr)> = served
+        .into_iter()
+        .map(|address| ("--listen", address))
+        .collect();
+    sockets.push(("--bind (gossip)", shared.gossip.bind));
+    sockets.extend(shared.admin.listen.map(|address| ("--admin", address)));
+    for (index, (what, address)) in sockets.iter().enumerate() {
+        for (other, theirs) in &sockets[..index] {
+            let same = address.ip() == theirs.ip()
+                || address.ip().is_unspecified()
+                || theirs.ip().is_unspecified();
+            if what != other && same && address.port() == theirs.port() && address.port() != 0 {
+                sources.conflict(format!(
+                    "{other} and {what} both want port {}; give one of them another",
+                    address.port()
+                ));
+            }
+        }
+    }
+}
+
+fn clusters(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -> Vec<Cluster> {
+    let named = sources
+        .list("cluster", &flags.cluster, None, parse::split, parse::name)
+        .unwrap_or_default();
+    let mut clusters: Vec<Cluster> = Vec::new();
+    for valued in named {
+        if clusters
+            .iter()
+            .any(|cluster| cluster.pool.name == valued.value)
+        {
+            sources.refuse(&valued, "is named twice");
+        } else {
+            clusters.push(plain(&valued.value));
+        }
+    }
+    for (name, table) in root.named("cluster") {
+        if let Err(why) = parse::name(&name.text) {
+            sources.faults.value(&name.at, &name.shown, why);
+        }
+        let known = clusters
+            .iter()
+            .position(|cluster| cluster.pool.name == name.text);
+        let index = known.unwrap_or_else(|| {
+            clusters.push(plain(&name.text));
+            clusters.len() - 1
+        });
+        cluster(sources, table, &mut clusters[index]);
+    }
+    let given = sources
+        .list(
+            "backend",
+            &flags.backend,
+            None,
+            address::split_backends,
+            address::backend,
+        )
+        .unwrap_or_default();
+    if clusters.is_empty() && !given.is_empty() {
+        clusters.push(plain(defaults::POOL));
+    }
+    if let Some(first) = clusters.first_mut() {
+        for valued in given {
+            add_backend(sources, &mut first.pool.backends, valued);
+        }
+    }
+    clusters
+}
+
+fn plain(name: &str) -> Cluster {
+    Cluster {
+        pool: defaults::pool(name),
+        check: health::Settings::default(),
+        backend_networks: Vec::new(),
+    }
+}
+
+fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
+    let pool = &mut cluster.pool;
+    sources.set(
+        &mut pool.default_port,
+        table.integer("default_port"),
+        parse::port,
+    );
+    sources.set(&mut pool.proto, table.text("proto"), parse::proto);
+    sources.set(
+        &mut pool.lost_keep,
+        table.text("lost_keep"),
+        parse::duration_or_zero,
+    );
+    for found in table.texts("backend_networks").unwrap_or_default() {
+        cluster
+            .backend_networks
+            .extend(sources.key(Some(found), address::network));
+    }
+    let mut check = table.table("check");
+    sources.set(&mut pool.check, check.text("spec"), parse::check);
+    health(sources, check, &mut cluster.check);
+    for (at, mut table) in table.each("backend") {
+        let address = table.text("address");
+        let mut backend = StaticBackend {
+            address: String::new(),
+            weight: 1,
+            tier: 0,
+            backup: false,
+        };
+        sources.set(&mut backend.weight, table.integer("weight"), parse::weight);
+        sources.set(
+            &mut backend.tier,
+            table.integer("tier"),
+            parse::number("tier", 0, u8::MAX),
+        );
+        sources.set(&mut backend.backup, table.boolean("backup"), parse::boolean);
+        let Some(address) = address else {
+            sources
+                .faults
+                .value(&at, "{}", "lacks an address; write address = \"HOST:PORT\"");
+            continue;
+        };
+        let (at, shown) = (address.at.clone(), address.shown.clone());
+        if let Some(address) = sources.key(Some(address), address::backend_address) {
+            backend.address = address;
+            add_backend(
+                sources,
+                &mut pool.backends,
+                Valued {
+                    value: backend,
+                    at,
+                    shown,
+                },
+            );
+        }
+    }
+}
+
+fn add_backend(
+    sources: &Sources<'_>,
+    backends: &mut Vec<StaticBackend>,
+    valued: Valued<StaticBackend>,
+) {
+    let address = &valued.value.address;
+    if backends
+        .iter()
+        .any(|backend| backend.address.eq_ignore_ascii_case(address))
+    {
+        sources.refuse(&valued, format!("{address} is a backend of this pool already; drop one, and give the other the sum of the weights"));
+        return;
+    }
+    backends.push(valued.value);
+}
+
+fn health(sources: &Sources<'_>, mut table: Table<'_>, check: &mut health::Settings) {
+    sources.set(&mut check.interval, table.text("interval"), parse::duration);
+    sources.set(&mut check.timeout, table.text("timeout"), parse::duration);
+    sources.set(
+        &mut check.unproven_interval,
+        table.text("unproven_interval"),
+        parse::duration,
+    );
+    sources.set(
+        &mut check.down_interval,
+        table.text("down_interval"),
+        parse::duration,
+    );
+    sources.set(
+        &mut check.down_fast_for,
+        table.text("down_fast_for"),
+        parse::duration_or_zero,
+    );
+    sources.set(
+        &mut check.rise,
+        table.integer("rise"),
+        parse::number("rise", 1, 1000),
+    );
+    sources.set(
+        &mut check.fall,
+        table.integer("fall"),
+        parse::number("fall", 1, 1000),
+    );
+    if let Some(host) = sources.key(table.text("host"), parse::text) {
+        check.host = Some(host);
+    }
+}
+
+fn routes(sources: &Sources<'_>, root: &mut Table<'_>) {
+    let mut first: Option<At> = None;
+    for (at, mut table) in root.each("route") {
+        let (_host, _path) = (table.texts("host"), table.texts("path"));
+        sources.key(table.text("cluster"), parse::name);
+        first.get_or_insert(at);
+    }
+    if let Some(at) = first {
+        sources.warn(format!(
+            "{at} has no effect yet: the first pool takes all requests"
+        ));
+    }
+}
+
+fn timeouts(sources: &Sources<'_>, mut table: Table<'_>) -> proxy::Timeouts {
+    let mut timeouts = proxy::Timeouts::default();
+    let mut some = |setting: &mut std::time::Duration, key| {
+        sources.set(setting, table.text(key), parse::duration);
+    };
+    some(&mut timeouts.connect, "connect");
+    some(&mut timeouts.second_connect, "second_connect");
+    some(&mut timeouts.first_byte, "first_byte");
+    some(&mut timeouts.slow_first_byte, "slow_first_byte");
+    some(&mut timeouts.body_progress, "body_progress");
+    some(&mut timeouts.client_idle, "client_idle");
+    some(&mut timeouts.request_head, "request_head");
+    some(&mut timeouts.upstream_idle, "upstream_idle");
+    let mut or_none = |setting: &mut std::time::Duration, key| {
+        sources.set(setting, table.text(key), parse::duration_or_zero);
+    };
+    or_none(&mut timeouts.first_verdict, "first_verdict");
+    or_none(&mut timeouts.drain, "drain");
+    or_none(&mut timeouts.shutdown_delay, "shutdown_delay");
+    timeouts
+}
+
+fn limits(
+    sources: &Sources<'_>,
+    flags: &flags::Front,
+    mut table: Table<'_>,
+    proxy: &mut proxy::Settings,
+) {
+    let workers = parse::number("workers", 0, WORKERS_MAX);
+    if let Some(workers) =
+        sources.scalar("workers", &flags.workers, table.integer("workers"), workers)
+    {
+        proxy.workers = workers.value;
+    }
+    let limits = &mut proxy.limits;
+    sources.set(
+        &mut limits.attempts,
+        table.integer("attempts"),
+        parse::number("attempts", 1, 10),
+    );
+    sources.set(
+        &mut limits.retry_percent,
+        table.integer("retry_percent"),
+        parse::number("retry_percent", 0, 100),
+    );
+    sources.set(
+        &mut limits.retries_per_second,
+        table.integer("retries_per_second"),
+        parse::number("retries_per_second", 0, 1_000_000),
+    );
+    let mut size = |setting: &mut usize, key: &'static str, min, max| {
+        sources.set(setting, table.integer(key), parse::number(key, min, max));
+    };
+    size(&mut limits.replay_bytes, "replay_bytes", 0, 16 << 20);
+    // RFC 9110 §4.1 wants at least 8,000 octets of request target; a fraction of that still serves tests.
+    size(&mut limits.head_bytes, "head_bytes", 1024, 1 << 20);
+    size(&mut limits.header_fields, "header_fields", 10, 10_000);
+    size(&mut limits.connections, "connections", 1, 10_000_000);
+    size(
+        &mut limits.idle_per_backend,
+        "idle_per_backend",
+        0,
+        1_000_000,
+    );
+}
+
+/// More threads than any machine has cores for.
+const WORKERS_MAX: usize = 1024;

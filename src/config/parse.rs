@@ -1,0 +1,194 @@
+//! From one text to one typed value, or to why not and what to write instead.
+//!
+//! ```text
+//! flag, variable, TOML string or number ──text──▶ parser ──▶ T | "weight is 1 to 1000"
+//! ```
+//!
+//! The same parser serves all three sources, so a value means the same wherever it is written.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::announce::{CheckSpec, Proto};
+
+/// Longest duration: longer is a slip of the unit.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A value, or why not.
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// A whole number from `min` to `max`, called `what` in errors.
+pub(super) fn number<T>(what: &'static str, min: T, max: T) -> impl Fn(&str) -> Parsed<T>
+where
+    T: FromStr + PartialOrd + Display + Copy,
+{
+    move |text| match text.trim().parse::<T>() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(format!("{what} is a whole number from {min} to {max}")),
+    }
+}
+
+/// 1–1000.
+pub(super) fn weight(text: &str) -> Parsed<u16> {
+    number("weight", 1, 1000)(text).map_err(|_| {
+        "weight is 1 to 1000; a backend of weight 2 gets twice the requests of one of weight 1"
+            .to_owned()
+    })
+}
+
+/// 1–65535.
+pub(super) fn port(text: &str) -> Parsed<u16> {
+    number("port", 1, u16::MAX)(text)
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
+/// Any text but none.
+pub(super) fn text(given: &str) -> Parsed<String> {
+    if given.trim().is_empty() {
+        return Err("is empty; leave it out for the default".to_owned());
+    }
+    Ok(given.to_owned())
+}
+
+/// `250ms`, `5s`, `1h 30m`; zero is allowed.
+pub(super) fn duration_or_zero(text: &str) -> Parsed<Duration> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+        Ok(_) => Err("is more than a year; check the unit (ms, s, m, h)".to_owned()),
+        Err(_) => Err(
+            "is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\""
+                .to_owned(),
+        ),
+    }
+}
+
+/// A duration of at least 1 ms.
+pub(super) fn duration(text: &str) -> Parsed<Duration> {
+    match duration_or_zero(text)? {
+        short if short < Duration::from_millis(1) => {
+            Err("must be at least 1ms, since a wait of nothing always ends too soon".to_owned())
+        }
+        duration => Ok(duration),
+    }
+}
+
+/// A word of an enum that clap knows too.
+pub(super) fn word<T: ValueEnum>(text: &str) -> Parsed<T> {
+    T::from_str(text, true).map_err(|_| {
+        let words: Vec<String> = T::value_variants()
+            .iter()
+            .filter_map(|variant| Some(variant.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let fix = match nearest(text, words.iter().map(String::as_str)) {
+            Some(word) => format!("; did you mean {word}?"),
+            None => String::new(),
+        };
+        format!("is not one of {}{fix}", words.join(", "))
+    })
+}
+
+/// The member of `known` that was probably meant.
+pub(super) fn nearest<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let likeness = |word: &str| {
+        if word.split('_').any(|part| part == written) {
+            // "port" is half of "default_port".
+            return 0.99;
+        }
+        strsim::jaro_winkler(written, word)
+    };
+    known
+        .map(|word| (likeness(word), word))
+        // 0.8 takes "prot" for "port" and "intervall" for "interval", but not "rise" for "fall".
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}
+
+/// The items of a list written in one text: split at commas.
+pub(super) fn split(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `KEY=VALUE`.
+pub(super) fn pair(text: &str) -> Parsed<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("is not KEY=VALUE, like zone=eu-1".to_owned()),
+    }
+}
+
+/// Name of a pool or service: what fits in a tag, a metric and a URL.
+pub(super) fn name(text: &str) -> Parsed<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !text.is_empty() && text.len() <= 63 && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err("is not a name; 1 to 63 letters, digits, '-', '.' or '_'".to_owned())
+}
+
+/// Name of a node: at most 128 bytes, as Serf has it.
+pub(super) fn node(text: &str) -> Parsed<String> {
+    let fits = |letter: char| !letter.is_whitespace() && !letter.is_control();
+    if !text.is_empty() && text.len() <= 128 && text.chars().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err("is not a node name; 1 to 128 bytes without spaces, like web1".to_owned())
+}
+
+/// A discovery name, or `off`.
+pub(super) fn discover(text: &str) -> Parsed<Option<String>> {
+    if text == "off" {
+        Ok(None)
+    } else {
+        name(text).map(Some)
+    }
+}
+
+/// See [`CheckSpec`].
+pub(super) fn check(text: &str) -> Parsed<CheckSpec> {
+    text.parse().map_err(|_| {
+        "is not a check; write http:[PORT]/path, https:[PORT]/path, tcp[:PORT], grpc[:SERVICE] or none".to_owned()
+    })
+}
+
+/// A pool's protocol. The data path speaks HTTP/1.1 in clear so far, and must not pretend otherwise.
+pub(super) fn proto(text: &str) -> Parsed<Proto> {
+    match text.parse() {
+        Ok(Proto::Http) => Ok(Proto::Http),
+        Ok(_) => Err("is not built yet; only \"http\" can be served".to_owned()),
+        Err(_) => Err("is not a protocol; write \"http\"".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let known = ["port", "rise", "fall", "interval", "timeout"];
+
+        assert_eq!(nearest("prot", known.into_iter()), Some("port"));
+        assert_eq!(nearest("intervall", known.into_iter()), Some("interval"));
+        assert_eq!(nearest("colour", known.into_iter()), None);
+        assert_eq!(
+            nearest("port", ["proto", "default_port"].into_iter()),
+            Some("default_port")
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! Flag over environment over file, for one setting at a time.
+//!
+//! ```text
+//! --weight ────┐
+//! LB_WEIGHT ───┼─ first that is there ──parse──▶ Some(value), or None for the default
+//! agent.weight ┘        the file's is parsed in any case: its faults are told too
+//! ```
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::document::Found;
+use super::error::{At, Error, Faults};
+use super::flags::variable;
+use super::parse;
+
+/// What the program finds around itself besides its flags: read once, at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Variables whose name begins with `LB_`.
+    pub variables: BTreeMap<String, String>,
+    /// The machine's name; may be empty.
+    pub hostname: String,
+    /// Makes a node name unique where the hostname is none.
+    pub dice: u16,
+}
+
+impl Surroundings {
+    /// Of this process.
+    pub fn of_process() -> Self {
+        use rand::RngExt;
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name.into_string().ok()?;
+                let ours = name.starts_with("LB_");
+                ours.then(|| (name, value.to_string_lossy().into_owned()))
+            })
+            .collect();
+        Self {
+            variables,
+            hostname: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            dice: crate::clock::random().random(),
+        }
+    }
+}
+
+/// Reads settings; notes faults and warnings.
+#[derive(Debug)]
+pub(super) struct Sources<'a> {
+    variables: &'a BTreeMap<String, String>,
+    pub(super) faults: &'a Faults,
+    pub(super) warnings: RefCell<Vec<String>>,
+    asked: RefCell<BTreeSet<String>>,
+}
+
+/// A typed value and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Valued<T> {
+    pub(super) value: T,
+    pub(super) at: At,
+    pub(super) shown: String,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn new(around: &'a Surroundings, faults: &'a Faults) -> Self {
+        Self {
+            variables: &around.variables,
+            faults,
+            warnings: RefCell::default(),
+            // Read before all others, since it names the file.
+            asked: BTreeSet::from([variable("config")]).into(),
+        }
+    }
+
+    /// A setting with one value.
+    pub(super) fn scalar<T>(
+        &self,
+        flag: &'static str,
+        given: &Option<String>,
+        file: Option<Found>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Valued<T>> {
+        let file = file.and_then(|found| self.parsed(found, &parse));
+        self.asked.borrow_mut().insert(variable(flag));
+        let above = given.as_ref().map(|text| of_flag(flag, text));
+        match above.or_else(|| self.variable(flag)) {
+            Some(found) => self.parsed(found, &parse),
+            None => file,
+        }
+    }
+
+    /// A setting with several values; the first source that has any gives all. In flags and
+    /// variables, `split` takes a text apart.
+    pub(super) fn list<T>(
+        &self,
+        flag: &'static str,
+        given: &[String],
+        file: Option<Vec<Found>>,
+        split: impl Fn(&str) -> Vec<String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<Valued<T>>> {
+        let typed = |found: Vec<Found>| -> Vec<Valued<T>> {
+            found
+                .into_iter()
+                .filter_map(|found| self.parsed(found, &parse))
+                .collect()
+        };
+        let apart = |found: Found| -> Vec<Found> {
+            let parts = split(&found.text);
+            if parts.is_empty() {
+                return vec![found];
+            }
+            parts
+                .into_iter()
+                .map(|text| Found {
+                    at: found.at.clone(),
+                    shown: text.clone(),
+                    text,
+                })
+                .collect()
+        };
+        let file = file.map(typed);
+        self.asked.borrow_mut().insert(variable(flag));
+        if !given.is_empty() {
+            let given = given.iter().flat_map(|text| apart(of_flag(flag, text)));
+            return Some(typed(given.collect()));
+        }
+        match self.variable(flag) {
+            Some(found) => Some(typed(apart(found))),
+            None => file,
+        }
+    }
+
+    /// A setting whose function is still to come: its value is judged, and a
+    /// warning says that it does nothing. No warning for what is so already, or is the default.
+    pub(super) fn without_effect<T: PartialEq>(
+        &self,
+        flag: &'static str,
+        given: &Option<String>,
+        file: Option<Found>,
+        parse: impl Fn(&str) -> Result<T, String>,
+        as_it_is: &[T],
+    ) -> Option<Valued<T>> {
+        let valued = self.scalar(flag, given, file, parse)?;
+        if !as_it_is.contains(&valued.value) {
+            self.warn(format!("{} has no effect yet", valued.at));
+        }
+        Some(valued)
+    }
+
+    /// A typed value of a file's key that has no flag.
+    pub(super) fn key<T>(
+        &self,
+        found: Option<Found>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.parsed(found?, &parse).map(|valued| valued.value)
+    }
+
+    /// Overwrites `setting` if the file has a value for it.
+    pub(super) fn set<T>(
+        &self,
+        setting: &mut T,
+        found: Option<Found>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) {
+        if let Some(value) = self.key(found, parse) {
+            *setting = value;
+        }
+    }
+
+    /// Notes a sentence for the operator.
+    pub(super) fn warn(&self, sentence: impl Into<String>) {
+        self.warnings.borrow_mut().push(sentence.into());
+    }
+
+    /// Refuses a value for what it means together with others.
+    pub(super) fn refuse<T>(&self, valued: &Valued<T>, why: impl Into<String>) {
+        self.faults.value(&valued.at, &valued.shown, why);
+    }
+
+    /// Warns of variables that look like ours and are not, once all of ours were asked for.
+    pub(super) fn finish(&self) {
+        let asked = self.asked.borrow();
+        for name in self.variables.keys().filter(|name| !asked.contains(*name)) {
+            let near = |known: &&String| strsim::osa_distance(name, known) <= 2;
+            if let Some(meant) = asked.iter().find(near) {
+                self.warn(format!("{name} is not known; did you mean {meant}?"));
+            }
+        }
+    }
+
+    /// The variable of a flag, unless it is empty or not meant for us.
+    pub(super) fn variable(&self, flag: &str) -> Option<Found> {
+        let name = variable(flag);
+        self.asked.borrow_mut().insert(name.clone());
+        let text = self.variables.get(&name).filter(|text| !text.is_empty())?;
+        if text.starts_with("tcp://") {
+            // Kubernetes sets LB_PORT=tcp://10.0.0.1:80 in every container beside a service named "lb".
+            self.warn(format!(
+                "{name}={text} was set by Kubernetes for a service named lb; ignored"
+            ));
+            return None;
+        }
+        Some(Found {
+            at: At::Variable(name),
+            text: text.clone(),
+            shown: text.clone(),
+        })
+    }
+
+    fn parsed<T>(
+        &self,
+        found: Found,
+        parse: &impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Valued<T>> {
+        match parse(&found.text) {
+            Ok(value) => Some(Valued {
+                value,
+                at: found.at,
+                shown: found.shown,
+            }),
+            Err(why) => {
+                self.faults.value(&found.at, &found.shown, why);
+                None
+            }
+        }
+    }
+
+    /// Refuses secrets whose protection is not built: going on without it would betray who set them.
+    pub(super) fn refuse_unbuilt_encryption(&self, given: &Option<String>, file: Option<Found>) {
+        const WHY: &str = "gossip encryption is not built yet; refusing to run unencrypted";
+        if let Some(file) = self.scalar("encrypt-key-file", given, file, parse::text) {
+            self.refuse(&file, WHY);
+        }
+        if let Some(key) = self.variable("encrypt-key") {
+            // The key itself does not belong in a log.
+            self.faults.value(&key.at, "…", WHY);
+        }
+    }
+
+    /// Notes what is wrong with several settings together.
+    pub(super) fn conflict(&self, sentence: String) {
+        self.faults.push(Error::Conflict(sentence));
+    }
+}
+
+fn of_flag(flag: &'static str, text: &str) -> Found {
+    Found {
+        at: At::Flag(flag.to_owned()),
+        text: text.to_owned(),
+        shown: if text.is_empty() {
+            "\"\"".to_owned()
+        } else {
+            text.to_owned()
+        },
+    }
+}

@@ -1,0 +1,291 @@
+//! The one task that owns `Node`.
+//!
+//! ```text
+//! loop { due timers ─▶ drain: transmits, streams, members, events ─▶ wait for any input }
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use super::Command;
+use super::join::Tried;
+use super::tcp::{self, FromStream, Link, ToStream};
+use super::udp::{DATAGRAM_BYTES_MAX, Udp};
+use crate::clock;
+use crate::gossip::core::member::Members;
+use crate::gossip::core::node::{Event, JoinId, Node, StreamAction, StreamId};
+
+/// Datagrams handled before outputs are drained: enough for a burst, few enough that acks do not wait.
+const BURST: usize = 32;
+
+/// Reports of all streams together that wait for the owner; a full channel slows the sockets down.
+const REPORTS_MAX: usize = 64;
+
+/// Events that a slow reader may lag behind.
+const EVENTS_MAX: usize = 256;
+
+/// Pause after a failed accept, which is a lack of descriptors and passes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Node, sockets and everyone who waits for an answer.
+#[derive(Debug)]
+pub(super) struct Owner {
+    node: Node,
+    udp: Udp,
+    listener: TcpListener,
+    commands: mpsc::Receiver<Command>,
+    members: watch::Sender<Arc<Members>>,
+    events: broadcast::Sender<Event>,
+    streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
+    tasks: JoinSet<()>,
+    reports: mpsc::Sender<(StreamId, FromStream)>,
+    reported: mpsc::Receiver<(StreamId, FromStream)>,
+    stream_timeout: Duration,
+    joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
+    leavers: Vec<oneshot::Sender<()>>,
+    accept_after: Option<Instant>,
+    ended: bool,
+}
+
+impl Owner {
+    pub(super) fn new(
+        node: Node,
+        udp: Udp,
+        listener: TcpListener,
+        commands: mpsc::Receiver<Command>,
+        stream_timeout: Duration,
+    ) -> (
+        Self,
+        watch::Receiver<Arc<Members>>,
+        broadcast::WeakSender<Event>,
+    ) {
+        let (members, watched) = watch::channel(Arc::new(node.members()));
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let (reports, reported) = mpsc::channel(REPORTS_MAX);
+        let listened = events.downgrade();
+        let owner = Self {
+            node,
+            udp,
+            listener,
+            commands,
+            members,
+            events,
+            streams: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            reports,
+            reported,
+            stream_timeout,
+            joins: BTreeMap::new(),
+            leavers: Vec::new(),
+            accept_after: None,
+            ended: false,
+        };
+        (owner, watched, listened)
+    }
+
+    /// Until the leave is complete or every handle is gone. Sockets and stream tasks end with it.
+    pub(super) async fn run(mut self) {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        while !self.ended {
+            let now = clock::now();
+            if self.node.poll_timeout().is_some_and(|due| due <= now) {
+                self.node.handle_timeout(now);
+            }
+            self.drain().await;
+            if !self.ended {
+                self.wait(&mut buffer).await;
+            }
+        }
+        let Self {
+            udp,
+            listener,
+            tasks,
+            leavers,
+            ..
+        } = self;
+        // Whoever asked to leave may bind the port again: so it is free before they hear of it.
+        drop((udp, listener, tasks));
+        for leaver in leavers {
+            let _ = leaver.send(());
+        }
+    }
+
+    async fn drain(&mut self) {
+        while let Some(transmit) = self.node.poll_transmit() {
+            self.udp.send(&transmit.packet, transmit.to).await;
+        }
+        while let Some(action) = self.node.poll_stream() {
+            self.act(action);
+        }
+        // Members first: whoever hears of an event finds it in the list.
+        if self.node.generation() != self.members.borrow().generation {
+            self.members.send_replace(Arc::new(self.node.members()));
+        }
+        while let Some(event) = self.node.poll_event() {
+            self.tell(event);
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    fn act(&mut self, action: StreamAction) {
+        match action {
+            StreamAction::Connect { id, to } => {
+                let link = self.link(id);
+                self.tasks
+                    .spawn(tcp::connect(to, link, self.stream_timeout));
+            }
+            StreamAction::Send { id, bytes } => {
+                if let Some(stream) = self.streams.get(&id) {
+                    let _ = stream.send(ToStream::Send(bytes));
+                }
+            }
+            StreamAction::Close { id } => {
+                if let Some(stream) = self.streams.remove(&id) {
+                    let _ = stream.send(ToStream::Close);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        match &event {
+            Event::JoinFinished {
+                id,
+                reached,
+                failures,
+            } => {
+                if let Some(reply) = self.joins.remove(id) {
+                    let _ = reply.send(Tried {
+                        reached: *reached,
+                        failures: failures.clone(),
+                    });
+                }
+            }
+            Event::LeaveFinished => self.ended = true,
+            _ => {}
+        }
+        // Nobody listening is no error.
+        let _ = self.events.send(event);
+    }
+
+    async fn wait(&mut self, buffer: &mut [u8]) {
+        let due = self.node.poll_timeout();
+        tokio::select! {
+            () = self.udp.readable() => self.receive(buffer),
+            report = self.reported.recv() => {
+                if let Some((id, report)) = report {
+                    self.report(id, report);
+                }
+            }
+            command = self.commands.recv() => match command {
+                Some(command) => self.obey(command),
+                None => self.ended = true,
+            },
+            accepted = accept(&self.listener, self.accept_after) => self.accepted(accepted),
+            () = until(due) => {}
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) {
+        let now = clock::now();
+        for _ in 0..BURST {
+            let Some((len, from)) = self.udp.receive(buffer) else {
+                return;
+            };
+            self.node.handle_packet(now, from, &buffer[..len]);
+        }
+    }
+
+    fn report(&mut self, id: StreamId, report: FromStream) {
+        // The core has closed it meanwhile.
+        if !self.streams.contains_key(&id) {
+            return;
+        }
+        let now = clock::now();
+        match report {
+            FromStream::Connected => self.node.handle_stream_connected(now, id),
+            FromStream::Bytes(bytes) => self.node.handle_stream_bytes(now, id, &bytes),
+            FromStream::Closed(error) => {
+                self.streams.remove(&id);
+                self.node.handle_stream_closed(now, id, error);
+            }
+        }
+    }
+
+    fn accepted(&mut self, accepted: std::io::Result<(TcpStream, std::net::SocketAddr)>) {
+        let now = clock::now();
+        self.accept_after = None;
+        match accepted {
+            Ok((socket, from)) => {
+                let from = std::net::SocketAddr::new(from.ip().to_canonical(), from.port());
+                // `None`: too many already, so it is closed by being dropped.
+                if let Some(id) = self.node.handle_stream_accepted(now, from) {
+                    let link = self.link(id);
+                    self.tasks
+                        .spawn(tcp::accepted(socket, link, self.stream_timeout));
+                }
+            }
+            Err(error) => {
+                debug!("accepting a stream: {error}");
+                self.accept_after = Some(now + ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = clock::now();
+        match command {
+            Command::Join { addresses, reply } => {
+                let id = self.node.join(now, &addresses);
+                self.joins.insert(id, reply);
+            }
+            Command::Leave { reply } => {
+                self.leavers.push(reply);
+                self.node.leave(now);
+            }
+            // A caller that went away needs no answer.
+            Command::SetTags { tags, reply } => {
+                let _ = reply.send(self.node.set_tags(now, tags));
+            }
+            Command::ForceLeave { name, prune, reply } => {
+                let _ = reply.send(self.node.force_leave(now, &name, prune));
+            }
+            Command::Stats { reply } => {
+                let _ = reply.send(self.node.stats());
+            }
+        }
+    }
+
+    fn link(&mut self, id: StreamId) -> Link {
+        let (stream, orders) = mpsc::unbounded_channel();
+        self.streams.insert(id, stream);
+        Link {
+            id,
+            orders,
+            reports: self.reports.clone(),
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    after: Option<Instant>,
+) -> std::io::Result<(TcpStream, std::net::SocketAddr)> {
+    if after.is_some() {
+        until(after).await;
+    }
+    listener.accept().await
+}

@@ -1,0 +1,192 @@
+//! One check: connect, ask, judge the answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Settings;
+use crate::announce::CheckSpec;
+
+/// Most that is read of an answer, in bytes; head and body each.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a body is awaited after its head: what is not there by then is a stream.
+const BODY_WAIT: Duration = Duration::from_millis(50);
+
+/// What one check saw.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// For a person, in both cases.
+    pub(super) result: Result<String, String>,
+    /// It failed because nothing came back in time.
+    pub(super) timed_out: bool,
+}
+
+/// Makes one check, within `settings.timeout`. Dropping the future closes its connection.
+pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Settings) -> Seen {
+    let asked = async {
+        match check {
+            CheckSpec::None => Ok(Answer::Plain("no check")),
+            CheckSpec::Tcp { port } => {
+                connect(address, *port).await?;
+                Ok(Answer::Plain("connected"))
+            }
+            CheckSpec::Http { port, path } => {
+                let stream = connect(address, *port).await?;
+                ask(stream, path, settings.host.as_deref()).await
+            }
+            CheckSpec::Https { .. } => {
+                Err("https checks come with TLS support; use http: or tcp:".to_owned())
+            }
+            CheckSpec::Grpc { .. } => {
+                Err("grpc checks come with HTTP/2 support; use http: or tcp:".to_owned())
+            }
+        }
+    };
+    let Ok(answer) = timeout(settings.timeout, asked).await else {
+        let limit = humantime::format_duration(settings.timeout);
+        return Seen {
+            result: Err(format!("no answer within {limit}")),
+            timed_out: true,
+        };
+    };
+    let result = match answer {
+        Ok(Answer::Plain(seen)) => Ok(seen.to_owned()),
+        Ok(Answer::Http(status, body, hop)) => {
+            read(body, hop).await;
+            judge(status)
+        }
+        Err(reason) => Err(reason),
+    };
+    Seen {
+        result,
+        timed_out: false,
+    }
+}
+
+/// What came back.
+enum Answer {
+    Plain(&'static str),
+    Http(StatusCode, Incoming, Hop),
+}
+
+/// The connection, turned in the task that waits on it: when a check is given up, it closes with it.
+struct Hop(Option<Pin<Box<Connection>>>);
+
+type Connection = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+
+impl Hop {
+    /// Turns the connection until `work` is done, which sees its end or failure too.
+    async fn until<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            match &mut self.0 {
+                Some(connection) => tokio::select! {
+                    done = &mut work => return done,
+                    _ = connection => self.0 = None,
+                },
+                None => return work.await,
+            }
+        }
+    }
+}
+
+async fn connect(mut address: SocketAddr, port: Option<u16>) -> Result<TcpStream, String> {
+    if let Some(port) = port {
+        address.set_port(port);
+    }
+    let stream = TcpStream::connect(address).await;
+    stream.map_err(|error| plain(&error))
+}
+
+/// One GET on a connection of its own, up to the answer's head.
+async fn ask(stream: TcpStream, path: &str, host: Option<&str>) -> Result<Answer, String> {
+    let host = match host {
+        Some(host) => host.to_owned(),
+        None => authority(stream.peer_addr().map_err(|error| plain(&error))?),
+    };
+    let request = Request::get(path)
+        .header(HOST, host)
+        .header(USER_AGENT, "lb-check")
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| format!("the check cannot be sent: {error}"))?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(ANSWER_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| said(&error))?;
+    let mut hop = Hop(Some(Box::pin(connection)));
+    let answer = hop.until(sender.send_request(request)).await;
+    let answer = answer.map_err(|error| said(&error))?;
+    Ok(Answer::Http(answer.status(), answer.into_body(), hop))
+}
+
+/// Reads on for the server's sake, who may log a broken pipe otherwise. The status has decided, so neither a body
+/// cut short, nor a slow one, nor a long one matters.
+async fn read(mut body: Incoming, mut hop: Hop) {
+    let all = hop.until(async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes >= ANSWER_BYTES_MAX {
+                return;
+            }
+        }
+    });
+    let _ = timeout(BODY_WAIT, all).await;
+}
+
+fn judge(status: StatusCode) -> Result<String, String> {
+    match status.as_u16() {
+        code @ 400..=404 => Ok(format!("{code}: is the check path right?")),
+        code @ ..500 => Ok(code.to_string()),
+        code => Err(format!("answered {code}")),
+    }
+}
+
+/// As a browser writes it: without the port where it is HTTP's own.
+fn authority(address: SocketAddr) -> String {
+    match (address.ip(), address.port()) {
+        (std::net::IpAddr::V4(ip), 80) => ip.to_string(),
+        (std::net::IpAddr::V6(ip), 80) => format!("[{ip}]"),
+        (std::net::IpAddr::V4(ip), port) => format!("{ip}:{port}"),
+        (std::net::IpAddr::V6(ip), port) => format!("[{ip}]:{port}"),
+    }
+}
+
+/// The cause of a failed exchange, in a person's words.
+fn said(error: &hyper::Error) -> String {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(cause) => plain(cause),
+        None if error.is_incomplete_message() => "closed without an answer".to_owned(),
+        None if error.is_parse() => format!("not an HTTP answer: {error}"),
+        None => error.to_string(),
+    }
+}
+
+/// "connection refused" rather than "Connection refused (os error 111)".
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

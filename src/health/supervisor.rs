@@ -1,0 +1,216 @@
+//! One small task per target, started, adapted and stopped as the set changes.
+//!
+//! ```text
+//! set(targets) ──watch──▶ task: check ──▶ RiseFall ──▶ Report ──▶ pause, or until an extra check is wanted
+//! ```
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use rand::RngExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::check::{Seen, check};
+use super::rise_fall::RiseFall;
+use super::{Report, Target};
+use crate::announce::CheckSpec;
+use crate::clock;
+
+/// Runs the checks of all targets, as tasks on the current runtime. Dropping it stops them.
+#[derive(Debug)]
+pub struct Supervisor<K> {
+    reports: mpsc::Sender<Report<K>>,
+    running: HashMap<K, Running<K>>,
+    counts: Arc<Counts>,
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> Supervisor<K> {
+    /// Reports go to `reports`; a full channel holds the checks back.
+    pub fn new(reports: mpsc::Sender<Report<K>>) -> Self {
+        Self {
+            reports,
+            running: HashMap::new(),
+            counts: Arc::default(),
+        }
+    }
+
+    /// The whole set: new ones are started, missing ones stopped, changed ones adapted without losing their standing
+    /// (unless address or check changed). Of two targets with one key the last counts.
+    ///
+    /// An extra check begins at once, or right after the one under way: giving that one up would
+    /// let a backend that hangs be asked again and again without ever failing.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, when a task must be started.
+    pub fn set(&mut self, targets: Vec<Target<K>>) {
+        let mut before = std::mem::take(&mut self.running);
+        for target in targets {
+            let known = before
+                .remove(&target.key)
+                .or_else(|| self.running.remove(&target.key));
+            let key = target.key.clone();
+            let running = match known {
+                Some(running) if running.is_for(&target) => {
+                    running.adapt(target);
+                    running
+                }
+                _ => self.start(target),
+            };
+            self.running.insert(key, running);
+        }
+    }
+
+    /// Checks made, by result, for metrics: (passed, failed).
+    pub fn counts(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.counts.passed), count(&self.counts.failed))
+    }
+
+    fn start(&self, target: Target<K>) -> Running<K> {
+        let (target, wanted) = watch::channel(target);
+        let watcher = Watcher {
+            wanted,
+            reports: self.reports.clone(),
+            counts: self.counts.clone(),
+        };
+        Running {
+            target,
+            task: tokio::spawn(watcher.run()),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    passed: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The supervisor's side of a task.
+#[derive(Debug)]
+struct Running<K> {
+    target: watch::Sender<Target<K>>,
+    task: JoinHandle<()>,
+}
+
+impl<K: PartialEq> Running<K> {
+    /// Whether its standing holds for `target` too.
+    fn is_for(&self, target: &Target<K>) -> bool {
+        let now = self.target.borrow();
+        now.address == target.address && now.check == target.check
+    }
+
+    fn adapt(&self, target: Target<K>) {
+        self.target.send_if_modified(|now| {
+            let differs = *now != target;
+            *now = target;
+            differs
+        });
+    }
+}
+
+impl<K> Drop for Running<K> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The task's side: one target, checked for ever.
+struct Watcher<K> {
+    wanted: watch::Receiver<Target<K>>,
+    reports: mpsc::Sender<Report<K>>,
+    counts: Arc<Counts>,
+}
+
+impl<K: Clone + Send + Sync> Watcher<K> {
+    /// Returns when nobody wants it, or its reports, any more.
+    async fn run(mut self) {
+        let mut standing = RiseFall::default();
+        let mut random = clock::random();
+        loop {
+            let target = self.wanted.borrow_and_update().clone();
+            let extra = target.extra;
+            let (started, seen) = (
+                clock::now(),
+                check(target.address, &target.check, &target.settings).await,
+            );
+            let without = target.check == CheckSpec::None;
+            if self
+                .report(&mut standing, target, started, seen)
+                .await
+                .is_none()
+                || self
+                    .pause(&standing, started, extra, random.random(), without)
+                    .await
+                    .is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    async fn report(
+        &self,
+        standing: &mut RiseFall,
+        target: Target<K>,
+        started: Instant,
+        seen: Seen,
+    ) -> Option<()> {
+        let ended = clock::now();
+        let passed = seen.result.is_ok();
+        let up = match target.check {
+            CheckSpec::None => Some(true),
+            _ => {
+                let counter = match passed {
+                    true => &self.counts.passed,
+                    false => &self.counts.failed,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                standing.record(ended, passed, &target.settings)
+            }
+        };
+        let report = Report {
+            key: target.key,
+            started,
+            ended,
+            result: seen.result,
+            timed_out: seen.timed_out,
+            up,
+        };
+        self.reports.send(report).await.ok()
+    }
+
+    /// Waits for the next check's time, which new settings move, or for an extra one to be wanted.
+    async fn pause(
+        &mut self,
+        standing: &RiseFall,
+        started: Instant,
+        extra: u64,
+        dice: f64,
+        without: bool,
+    ) -> Option<()> {
+        loop {
+            let now = clock::now();
+            let rest = {
+                let target = self.wanted.borrow_and_update();
+                if target.extra > extra && !without {
+                    return Some(());
+                }
+                let due = started + standing.pause(now, &target.settings, dice);
+                due.saturating_duration_since(now)
+            };
+            tokio::select! {
+                () = sleep(rest), if !without => return Some(()),
+                changed = self.wanted.changed() => changed.ok()?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

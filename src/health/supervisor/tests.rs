@@ -1,0 +1,242 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::timeout;
+
+use super::*;
+use crate::health::Settings;
+
+/// Far beyond any wait that a test of ours could need.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Never again within a test, unless it is asked for.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// Checks that follow one another only when a test wants it.
+fn still() -> Settings {
+    Settings {
+        interval: NEVER,
+        timeout: DEADLINE,
+        unproven_interval: NEVER,
+        down_interval: NEVER,
+        ..Settings::default()
+    }
+}
+
+fn target(
+    key: &'static str,
+    address: SocketAddr,
+    check: &str,
+    settings: Settings,
+) -> Target<&'static str> {
+    Target {
+        key,
+        address,
+        check: check.parse().unwrap(),
+        settings,
+        extra: 0,
+    }
+}
+
+fn supervisor() -> (
+    Supervisor<&'static str>,
+    mpsc::Receiver<Report<&'static str>>,
+) {
+    let (sender, receiver) = mpsc::channel(16);
+    (Supervisor::new(sender), receiver)
+}
+
+async fn next<K>(reports: &mut mpsc::Receiver<Report<K>>) -> Report<K> {
+    timeout(DEADLINE, reports.recv())
+        .await
+        .expect("a report in time")
+        .expect("a report")
+}
+
+/// On a loopback address of its own: a port that a test has closed is not another test's next one.
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.9.8.7:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A port where nobody listens, taken while the socket lives.
+fn closed() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+#[tokio::test]
+async fn the_first_check_is_made_at_once_and_decides() {
+    let (_listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+
+    supervisor.set(vec![target("a", address, "tcp", still())]);
+
+    let report = next(&mut reports).await;
+    assert_eq!((report.key, report.up), ("a", Some(true)));
+    assert_eq!(report.result, Ok("connected".to_owned()));
+    assert!(report.started <= report.ended);
+    assert_eq!(supervisor.counts(), (1, 0));
+}
+
+#[tokio::test]
+async fn an_undecided_target_is_asked_until_fall_is_reached() {
+    let (mut supervisor, mut reports) = supervisor();
+    let settings = Settings {
+        unproven_interval: Duration::from_millis(1),
+        fall: 3,
+        ..still()
+    };
+
+    let (_closed, address) = closed();
+    supervisor.set(vec![target("a", address, "http:/", settings)]);
+
+    for expected in [None, None, Some(false)] {
+        assert_eq!(next(&mut reports).await.up, expected);
+    }
+    assert_eq!(supervisor.counts(), (0, 3));
+}
+
+#[tokio::test]
+async fn a_port_that_opens_is_seen_while_unproven_or_down() {
+    let (socket, address) = closed();
+    let (mut supervisor, mut reports) = supervisor();
+    let settings = Settings {
+        unproven_interval: Duration::from_millis(1),
+        down_interval: Duration::from_millis(1),
+        ..still()
+    };
+    supervisor.set(vec![target("a", address, "tcp", settings)]);
+    while next(&mut reports).await.up.is_none() {}
+
+    let _open = socket.listen(8).unwrap();
+
+    while next(&mut reports).await.up != Some(true) {}
+}
+
+#[tokio::test]
+async fn no_check_is_up_at_once_and_reported_once() {
+    let (mut supervisor, mut reports) = supervisor();
+    let settings = Settings {
+        interval: Duration::ZERO,
+        rise: 5,
+        ..still()
+    };
+    let (_closed, address) = closed();
+    let mut quiet = target("quiet", address, "none", settings);
+    supervisor.set(vec![quiet.clone()]);
+    let report = next(&mut reports).await;
+    assert_eq!(
+        (report.up, report.result),
+        (Some(true), Ok("no check".to_owned()))
+    );
+
+    // Extra checks of nothing are nothing: the next report is the other target's.
+    quiet.extra = 1;
+    supervisor.set(vec![quiet, target("other", address, "tcp", still())]);
+    assert_eq!(next(&mut reports).await.key, "other");
+    assert_eq!(supervisor.counts(), (0, 1));
+}
+
+#[tokio::test]
+async fn an_extra_check_is_made_at_once_and_keeps_the_standing() {
+    let (listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    let mut web = target("a", address, "tcp", still());
+    supervisor.set(vec![web.clone()]);
+    assert_eq!(next(&mut reports).await.up, Some(true));
+
+    drop(listening);
+    for (extra, expected) in [(1, Some(true)), (2, Some(false))] {
+        web.extra = extra;
+        supervisor.set(vec![web.clone()]);
+        let report = next(&mut reports).await;
+        assert!(report.result.is_err());
+        assert_eq!(report.up, expected);
+    }
+}
+
+#[tokio::test]
+async fn extra_checks_never_keep_a_hanging_one_from_failing() {
+    let (_silent, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    let settings = Settings {
+        timeout: Duration::from_millis(200),
+        ..still()
+    };
+    let mut web = target("a", address, "http:/", settings);
+    supervisor.set(vec![web.clone()]);
+
+    // Asked more often than a check may last.
+    let report = loop {
+        web.extra += 1;
+        supervisor.set(vec![web.clone()]);
+        match timeout(Duration::from_millis(20), reports.recv()).await {
+            Ok(report) => break report.unwrap(),
+            Err(_) => assert!(web.extra < 1000, "no check ever ended"),
+        }
+    };
+    assert!(report.timed_out);
+
+    // All that were wanted meanwhile are one, begun after it.
+    let again = next(&mut reports).await;
+    assert!(again.started >= report.ended);
+}
+
+#[tokio::test]
+async fn new_settings_move_the_next_check_and_keep_the_standing() {
+    let (listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    supervisor.set(vec![target("a", address, "tcp", still())]);
+    assert_eq!(next(&mut reports).await.up, Some(true));
+
+    drop(listening);
+    let eager = Settings {
+        interval: Duration::from_millis(1),
+        ..still()
+    };
+    supervisor.set(vec![target("a", address, "tcp", eager)]);
+
+    assert_eq!(next(&mut reports).await.up, Some(true));
+    assert_eq!(next(&mut reports).await.up, Some(false));
+}
+
+#[tokio::test]
+async fn another_check_or_address_starts_afresh() {
+    let (_listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    supervisor.set(vec![target("a", address, "tcp", still())]);
+    assert_eq!(next(&mut reports).await.up, Some(true));
+
+    supervisor.set(vec![target("a", address, "https:/", still())]);
+    assert_eq!(next(&mut reports).await.up, None);
+    let (_closed, address) = closed();
+    supervisor.set(vec![target("a", address, "https:/", still())]);
+    assert_eq!(next(&mut reports).await.up, None);
+}
+
+#[tokio::test]
+async fn a_target_that_is_no_longer_wanted_is_left_alone() {
+    let (listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    supervisor.set(vec![target("a", address, "http:/", still())]);
+    let (mut stream, _) = timeout(DEADLINE, listening.accept())
+        .await
+        .unwrap()
+        .unwrap();
+
+    supervisor.set(vec![]);
+
+    // The check under way ends too: its connection closes, and nothing is reported.
+    let mut asked = Vec::new();
+    let ended = timeout(DEADLINE, stream.read_to_end(&mut asked)).await;
+    assert!(ended.is_ok());
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+    drop(supervisor);
+    assert!(timeout(DEADLINE, reports.recv()).await.unwrap().is_none());
+}

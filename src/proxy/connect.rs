@@ -1,0 +1,183 @@
+//! A new connection: to the picked backend, or, where that takes long, to the first of two that answers.
+//!
+//! ```text
+//! 0 ms        250 ms                     5 s
+//! ├─ dial A ──┼──────────────────────────┤ gives up
+//!             └─ dial B ─────────────────┤      the loser goes on alone, into the idle list
+//! ```
+//!
+//! Nothing has been sent yet, so this is safe for any method.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::answer::Fault;
+use super::service::Exchange;
+use super::site::Site;
+use super::stats::Reason;
+use super::upstream::{Link, in_words};
+use super::worker::Worker;
+use crate::clock;
+use crate::pool::upstream::Lease;
+
+/// One connect under way.
+struct Dial {
+    site: Rc<Site>,
+    lease: Lease,
+    connecting: Pin<Box<dyn Future<Output = io::Result<Box<Link>>>>>,
+}
+
+impl Dial {
+    fn begin(site: Rc<Site>, lease: Lease) -> Self {
+        Self {
+            connecting: Box::pin(Link::connect(site.key.address)),
+            site,
+            lease,
+        }
+    }
+}
+
+/// A race's state between polls.
+struct Race {
+    dials: Vec<Dial>,
+    begun: Instant,
+    seconded: bool,
+    last_error: String,
+}
+
+impl Exchange<'_> {
+    /// A fresh connection and the lease that goes with it; `self.site` is whose it is.
+    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Box<Link>, Lease), Fault> {
+        let mut race = Race {
+            dials: vec![Dial::begin(self.site.clone(), lease)],
+            begun: clock::now(),
+            seconded: false,
+            last_error: String::new(),
+        };
+        let won = poll_fn(|cx| self.poll_race(cx, &mut race)).await;
+        let given_up = won.is_err() && !race.dials.is_empty();
+        for dial in race.dials {
+            let left = self.worker.settings.timeouts.connect;
+            let spent = clock::now().saturating_duration_since(race.begun);
+            if given_up {
+                self.worker.connect_failed(&dial.site, "connect timed out");
+            } else {
+                finish_alone(self.worker.clone(), dial, left.saturating_sub(spent));
+            }
+        }
+        let (link, site, lease) = won?;
+        self.site = site;
+        Ok((link, lease))
+    }
+
+    fn poll_race(
+        &mut self,
+        cx: &mut Context<'_>,
+        race: &mut Race,
+    ) -> Poll<Result<(Box<Link>, Rc<Site>, Lease), Fault>> {
+        let timeouts = &self.worker.settings.timeouts;
+        loop {
+            if let Some(won) = self.poll_dials(cx, race) {
+                return Poll::Ready(Ok(won));
+            }
+            if race.dials.is_empty() {
+                let why = std::mem::take(&mut race.last_error);
+                return Poll::Ready(Err(Fault::Connect(why)));
+            }
+            let now = clock::now();
+            let limit = race.begun + timeouts.connect;
+            if now >= limit {
+                let why = "connect timed out".to_owned();
+                return Poll::Ready(Err(Fault::Connect(why)));
+            }
+            let second = race.begun + timeouts.second_connect;
+            if race.seconded || now < second {
+                let next = if race.seconded {
+                    limit
+                } else {
+                    limit.min(second)
+                };
+                self.client.alarm.wake_by(cx, next);
+                return Poll::Pending;
+            }
+            race.seconded = true;
+            if let Some(pick) = self.next(Reason::SlowConnect, false) {
+                let site = self.worker.site(self.home, &pick.upstream);
+                let lease = Lease::new(pick.upstream);
+                if let Some(link) = site.take_idle(!self.plan.is_idempotent()) {
+                    return Poll::Ready(Ok((link, site, lease)));
+                }
+                race.dials.push(Dial::begin(site, lease));
+            }
+        }
+    }
+
+    /// The first that is connected; those that failed are reported and gone.
+    fn poll_dials(
+        &mut self,
+        cx: &mut Context<'_>,
+        race: &mut Race,
+    ) -> Option<(Box<Link>, Rc<Site>, Lease)> {
+        let mut at = 0;
+        while let Some(dial) = race.dials.get_mut(at) {
+            match dial.connecting.as_mut().poll(cx) {
+                Poll::Pending => at += 1,
+                Poll::Ready(Ok(link)) => {
+                    let Dial { site, lease, .. } = race.dials.remove(at);
+                    self.worker.connected(&site);
+                    return Some((link, site, lease));
+                }
+                Poll::Ready(Err(error)) => {
+                    let dial = race.dials.remove(at);
+                    race.last_error = in_words(&error);
+                    if is_theirs(&error) {
+                        self.worker.connect_failed(&dial.site, &race.last_error);
+                    }
+                    self.site = dial.site;
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The slower of two goes on without its request; whatever comes of it is worth knowing.
+fn finish_alone(worker: Rc<Worker>, dial: Dial, left: Duration) {
+    let Dial {
+        site,
+        lease,
+        connecting,
+    } = dial;
+    drop(lease);
+    tokio::task::spawn_local(async move {
+        match tokio::time::timeout(left, connecting).await {
+            Ok(Ok(link)) => {
+                worker.connected(&site);
+                site.put_idle(link, clock::now());
+            }
+            Ok(Err(error)) if is_theirs(&error) => {
+                worker.connect_failed(&site, &in_words(&error));
+            }
+            Ok(Err(_)) => {}
+            Err(_) => worker.connect_failed(&site, "connect timed out"),
+        }
+    });
+}
+
+/// Whether a failed connect says something about the backend, and not about us: no descriptor or
+/// no local port left must not take backends out.
+fn is_theirs(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
+}

@@ -1,0 +1,232 @@
+//! The listening sockets: one set per worker, all on the same addresses.
+//!
+//! ```text
+//! probe without SO_REUSEPORT ─▶ somebody there? retry 10 s ─▶ release ─▶ one socket per worker with it
+//! ```
+//!
+//! `SO_REUSEPORT` alone would let a second program take half of the connections in silence.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Listen;
+use crate::clock;
+
+/// How long a busy port is asked for again: a predecessor may still be leaving.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// Between two tries.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that may wait to be accepted, per socket; the kernel caps it.
+const BACKLOG: i32 = 4096;
+
+/// Why there is nothing to listen on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Ports below 1024 need a capability. The caller says how to get it.
+    #[error("not allowed to listen on {address}: {source}")]
+    Denied {
+        /// Where.
+        address: SocketAddr,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Somebody else listens there and did not go away within 10 s.
+    #[error("{address} is in use by another program")]
+    Busy {
+        /// Where.
+        address: SocketAddr,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("listening on {address}: {source}")]
+    Other {
+        /// Where.
+        address: SocketAddr,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    fn new(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::Denied { address, source },
+            io::ErrorKind::AddrInUse => Self::Busy { address, source },
+            _ => Self::Other { address, source },
+        }
+    }
+}
+
+/// Bound sockets, not yet accepting.
+#[derive(Debug)]
+pub struct Listeners {
+    addresses: Vec<SocketAddr>,
+    workers: Vec<Vec<TcpListener>>,
+}
+
+impl Listeners {
+    /// Where they listen, ports resolved.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub(super) fn into_workers(self) -> Vec<Vec<TcpListener>> {
+        self.workers
+    }
+}
+
+/// Binds `listen` once per worker; `workers == 0` means one per core.
+///
+/// A busy port is retried for 10 s.
+///
+/// # Errors
+/// [`BindError::Denied`] is for the operator to mend (exit 2), [`BindError::Busy`] is exit 1.
+pub async fn bind(listen: &Listen, workers: usize) -> Result<Listeners, BindError> {
+    bind_within(listen, workers, BUSY_MAX).await
+}
+
+async fn bind_within(
+    listen: &Listen,
+    workers: usize,
+    busy_max: Duration,
+) -> Result<Listeners, BindError> {
+    let workers = match workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        given => given,
+    };
+    let begun = clock::now();
+    let addresses = loop {
+        match probe(listen) {
+            Ok(addresses) => break addresses,
+            Err(error) => {
+                let waited = clock::now().saturating_duration_since(begun);
+                if !matches!(error, BindError::Busy { .. }) || waited >= busy_max {
+                    return Err(error);
+                }
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+        }
+    };
+    let bind_all = |_| -> Result<Vec<TcpListener>, BindError> {
+        let sockets = addresses.iter().map(|address| {
+            let socket = open(*address, true).and_then(|socket| {
+                socket.listen(BACKLOG)?;
+                Ok(socket.into())
+            });
+            socket.map_err(|error| BindError::new(*address, error))
+        });
+        sockets.collect()
+    };
+    Ok(Listeners {
+        workers: (0..workers).map(bind_all).collect::<Result<_, _>>()?,
+        addresses,
+    })
+}
+
+/// The addresses to use, ports resolved; an error if somebody has one of them.
+fn probe(listen: &Listen) -> Result<Vec<SocketAddr>, BindError> {
+    let one = |address: SocketAddr| {
+        let resolved = open(address, false).and_then(|socket| {
+            let local = socket.local_addr()?.as_socket();
+            Ok((local.unwrap_or(address), socket))
+        });
+        resolved.map_err(|error| BindError::new(address, error))
+    };
+    // All are held until all are resolved, so that port 0 twice gives two ports.
+    let held: Vec<(SocketAddr, Socket)> = match listen {
+        Listen::Exactly(addresses) => addresses
+            .iter()
+            .copied()
+            .map(one)
+            .collect::<Result<_, _>>()?,
+        Listen::Default { port } => {
+            let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port);
+            let four = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port);
+            vec![match one(both) {
+                // No IPv6 here at all.
+                Err(BindError::Other { .. }) => one(four)?,
+                other => other?,
+            }]
+        }
+    };
+    Ok(held.into_iter().map(|(address, _)| address).collect())
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        // `[::]` takes IPv4 too; any other IPv6 address takes only itself anyway.
+        socket.set_only_v6(false)?;
+    }
+    // Connections of a predecessor in TIME_WAIT don't keep us from the port.
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback(port: u16) -> Listen {
+        Listen::Exactly(vec![SocketAddr::from(([127, 0, 0, 1], port))])
+    }
+
+    #[tokio::test]
+    async fn every_worker_gets_a_socket_on_the_same_resolved_port() {
+        let listeners = bind(&loopback(0), 3).await.unwrap();
+
+        let port = listeners.addresses()[0].port();
+        assert_ne!(port, 0);
+        let workers = listeners.into_workers();
+        assert_eq!(workers.len(), 3);
+        for sockets in workers {
+            assert_eq!(sockets[0].local_addr().unwrap().port(), port);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_present_owner_is_found_even_if_it_shares_its_port() {
+        let owner = bind(&loopback(0), 1).await.unwrap();
+        let port = owner.addresses()[0].port();
+
+        let error = bind_within(&loopback(port), 1, Duration::ZERO)
+            .await
+            .unwrap_err();
+
+        assert!(matches!(error, BindError::Busy { .. }), "{error}");
+        assert_eq!(
+            error.to_string(),
+            format!("127.0.0.1:{port} is in use by another program")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_port_that_becomes_free_is_taken() {
+        let owner = bind(&loopback(0), 1).await.unwrap();
+        let port = owner.addresses()[0].port();
+
+        let listen = loopback(port);
+        let (bound, ()) = tokio::join!(bind(&listen, 1), async {
+            tokio::task::yield_now().await;
+            drop(owner);
+        });
+
+        assert_eq!(bound.unwrap().addresses()[0].port(), port);
+    }
+}

@@ -1,0 +1,133 @@
+//! Starts the workers and waits for their end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::LocalOptions;
+use tokio::sync::{mpsc, oneshot};
+
+use super::retry::Reserve;
+use super::stats::{self, Scrape, WorkerStats};
+use super::worker::{self, Shared};
+use super::{Feedback, Listeners, Routes, Settings};
+use crate::clock;
+use crate::shutdown::Shutdown;
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Server {
+    workers: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    stats: Arc<WorkerStats>,
+    /// Ends when the worker has.
+    ended: oneshot::Receiver<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// Starts one worker per set of listeners. They stop when `stop` triggers; see [`Server::drained`].
+///
+/// `feedback` is never waited for: what does not fit is dropped.
+///
+/// # Errors
+/// A thread could not be started; those already running end at once.
+pub fn start(
+    settings: Settings,
+    listeners: Listeners,
+    routes: Arc<ArcSwap<Routes>>,
+    feedback: mpsc::Sender<Feedback>,
+    stop: Shutdown,
+) -> io::Result<Server> {
+    let started = clock::now();
+    let per_worker = listeners.into_workers();
+    let shared = Shared {
+        reserve: Arc::new(Reserve::new(settings.limits.retries_per_second, started)),
+        connections: Arc::new(AtomicUsize::new(0)),
+        settings: Arc::new(settings),
+        workers: per_worker.len(),
+        routes,
+        feedback,
+        stop,
+        started,
+    };
+    let workers = per_worker.into_iter().enumerate().map(|(number, own)| {
+        let stats = Arc::new(WorkerStats::default());
+        let (ends, ended) = oneshot::channel();
+        let thread = {
+            let (shared, stats) = (shared.clone(), stats.clone());
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || {
+                    run(shared, stats, own);
+                    drop(ends);
+                })?
+        };
+        Ok(Running {
+            stats,
+            ended,
+            thread,
+        })
+    });
+    let workers = workers.collect::<io::Result<_>>()?;
+    Ok(Server { workers })
+}
+
+fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<std::net::TcpListener>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default());
+    let outcome = runtime.and_then(|runtime| {
+        // Leaving this closure drops the runtime, and with it every connection that did not end in time.
+        runtime.block_on(worker::run(shared, stats, listeners))
+    });
+    if let Err(error) = outcome {
+        tracing::error!(%error, "a worker could not run");
+    }
+}
+
+/// The numbers of all workers; cheap to clone, and good beyond the workers' end.
+#[derive(Clone, Debug)]
+pub struct Counters(Vec<Arc<WorkerStats>>);
+
+impl Counters {
+    /// Summed now.
+    pub fn scrape(&self) -> Scrape {
+        stats::scrape(self.0.iter().map(Arc::as_ref))
+    }
+}
+
+impl Server {
+    /// How many workers run.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// For who reads numbers while the server runs.
+    pub fn counters(&self) -> Counters {
+        Counters(
+            self.workers
+                .iter()
+                .map(|worker| Arc::clone(&worker.stats))
+                .collect(),
+        )
+    }
+
+    /// The numbers of all workers, summed.
+    pub fn stats(&self) -> Scrape {
+        self.counters().scrape()
+    }
+
+    /// Returns when all workers have ended: at most `timeouts.drain` after `stop` triggered.
+    pub async fn drained(self) {
+        for worker in self.workers {
+            // Dropping the sender is the message.
+            let _ = worker.ended.await;
+            let _ = worker.thread.join();
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Plain numbers, counted per worker and summed when somebody asks.
+//!
+//! Each worker writes its own counters only, so a count is a load and a store on a cache line that
+//! nobody else writes. No names of metrics here: see `crate::admin`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::pool::spec::UpstreamId;
+
+/// Upper bounds of the duration buckets, in milliseconds; one more bucket takes the rest.
+pub const BOUNDS_MS: [f64; 15] = [
+    0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
+    60_000.0,
+];
+
+/// Labels of [`BackendCounts::classes`]; `aborted`: the client left before an answer.
+pub const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted"];
+
+/// Why a request was repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The connect failed.
+    Connect,
+    /// The connect took long, so a second one was begun.
+    SlowConnect,
+    /// No byte of it had been written.
+    Unsent,
+    /// The connection was reset or closed before an answer.
+    Reset,
+    /// No first byte in time.
+    FirstByte,
+    /// 502, 503 or 504 from the backend.
+    Status,
+    /// The backend went down while the request waited there.
+    Rescue,
+}
+
+impl Reason {
+    /// All, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::SlowConnect,
+        Self::Unsent,
+        Self::Reset,
+        Self::FirstByte,
+        Self::Status,
+        Self::Rescue,
+    ];
+
+    /// Label of a metric.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::SlowConnect => "slow_connect",
+            Self::Unsent => "unsent",
+            Self::Reset => "reset",
+            Self::FirstByte => "first_byte",
+            Self::Status => "status",
+            Self::Rescue => "rescue",
+        }
+    }
+}
+
+/// Everything at one moment, over all workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scrape {
+    /// Requests by who answered them.
+    pub backends: Vec<BackendCounts>,
+    /// Repeats by reason, all reasons in order.
+    pub retries: Vec<(Reason, u64)>,
+    /// Repeats that the budget refused.
+    pub retries_refused: u64,
+    /// Client connections now.
+    pub connections_open: u64,
+    /// Client connections ever.
+    pub connections_total: u64,
+    /// Requests under way now.
+    pub requests_in_flight: u64,
+}
+
+/// Requests of one pool that one backend answered (or that failed there last).
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendCounts {
+    /// Pool.
+    pub pool: Arc<str>,
+    /// Backend; `None`: answered by ourselves, no backend was asked.
+    pub backend: Option<(UpstreamId, SocketAddr)>,
+    /// Requests by class, see [`CLASSES`].
+    pub classes: [u64; CLASSES.len()],
+    /// Requests by duration, not cumulative, see [`BOUNDS_MS`].
+    pub buckets: [u64; BOUNDS_MS.len() + 1],
+    /// Sum of all durations.
+    pub seconds: f64,
+}
+
+/// [`BackendCounts`] of one worker, live.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pool: Arc<str>,
+    backend: Option<(UpstreamId, SocketAddr)>,
+    classes: [AtomicU64; CLASSES.len()],
+    buckets: [AtomicU64; BOUNDS_MS.len() + 1],
+    nanos: AtomicU64,
+}
+
+impl Counts {
+    /// Zeroes.
+    pub(super) fn new(pool: Arc<str>, backend: Option<(UpstreamId, SocketAddr)>) -> Self {
+        Self {
+            pool,
+            backend,
+            classes: Default::default(),
+            buckets: Default::default(),
+            nanos: AtomicU64::new(0),
+        }
+    }
+
+    /// One finished request; `class` indexes [`CLASSES`].
+    pub(super) fn add(&self, class: usize, took: Duration) {
+        bump(&self.classes[class], 1);
+        let ms = took.as_secs_f64() * 1000.0;
+        let bucket = BOUNDS_MS.iter().position(|bound| ms <= *bound);
+        bump(&self.buckets[bucket.unwrap_or(BOUNDS_MS.len())], 1);
+        bump(&self.nanos, took.as_nanos() as u64);
+    }
+}
+
+/// One worker's numbers.
+#[derive(Debug, Default)]
+pub(super) struct WorkerStats {
+    backends: Mutex<Vec<Arc<Counts>>>,
+    retries: [AtomicU64; Reason::ALL.len()],
+    pub(super) retries_refused: AtomicU64,
+    pub(super) connections_open: AtomicU64,
+    pub(super) connections_total: AtomicU64,
+    pub(super) requests_in_flight: AtomicU64,
+}
+
+impl WorkerStats {
+    /// Has `counts` scraped from now on.
+    pub(super) fn add(&self, counts: Arc<Counts>) {
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        backends.push(counts);
+    }
+
+    /// Ends a series.
+    pub(super) fn remove(&self, counts: &Arc<Counts>) {
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        backends.retain(|other| !Arc::ptr_eq(other, counts));
+    }
+
+    /// One repeat.
+    pub(super) fn retried(&self, reason: Reason) {
+        bump(&self.retries[reason as usize], 1);
+    }
+}
+
+/// Adds to a counter that only this thread writes.
+pub(super) fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+}
+
+/// Takes one from a gauge that only this thread writes.
+pub(super) fn drop_one(gauge: &AtomicU64) {
+    gauge.store(gauge.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+}
+
+/// The sum of all workers.
+pub(super) fn scrape<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Scrape {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let mut sum = Scrape {
+        retries: Reason::ALL.map(|reason| (reason, 0)).to_vec(),
+        ..Scrape::default()
+    };
+    let mut by_backend = BTreeMap::new();
+    for worker in workers {
+        for (reason, count) in &mut sum.retries {
+            *count += read(&worker.retries[*reason as usize]);
+        }
+        sum.retries_refused += read(&worker.retries_refused);
+        sum.connections_open += read(&worker.connections_open);
+        sum.connections_total += read(&worker.connections_total);
+        sum.requests_in_flight += read(&worker.requests_in_flight);
+        let backends = worker
+            .backends
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for counts in backends.iter() {
+            let known = by_backend
+                .entry((counts.pool.clone(), counts.backend.clone()))
+                .or_insert_with_key(|(pool, backend)| BackendCounts {
+                    pool: pool.clone(),
+                    backend: backend.clone(),
+                    classes: Default::default(),
+                    buckets: Default::default(),
+                    seconds: 0.0,
+                });
+            for (total, counter) in known.classes.iter_mut().zip(&counts.classes) {
+                *total += read(counter);
+            }
+            for (total, counter) in known.buckets.iter_mut().zip(&counts.buckets) {
+                *total += read(counter);
+            }
+            known.seconds += read(&counts.nanos) as f64 / 1e9;
+        }
+    }
+    sum.backends = by_backend.into_values().collect();
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_summed_by_pool_and_backend() {
+        let workers = [WorkerStats::default(), WorkerStats::default()];
+        for worker in &workers {
+            let counts = Arc::new(Counts::new("web".into(), None));
+            worker.add(counts.clone());
+            counts.add(1, Duration::from_millis(1));
+            counts.add(4, Duration::from_secs(3600));
+            worker.retried(Reason::Reset);
+        }
+
+        let sum = scrape(workers.iter());
+
+        assert_eq!(sum.backends.len(), 1);
+        assert_eq!(sum.backends[0].classes, [0, 2, 0, 0, 2, 0]);
+        assert_eq!(sum.backends[0].buckets[1], 2);
+        assert_eq!(sum.backends[0].buckets[BOUNDS_MS.len()], 2);
+        assert!((sum.backends[0].seconds - 7200.002).abs() < 1e-6);
+        assert!(sum.retries.contains(&(Reason::Reset, 2)));
+    }
+
+    #[test]
+    fn reasons_stand_in_the_order_of_their_numbers() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+        }
+    }
+}

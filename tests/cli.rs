@@ -1,0 +1,370 @@
+//! The built programs, run as a user runs them: what they say, where, and how they exit.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::thread;
+
+fn lb() -> Command {
+    bare(env!("CARGO_BIN_EXE_lb"))
+}
+
+fn agent() -> Command {
+    bare(env!("CARGO_BIN_EXE_lb-agent"))
+}
+
+/// Without variables of ours that the surroundings may have.
+fn bare(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LB_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(command: &mut Command) -> Said {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the program starts");
+    Said {
+        code: status.code(),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+fn sample(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("config")
+        .join(name)
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes())
+        .expect("the file is written");
+    file
+}
+
+#[test]
+fn a_usage_error_of_the_front_is_one_line_and_exit_2() {
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &[],
+            "lb: nothing to balance: name the pool, like `lb --cluster web`, or give --backend HOST:PORT; `lb demo` shows it without either",
+        ),
+        (
+            &["--clutser", "web"],
+            "lb: --clutser: unknown flag; did you mean --cluster?; `lb --help` shows all",
+        ),
+        (
+            &["--cluster"],
+            "lb: --cluster <NAME>: a value is missing; `lb --help` shows all",
+        ),
+        (
+            &["dmeo"],
+            "lb: dmeo: unknown verb; did you mean demo?; `lb --help` shows all",
+        ),
+        (
+            &["--cluster", "web", "--weight", "2"],
+            "lb: --weight: unknown flag; `lb --help` shows all",
+        ),
+        (
+            &["--cluster", "web", "--workers", "-1"],
+            "lb: --workers -1: workers is a whole number from 0 to 1024",
+        ),
+        (
+            &[
+                "--cluster",
+                "web",
+                "--bind",
+                "10.0.0.1:80",
+                "--bind",
+                "10.0.0.2:80",
+            ],
+            "lb: --bind <IP[:PORT]>: is given twice, or beside what excludes it; `lb --help` shows all",
+        ),
+        (
+            &["events"],
+            "lb: events: unknown verb; `lb --help` shows all",
+        ),
+        (&["event", "deploy"], "lb: event: not built yet"),
+        (
+            &["check-config"],
+            "lb: <FILE>: is missing; `lb --help` shows all",
+        ),
+        (
+            &["demo", "--nodes", "0"],
+            "lb demo: --nodes 0: from 1 to 50",
+        ),
+        (
+            &["demo", "--nodes", "x"],
+            "lb: invalid value 'x' for '--nodes <N>': invalid digit found in string; `lb --help` shows all",
+        ),
+        (
+            &["--cluster", "web", "demo"],
+            "lb: a verb takes no flags of the front; `lb --help` shows all",
+        ),
+        (
+            &["--config", "/nonexistent/lb.toml"],
+            "lb: reading /nonexistent/lb.toml: no such file",
+        ),
+        (
+            &["--cluster", "web", "--encrypt-key-file", "k"],
+            "lb: --encrypt-key-file k: gossip encryption is not built yet; refusing to run unencrypted",
+        ),
+    ];
+    for (flags, line) in cases {
+        let said = run(lb().args(*flags));
+
+        assert_eq!(said.stderr, format!("{line}\n"), "of {flags:?}");
+        assert_eq!(
+            (said.code, said.stdout.as_str()),
+            (Some(2), ""),
+            "of {flags:?}"
+        );
+    }
+}
+
+#[test]
+fn a_usage_error_of_the_agent_is_one_line_and_exit_2() {
+    let note = format!("note={}", "x".repeat(600));
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &["--role", "web", "--weight", "2000"],
+            "lb-agent: --weight 2000: weight is 1 to 1000; ",
+        ),
+        (
+            &["--rol", "web"],
+            "lb-agent: --rol: unknown flag; did you mean --role?",
+        ),
+        (&["--cluster", "web"], "lb-agent: --cluster: unknown flag"),
+        (&["--role", "web", "--tag", &note], "lb-agent: tags take 6"),
+        (&["members"], "lb-agent: members: "),
+        (&["leave"], "lb-agent: leave: not built yet"),
+    ];
+    for (flags, beginning) in cases {
+        let said = run(agent().args(*flags));
+
+        assert!(
+            said.stderr.starts_with(beginning),
+            "{} of {flags:?}",
+            said.stderr
+        );
+        assert_eq!(
+            said.stderr.lines().count(),
+            1,
+            "{} of {flags:?}",
+            said.stderr
+        );
+        assert_eq!(
+            (said.code, said.stdout.as_str()),
+            (Some(2), ""),
+            "of {flags:?}"
+        );
+    }
+}
+
+#[test]
+fn all_faults_of_flags_environment_and_file_are_told_at_once() {
+    let file = file("[timeouts]\ndrain = 5\n");
+
+    let said = run(lb()
+        .args(["--cluster", "web", "--workers", "many", "--config"])
+        .arg(file.path())
+        .env("LB_ADMIN", "here"));
+
+    let lines: Vec<&str> = said.stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", said.stderr);
+    assert!(lines[0].starts_with("lb: --workers many: "));
+    assert!(lines[1].starts_with("lb: LB_ADMIN=here: "));
+    assert!(lines[2].starts_with(&format!(
+        "lb: {}:2:9: timeouts.drain = 5: ",
+        file.path().display()
+    )));
+    assert_eq!(said.code, Some(2));
+}
+
+#[test]
+fn help_names_every_flag_with_default_and_variable() {
+    let said = run(lb().arg("--help"));
+
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    for part in [
+        "--cluster",
+        "LB_CLUSTER",
+        "0.0.0.0:7946",
+        "127.0.0.1:9901",
+        "LB_DNS_DOMAIN",
+        "check-config",
+        "Exit codes",
+    ] {
+        assert!(said.stdout.contains(part), "{part} in {}", said.stdout);
+    }
+    assert!(!said.stdout.contains("demo-web"));
+    let said = run(agent().arg("--help"));
+    assert_eq!(said.code, Some(0));
+    for part in ["--role", "LB_ROLE", "[default: off]", "[default: 1]"] {
+        assert!(said.stdout.contains(part), "{part} in {}", said.stdout);
+    }
+}
+
+#[test]
+fn version_is_said_on_stdout() {
+    for (mut program, name) in [(lb(), "lb"), (agent(), "lb-agent")] {
+        let said = run(program.arg("--version"));
+
+        assert_eq!(
+            said.stdout,
+            format!("{name} {}\n", env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(said.code, Some(0));
+    }
+}
+
+#[test]
+fn check_config_sums_up_a_right_file() {
+    let path = sample("lb.toml");
+    let said = run(lb().arg("check-config").arg(&path));
+    assert_eq!(
+        said.stdout,
+        format!("{}: ok: 1 pool, 1 listener\n", path.display())
+    );
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+
+    let two = file("[cluster.web]\n[cluster.api]\n[dns]\nlisten = \"127.0.0.1:53\"\n");
+    let said = run(lb().arg("check-config").arg(two.path()));
+    assert_eq!(
+        said.stdout,
+        format!("{}: ok: 2 pools, 1 listener\n", two.path().display())
+    );
+    assert_eq!(
+        said.stderr,
+        format!(
+            "{}:4:10: dns.listen has no effect yet\n",
+            two.path().display()
+        )
+    );
+
+    let agent = file("[agent]\nrole = \"web\"\nservices = [\"api=81\"]\n");
+    let said = run(lb().args(["check-config", "--agent"]).arg(agent.path()));
+    assert_eq!(
+        said.stdout,
+        format!("{}: ok: 2 services\n", agent.path().display())
+    );
+}
+
+#[test]
+fn check_config_tells_every_fault_in_an_editor_s_form() {
+    let file = file("[cluster.web]\nport = 80\ncheck.rise = 0\n");
+
+    let said = run(lb()
+        .arg("check-config")
+        .arg(file.path())
+        .env("LB_WORKERS", "ignored"));
+
+    let path = file.path().display();
+    assert!(
+        said.stderr.starts_with(&format!(
+            "{path}:2:1: cluster.web.port: is not a key here; "
+        )),
+        "{}",
+        said.stderr
+    );
+    assert!(
+        said.stderr
+            .contains(&format!("\n{path}:3:14: cluster.web.check.rise = 0: ")),
+        "{}",
+        said.stderr
+    );
+    assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""));
+}
+
+/// Answers one request with `body`; gives the request's first line back.
+fn admin_once(status: &'static str, body: &'static str) -> (String, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+            head.push(byte[0]);
+        }
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\r\n{body}"
+        )
+        .expect("it reads");
+        String::from_utf8_lossy(&head)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    });
+    (address, answering)
+}
+
+const POOLS: &str = r#"{"pools":[{"name":"web","backends":[{"node":"web1","service":"web","address":"10.0.0.1:80","state":"up","in_rotation":true,"reason":"check passed","weight":1,"tier":0,"backup":false,"since":"2026-01-02T03:04:05Z","since_s":7}]}]}"#;
+
+#[test]
+fn pools_are_asked_of_the_admin_address() {
+    let (address, answering) = admin_once("200 OK", POOLS);
+    let said = run(lb().args(["pools", "--admin", &address]));
+    assert_eq!(
+        answering.join().expect("it answered"),
+        "GET /api/v1/pools HTTP/1.0"
+    );
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(
+        said.stdout.contains("web1") && said.stdout.contains("check passed"),
+        "{}",
+        said.stdout
+    );
+
+    let (address, answering) = admin_once("200 OK", POOLS);
+    let said = run(lb().args(["pools", "--json"]).env("LB_ADMIN", &address));
+    answering.join().expect("it answered");
+    assert_eq!(said.stdout.trim_end(), POOLS);
+}
+
+#[test]
+fn an_admin_address_where_nobody_answers_is_exit_5() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address");
+    assert!(TcpStream::connect(free).is_err());
+
+    let said = run(lb().args(["members", "--admin", &free.to_string()]));
+
+    assert_eq!((said.code, said.stdout.as_str()), (Some(5), ""));
+    assert!(
+        said.stderr
+            .starts_with(&format!("lb: nobody answers at {free}: ")),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn an_admin_address_of_another_program_is_exit_1() {
+    let (address, answering) = admin_once("404 Not Found", "no");
+
+    let said = run(lb().args(["members", "--admin", &address]));
+
+    answering.join().expect("it answered");
+    assert_eq!(said.code, Some(1));
+    assert!(said.stderr.contains("answers 404"), "{}", said.stderr);
+}

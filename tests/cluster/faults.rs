@@ -1,0 +1,294 @@
+//! Nodes die, leave and restart under 200 requests a second.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::common::{eventually, system_tests};
+use crate::load::{Load, Report};
+use crate::world::{Agents, World};
+
+/// A load long enough to have its connections warm.
+fn warm(world: &World) -> Load {
+    let load = Load::start(&world.client, world.vip(), 200);
+    std::thread::sleep(WARM);
+    load
+}
+
+fn no_get_failed(report: &Report) {
+    let failed = report.failed(false);
+    assert!(
+        failed.is_empty(),
+        "{} GETs failed, first {:?}",
+        failed.len(),
+        failed.first()
+    );
+}
+
+fn nothing_failed(report: &Report) {
+    no_get_failed(report);
+    let failed = report.failed(true);
+    assert!(
+        failed.is_empty(),
+        "{} POSTs failed, first {:?}",
+        failed.len(),
+        failed.first()
+    );
+}
+
+/// Every POST was read by one server once.
+fn nothing_was_done_twice(world: &World) {
+    let mut seen = BTreeSet::new();
+    for web in &world.webs {
+        for post in world.posts(&web.name) {
+            assert!(seen.insert(post.clone()), "{post} was done twice");
+        }
+    }
+    assert!(!seen.is_empty(), "the load sends POSTs");
+}
+
+fn web_and_agent_killed(agents: Agents) {
+    let mut world = World::started(3, agents);
+    let load = warm(&world);
+
+    let out = world.watch("web2", false);
+    let killed = Instant::now();
+    world.webs[1].server.as_mut().expect("it runs").kill();
+    world.webs[1].agent.as_mut().expect("it runs").kill();
+    let out = out.recv().expect("it leaves the rotation") - killed;
+    std::thread::sleep(Duration::from_secs(8));
+    world.start_server(1);
+    let open = Instant::now();
+    world.start_agent(1);
+    world.until_in(3);
+    eventually("it answers again", Duration::from_secs(5), || {
+        (world.curl() == "web2").then_some(())
+    });
+    let report = load.finish();
+
+    let back = report.first_of("web2", open).expect("it answered again");
+    println!(
+        "{agents:?}: web and agent killed: {} requests, failed {} GET and {} POST, out after {out:?}, back after {back:?}",
+        report.samples.len(),
+        report.failed(false).len(),
+        report.failed(true).len()
+    );
+    no_get_failed(&report);
+    assert!(report.failed(true).len() <= 3, "{:?}", report.failed(true));
+    nothing_was_done_twice(&world);
+    assert!(out < Duration::from_secs(2), "out only after {out:?}");
+    assert!(back < Duration::from_secs(3), "back only after {back:?}");
+}
+
+#[test]
+fn web_and_our_agent_killed() {
+    if system_tests(&["ip", "curl"]) {
+        web_and_agent_killed(Agents::Ours);
+    }
+}
+
+#[test]
+fn web_and_stock_agent_killed() {
+    if system_tests(&["ip", "curl", "serf"]) {
+        web_and_agent_killed(Agents::Stock);
+    }
+}
+
+#[test]
+fn the_web_server_alone_killed_and_restarted() {
+    if !system_tests(&["ip", "curl"]) {
+        return;
+    }
+    let mut world = World::started(3, Agents::Ours);
+    let load = warm(&world);
+
+    let out = world.watch("web2", false);
+    let killed = Instant::now();
+    world.webs[1].server.as_mut().expect("it runs").kill();
+    let out = out.recv().expect("it leaves the rotation") - killed;
+    let reason = world.backend("web2").expect("it is still a member")["reason"].to_string();
+    world.start_server(1);
+    let open = Instant::now();
+    world.until_in(3);
+    eventually("it answers again", Duration::from_secs(5), || {
+        (world.curl() == "web2").then_some(())
+    });
+    let report = load.finish();
+
+    let back = report.first_of("web2", open).expect("it answered again");
+    println!(
+        "web alone killed: failed {} POST, out after {out:?} ({reason}), back after {back:?}",
+        report.failed(true).len()
+    );
+    no_get_failed(&report);
+    assert!(report.failed(true).len() <= 3, "{:?}", report.failed(true));
+    nothing_was_done_twice(&world);
+}
+
+#[test]
+fn the_agent_alone_killed_and_the_web_keeps_serving_as_agent_lost() {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    let mut world = World::started(3, Agents::Ours);
+    let load = warm(&world);
+
+    let killed = Instant::now();
+    world.webs[1].agent.as_mut().expect("it runs").kill();
+    let lost = eventually("it is shown as lost", Duration::from_secs(30), || {
+        let backend = world.backend("web2")?;
+        (backend["state"] == "lost").then_some(backend)
+    });
+    let after = killed.elapsed();
+    std::thread::sleep(Duration::from_secs(3));
+    let still = world.backend("web2").expect("it is still known");
+    let report = load.finish();
+
+    println!(
+        "agent alone killed: lost after {after:?}: {}",
+        lost["reason"]
+    );
+    nothing_failed(&report);
+    assert_eq!(still["in_rotation"], true, "{still}");
+    assert!(
+        still["reason"]
+            .as_str()
+            .expect("a reason")
+            .contains("agent lost"),
+        "{still}"
+    );
+    assert!(
+        report.last_of("web2").expect("it serves") > killed + after,
+        "it was not asked any more"
+    );
+}
+
+#[test]
+fn an_agent_that_leaves_before_its_web_stops_costs_nothing() {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    let mut world = World::started(3, Agents::Ours);
+    let load = warm(&world);
+
+    let out = world.watch("web2", false);
+    let asked = Instant::now();
+    let agent = world.webs[1].agent.as_mut().expect("it runs");
+    let status = agent.terminate();
+    let left = asked.elapsed();
+    world.webs[1].server.as_mut().expect("it runs").kill();
+    let out = out.recv().expect("it leaves the rotation") - asked;
+    std::thread::sleep(WARM);
+    let report = load.finish();
+
+    println!("agent terminated: out of rotation after {out:?}, agent ended after {left:?}");
+    assert!(status.success(), "{status}");
+    nothing_failed(&report);
+    nothing_was_done_twice(&world);
+    assert!(
+        world.backend("web2").is_none(),
+        "a node that left is forgotten"
+    );
+}
+
+#[test]
+fn a_rolling_restart_of_four_nodes_costs_nothing() {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    let mut world = World::started(4, Agents::Ours);
+    let load = warm(&world);
+
+    for index in 0..4 {
+        world.webs[index]
+            .agent
+            .as_mut()
+            .expect("it runs")
+            .terminate();
+        world.webs[index].server.as_mut().expect("it runs").kill();
+        world.start_web(index);
+        world.until_in(4);
+    }
+    std::thread::sleep(WARM);
+    let report = load.finish();
+
+    println!("rolling restart: {} requests", report.samples.len());
+    nothing_failed(&report);
+    nothing_was_done_twice(&world);
+}
+
+#[test]
+fn all_webs_gone_and_one_back() {
+    if !system_tests(&["ip", "curl"]) {
+        return;
+    }
+    let mut world = World::started(3, Agents::Ours);
+    for web in &mut world.webs {
+        web.server.as_mut().expect("it runs").kill();
+        web.agent.as_mut().expect("it runs").kill();
+    }
+    world.until_in(0);
+    let load = Load::start(&world.client, world.vip(), 200);
+    std::thread::sleep(WARM);
+
+    world.start_server(0);
+    let open = Instant::now();
+    world.start_agent(0);
+    world.until_in(1);
+    eventually("it answers", Duration::from_secs(5), || {
+        (world.curl() == "web1").then_some(())
+    });
+    std::thread::sleep(WARM);
+    let report = load.finish();
+
+    let back = report.first_of("web1", open).expect("it answered");
+    println!("all gone, one back: first good answer after {back:?}");
+    assert!(
+        report
+            .samples
+            .iter()
+            .filter(|sample| sample.begun > open + back)
+            .all(|sample| sample.outcome.is_ok())
+    );
+    assert!(report.samples.iter().any(|sample| {
+        sample
+            .outcome
+            .as_ref()
+            .is_err_and(|why| why.starts_with("503"))
+    }));
+    assert!(back < Duration::from_secs(3), "{back:?}");
+}
+
+#[test]
+fn a_front_told_to_stop_finishes_what_is_under_way() {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    let mut world = World::started(2, Agents::Ours);
+    let load = warm(&world);
+
+    let stopped = Instant::now();
+    let status = world.front.terminate();
+    let report = load.finish();
+
+    assert!(status.success(), "{status}");
+    // Whoever had been accepted was answered; whoever came later was refused a connection.
+    let cut: Vec<_> = report
+        .samples
+        .iter()
+        .filter(|sample| {
+            sample
+                .outcome
+                .as_ref()
+                .is_err_and(|why| !why.starts_with("connect"))
+        })
+        .collect();
+    assert!(
+        cut.is_empty(),
+        "stopping took {:?}; {} cut, first {:?}",
+        stopped.elapsed(),
+        cut.len(),
+        cut.first()
+    );
+}
+
+const WARM: Duration = Duration::from_secs(1);

@@ -1,0 +1,206 @@
+//! A steady load with its failures counted: 200 requests a second, half on new connections, 10 % POST, 10 % slow.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::net::Host;
+
+/// One request and what came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    pub(crate) number: usize,
+    pub(crate) post: bool,
+    pub(crate) begun: Instant,
+    pub(crate) took: Duration,
+    /// The node that answered, or why nobody did.
+    pub(crate) outcome: Result<String, String>,
+}
+
+/// A load under way.
+#[derive(Debug)]
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Vec<Sample>>>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) samples: Vec<Sample>,
+}
+
+impl Load {
+    /// From `host` to `target`, `per_second`.
+    pub(crate) fn start(host: &Host, target: SocketAddr, per_second: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let next = Arc::new(AtomicUsize::new(0));
+        let start = Instant::now();
+        let gap = Duration::from_secs(1) / per_second;
+        let threads = (0..THREADS)
+            .map(|_| {
+                let (stop, next) = (Arc::clone(&stop), Arc::clone(&next));
+                host.run(move || {
+                    let mut samples = Vec::new();
+                    let mut kept = None;
+                    while !stop.load(Ordering::Relaxed) {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let due = start + gap * u32::try_from(number).expect("a short run");
+                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                        samples.push(request(target, number, &mut kept));
+                    }
+                    samples
+                })
+            })
+            .collect();
+        Self { stop, threads }
+    }
+
+    /// Ends it; requests under way are waited for.
+    pub(crate) fn finish(self) -> Report {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut samples: Vec<Sample> = self
+            .threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("a client does not panic"))
+            .collect();
+        samples.sort_by_key(|sample| sample.number);
+        Report { samples }
+    }
+}
+
+impl Report {
+    /// Requests that nobody answered.
+    pub(crate) fn failed(&self, post: bool) -> Vec<&Sample> {
+        self.samples
+            .iter()
+            .filter(|sample| sample.post == post && sample.outcome.is_err())
+            .collect()
+    }
+
+    /// Answers by node.
+    #[expect(dead_code, reason = "for the eye, when a test is being written")]
+    pub(crate) fn by_node(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for node in self
+            .samples
+            .iter()
+            .filter_map(|sample| sample.outcome.as_deref().ok())
+        {
+            *counts.entry(node).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// The first answer of `node` begun after `since`.
+    pub(crate) fn first_of(&self, node: &str, since: Instant) -> Option<Duration> {
+        let answers = self
+            .samples
+            .iter()
+            .filter(|sample| sample.begun >= since && sample.outcome.as_deref() == Ok(node));
+        answers
+            .map(|sample| sample.begun + sample.took - since)
+            .min()
+    }
+
+    /// The last request begun after `since` that `node` answered.
+    pub(crate) fn last_of(&self, node: &str) -> Option<Instant> {
+        self.samples
+            .iter()
+            .filter(|sample| sample.outcome.as_deref() == Ok(node))
+            .map(|sample| sample.begun)
+            .max()
+    }
+}
+
+/// Half the threads' requests reuse a connection; a connection that fails is not kept.
+fn request(target: SocketAddr, number: usize, kept: &mut Option<TcpStream>) -> Sample {
+    let post = number % 10 == 3;
+    let slow = number % 10 == 7;
+    let reuse = number.is_multiple_of(2);
+    let begun = Instant::now();
+    let mut outcome = Err("not tried".to_owned());
+    // A kept connection may have been closed while idle: that is the client's to repeat, once, as any client does.
+    let stale = if reuse { kept.take() } else { None };
+    for stream in [
+        stale.map(Ok),
+        Some(TcpStream::connect_timeout(&target, LONGEST)),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        outcome = stream
+            .map_err(|error| format!("connect: {error}"))
+            .and_then(|stream| {
+                let node = exchange(&stream, number, post, slow)?;
+                if reuse {
+                    *kept = Some(stream);
+                }
+                Ok(node)
+            });
+        if outcome.as_ref().err().is_none_or(|why| why != CLOSED_IDLE) {
+            break;
+        }
+    }
+    Sample {
+        number,
+        post,
+        begun,
+        took: begun.elapsed(),
+        outcome,
+    }
+}
+
+fn exchange(stream: &TcpStream, number: usize, post: bool, slow: bool) -> Result<String, String> {
+    let text = |error: std::io::Error| error.to_string();
+    stream.set_read_timeout(Some(LONGEST)).map_err(text)?;
+    stream.set_nodelay(true).map_err(text)?;
+    let path = if slow { "/slow" } else { "/" };
+    let head = if post {
+        let body = format!("post-{number}");
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: vip\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    } else {
+        format!("GET {path} HTTP/1.1\r\nHost: vip\r\n\r\n")
+    };
+    (&mut &*stream)
+        .write_all(head.as_bytes())
+        .map_err(|_| CLOSED_IDLE.to_owned())?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    if reader.read_line(&mut line).map_err(text)? == 0 {
+        return Err(CLOSED_IDLE.to_owned());
+    }
+    let status = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut length = 0;
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).map_err(text)? == 0 {
+            return Err("head cut short".to_owned());
+        }
+        if line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().map_err(|_| "bad length".to_owned())?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).map_err(text)?;
+    let body = String::from_utf8_lossy(&body).trim().to_owned();
+    if status == "200" {
+        Ok(body)
+    } else {
+        Err(format!("{status}: {body}"))
+    }
+}
+
+const CLOSED_IDLE: &str = "closed while idle";
+const THREADS: usize = 40;
+const LONGEST: Duration = Duration::from_secs(10);

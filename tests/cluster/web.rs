@@ -1,0 +1,70 @@
+//! A web server that is a process of its own: this test program, run again.
+//!
+//! Every path answers the node's name. `/slow` waits 300 ms before it does. A POST is noted in a file, one line
+//! each, the moment it has been read, so that a test can see what was done twice.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Environment by which this program is told to be a web server: `NAME ADDR FILE`.
+pub(crate) const ROLE: &str = "LB_TEST_TOY_WEB";
+
+/// Not a test: the body of the web server's process; returns at once in a test run.
+#[test]
+fn toy_web_process() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    let words: Vec<&str> = role.split(' ').collect();
+    let (name, address, notes) = (words[0].to_owned(), words[1], PathBuf::from(words[2]));
+    let listener = TcpListener::bind(address).expect("the address is free");
+    for stream in listener.incoming().flatten() {
+        let (name, notes) = (name.clone(), notes.clone());
+        std::thread::spawn(move || serve(&stream, &name, &notes));
+    }
+}
+
+fn serve(stream: &TcpStream, name: &str, notes: &PathBuf) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let mut words = line.split(' ');
+        let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let mut length = 0;
+        loop {
+            line.clear();
+            reader.read_line(&mut line).ok()?;
+            if line == "\r\n" {
+                break;
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        if method == "POST" {
+            let mut file = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(notes)
+                .ok()?;
+            file.write_all(format!("{}\n", String::from_utf8_lossy(&body)).as_bytes())
+                .ok()?;
+        }
+        if path.starts_with("/slow") {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}\n",
+            name.len() + 1
+        );
+        (&mut &*stream).write_all(answer.as_bytes()).ok()?;
+    }
+}
