@@ -10,6 +10,7 @@
 use std::time::Instant;
 
 use super::Serf;
+use super::intents::Source;
 use super::layer::Timer;
 use crate::gossip::core::memberlist::broadcast::BroadcastId;
 use crate::gossip::core::node::Event;
@@ -40,7 +41,7 @@ impl Serf {
             node: self.layer.name.clone(),
             prune: false,
         };
-        self.layer.on_leave_intent(now, &intent);
+        self.layer.on_leave_intent(now, &intent, Source::Gossip);
         if others {
             let id = self
                 .layer
