@@ -14,6 +14,7 @@
 mod api;
 mod gone;
 mod metrics;
+mod page;
 mod process;
 mod server;
 mod source;
@@ -24,7 +25,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 pub use server::serve;
-pub use source::{Durations, Requests, Served, Source, readiness};
+pub use source::{Source, readiness};
 
 /// Keys of `[admin]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,13 +36,10 @@ pub struct Settings {
     pub ready_requires_backend: bool,
 }
 
-/// The listener for [`serve`]; `None` when the settings say off.
+/// The listener for [`serve`].
 ///
 /// # Errors
-/// The system's refusal, for `listen`; the caller knows what a busy or forbidden port means to it.
-pub async fn bind(settings: &Settings) -> io::Result<Option<TcpListener>> {
-    match settings.listen {
-        Some(listen) => TcpListener::bind(listen).await.map(Some),
-        None => Ok(None),
-    }
+/// The system's refusal; the caller knows what a busy or forbidden port means to it.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
 }
