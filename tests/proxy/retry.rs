@@ -8,7 +8,7 @@ use lb::proxy::stats::Reason;
 
 use crate::front::{Front, settings};
 use crate::peer::Peer;
-use crate::toy::{Then, Toy, answer};
+use crate::toy::{Hanging, Then, Toy, answer};
 
 /// Accepts, reads the request, resets: a crash while it works.
 fn crashing() -> Toy {
@@ -418,24 +418,7 @@ fn surplus_bytes_after_a_response_end_the_connection() {
 
 #[test]
 fn a_slow_connect_is_overtaken_by_a_second_one() {
-    // A full accept queue answers no SYN: the connect hangs.
-    let hanging = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
-    hanging.bind(&any.into()).unwrap();
-    hanging.listen(0).unwrap();
-    let address = hanging.local_addr().unwrap().as_socket().unwrap();
-    let mut fillers = Vec::new();
-    loop {
-        let filler =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        if filler
-            .connect_timeout(&address.into(), std::time::Duration::from_millis(100))
-            .is_err()
-        {
-            break;
-        }
-        fillers.push(filler);
-    }
+    let hanging = Hanging::new();
     let posted = Arc::new(AtomicUsize::new(0));
     let counted = posted.clone();
     let good = Toy::scripted(move |request, _, peer| {
@@ -444,7 +427,7 @@ fn a_slow_connect_is_overtaken_by_a_second_one() {
         Then::Keep
     });
     let specs = vec![
-        crate::front::spec(address, 1, false),
+        crate::front::spec(hanging.address, 1, false),
         crate::front::spec(good.address, 1, false),
     ];
     let mut settings = settings();
@@ -459,5 +442,4 @@ fn a_slow_connect_is_overtaken_by_a_second_one() {
 
     assert_eq!(posted.load(Ordering::SeqCst), 4);
     assert_eq!(front.retries(Reason::SlowConnect), 2);
-    drop(fillers);
 }
