@@ -4,19 +4,17 @@
 //! /readyz, /metrics, /api/v1 ──▶ View ──▶ pools · members · counters · phase
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::control::Shared;
-use crate::admin::{self, Durations, Requests, Served, Source};
+use crate::admin::{self, Source};
 use crate::clock;
 use crate::gossip::core::member::Members;
 use crate::gossip::core::node::Stats;
 use crate::gossip::driver::Handle;
 use crate::pool::snapshot::Pool;
-use crate::proxy::stats::{BOUNDS_MS, CLASSES};
 use crate::proxy::{Counters, Scrape};
 
 /// Everything shown, read at each request.
@@ -83,57 +81,12 @@ impl Source for View {
         self.shared.routes.load().pools.clone()
     }
 
-    fn requests(&self) -> Requests {
-        requests(&self.requests.scrape())
+    fn requests(&self) -> Scrape {
+        self.requests.scrape()
     }
 
     fn checks(&self) -> (u64, u64) {
         self.shared.checks.read()
-    }
-}
-
-/// The data path's numbers in the admin's words.
-fn requests(scrape: &Scrape) -> Requests {
-    let mut served = Vec::new();
-    let mut durations: BTreeMap<Arc<str>, Durations> = BTreeMap::new();
-    for counts in &scrape.backends {
-        let backend = counts
-            .backend
-            .as_ref()
-            .map(|(_, address)| address.to_string());
-        for (class, count) in CLASSES.into_iter().zip(counts.classes) {
-            if count > 0 {
-                served.push(Served {
-                    pool: Arc::clone(&counts.pool),
-                    backend: backend.clone().unwrap_or_default(),
-                    class,
-                    count,
-                });
-            }
-        }
-        let of_pool = durations
-            .entry(Arc::clone(&counts.pool))
-            .or_insert_with(|| Durations {
-                pool: Arc::clone(&counts.pool),
-                buckets: BOUNDS_MS.map(|bound| (bound / 1000.0, 0)).to_vec(),
-                sum_s: 0.0,
-                count: 0,
-            });
-        for (sum, count) in of_pool.buckets.iter_mut().zip(counts.buckets) {
-            sum.1 += count;
-        }
-        of_pool.count += counts.buckets.iter().sum::<u64>();
-        of_pool.sum_s += counts.seconds;
-    }
-    Requests {
-        served,
-        durations: durations.into_values().collect(),
-        retries: scrape
-            .retries
-            .iter()
-            .map(|(reason, count)| (reason.label(), *count))
-            .collect(),
-        connections: scrape.connections_open,
     }
 }
 
