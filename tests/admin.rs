@@ -164,8 +164,14 @@ struct Running {
 }
 
 async fn started() -> Running {
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let listener = admin::bind(any).await.expect("a free port");
+    let settings = admin::Settings {
+        listen: Some("127.0.0.1:0".parse().expect("an address")),
+        ready_requires_backend: false,
+    };
+    let listener = admin::bind(&settings)
+        .await
+        .expect("a free port")
+        .expect("admin is on");
     let address = listener.local_addr().expect("bound");
     let front = Arc::new(front());
     let (trigger, shutdown) = shutdown::channel();
@@ -496,6 +502,18 @@ async fn one_connection_serves_many_requests() {
 
     assert_eq!(rest.matches("HTTP/1.1 200 OK").count(), 2, "{rest}");
     assert_eq!(rest.matches("ok\n").count(), 3, "{rest}");
+}
+
+#[tokio::test]
+async fn off_is_off() {
+    let settings = admin::Settings {
+        listen: None,
+        ready_requires_backend: false,
+    };
+
+    let bound = admin::bind(&settings).await.expect("nothing to bind");
+
+    assert!(bound.is_none());
 }
 
 #[test]

@@ -225,10 +225,7 @@ fn a_reload_that_needs_a_restart_is_refused_by_name() {
 
         let error = config::reload(&before).expect_err(names).to_string();
 
-        assert_eq!(
-            error,
-            format!("reload refused: {names} changed, which needs a restart; nothing was changed")
-        );
+        assert_eq!(error, format!("{names} changed, which needs a restart"));
     }
 }
 

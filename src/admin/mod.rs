@@ -36,10 +36,13 @@ pub struct Settings {
     pub ready_requires_backend: bool,
 }
 
-/// The listener for [`serve`].
+/// The listener for [`serve`]; `None` when the settings say off.
 ///
 /// # Errors
 /// The system's refusal; the caller knows what a busy or forbidden port means to it.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub async fn bind(settings: &Settings) -> io::Result<Option<TcpListener>> {
+    match settings.listen {
+        Some(listen) => TcpListener::bind(listen).await.map(Some),
+        None => Ok(None),
+    }
 }

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{ask, begin, complain, exit, usage};
+use super::{ask, complain, exit, usage};
 use crate::config::{self, Errors, Surroundings, flags};
+use crate::log;
 
 /// A load balancer that finds its own backends.
 ///
@@ -132,7 +133,10 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
 fn serve(flags: &flags::Front) -> Todo {
     match config::front(flags, &Surroundings::of_process()) {
         Ok(front) => {
-            begin(front.log, &front.warnings);
+            log::init(front.log);
+            for warning in &front.warnings {
+                tracing::warn!("{warning}");
+            }
             Todo::Serve(Box::new(front))
         }
         Err(errors) => refused(errors),

@@ -37,6 +37,13 @@ impl Screen {
         self.text(&format!("{age_s:7.1} s  {line}\n"));
     }
 
+    /// Each with the time before it.
+    pub(super) fn lines(&mut self, lines: Vec<String>) {
+        for line in lines {
+            self.line(line);
+        }
+    }
+
     /// Nobody reads any more.
     pub(super) fn is_closed(&self) -> bool {
         self.closed

@@ -215,20 +215,17 @@ impl Front {
 
 /// A busy port is often our own predecessor, about to end.
 async fn bind_admin(settings: &admin::Settings) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = settings.listen else {
-        return Ok(None);
-    };
     let started = clock::now();
     loop {
-        match admin::bind(address).await {
-            Ok(listener) => return Ok(Some(listener)),
-            Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < BUSY_MAX =>
-            {
-                tokio::time::sleep(BUSY_PAUSE).await;
-            }
-            Err(source) => return Err(Failure::Admin { address, source }),
+        let source = match admin::bind(settings).await {
+            Ok(listener) => return Ok(listener),
+            Err(source) => source,
+        };
+        if source.kind() != io::ErrorKind::AddrInUse || started.elapsed() >= BUSY_MAX {
+            let address = settings.listen.unwrap_or(config::ADMIN);
+            return Err(Failure::Admin { address, source });
         }
+        tokio::time::sleep(BUSY_PAUSE).await;
     }
 }
 

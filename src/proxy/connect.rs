@@ -41,6 +41,13 @@ impl Dial {
     }
 }
 
+/// A connection, and for whom it counts.
+struct Won {
+    link: Box<Link>,
+    site: Rc<Site>,
+    lease: Lease,
+}
+
 /// A race's state between polls.
 struct Race {
     dials: Vec<Dial>,
@@ -69,16 +76,12 @@ impl Exchange<'_> {
                 finish_alone(self.worker.clone(), dial, left.saturating_sub(spent));
             }
         }
-        let (link, site, lease) = won?;
-        self.site = site;
-        Ok((link, lease))
+        let won = won?;
+        self.site = won.site;
+        Ok((won.link, won.lease))
     }
 
-    fn poll_race(
-        &mut self,
-        cx: &mut Context<'_>,
-        race: &mut Race,
-    ) -> Poll<Result<(Box<Link>, Rc<Site>, Lease), Fault>> {
+    fn poll_race(&mut self, cx: &mut Context<'_>, race: &mut Race) -> Poll<Result<Won, Fault>> {
         let timeouts = &self.worker.settings.timeouts;
         loop {
             if let Some(won) = self.poll_dials(cx, race) {
@@ -109,7 +112,7 @@ impl Exchange<'_> {
                 let site = self.worker.site(self.home, &pick.upstream);
                 let lease = Lease::new(pick.upstream);
                 if let Some(link) = site.take_idle(!self.plan.is_idempotent()) {
-                    return Poll::Ready(Ok((link, site, lease)));
+                    return Poll::Ready(Ok(Won { link, site, lease }));
                 }
                 race.dials.push(Dial::begin(site, lease));
             }
@@ -117,11 +120,7 @@ impl Exchange<'_> {
     }
 
     /// The first that is connected; those that failed are reported and gone.
-    fn poll_dials(
-        &mut self,
-        cx: &mut Context<'_>,
-        race: &mut Race,
-    ) -> Option<(Box<Link>, Rc<Site>, Lease)> {
+    fn poll_dials(&mut self, cx: &mut Context<'_>, race: &mut Race) -> Option<Won> {
         let mut at = 0;
         while let Some(dial) = race.dials.get_mut(at) {
             match dial.connecting.as_mut().poll(cx) {
@@ -129,7 +128,7 @@ impl Exchange<'_> {
                 Poll::Ready(Ok(link)) => {
                     let Dial { site, lease, .. } = race.dials.remove(at);
                     self.worker.connected(&site);
-                    return Some((link, site, lease));
+                    return Some(Won { link, site, lease });
                 }
                 Poll::Ready(Err(error)) => {
                     let dial = race.dials.remove(at);

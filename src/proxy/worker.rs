@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use http::StatusCode;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::front_h1::{self, Front};
 use super::retry::{Reserve, Share};
@@ -202,19 +202,12 @@ async fn sweep(worker: Rc<Worker>) {
 }
 
 /// Wakes everybody when a pool changed: a request that waits at a backend that went down looks up.
-async fn watch(worker: Rc<Worker>, pool: std::sync::Weak<Pool>) {
-    let Some(mut changes) = pool.upgrade().map(|pool| pool.changes()) else {
-        return;
-    };
+/// Ends with the pool.
+async fn watch(worker: Rc<Worker>, mut changes: watch::Receiver<u64>) {
     let mut downs = 0;
     while changes.changed().await.is_ok() {
-        let Some(pool) = pool.upgrade() else { return };
-        let snapshot = pool.snapshot.load();
-        let now = snapshot.backends.iter().fold(0_u64, |sum, backend| {
-            sum.wrapping_add(backend.upstream.live.downs())
-        });
-        let known = std::mem::replace(&mut downs, now);
-        if known != now {
+        let known = std::mem::replace(&mut downs, worker.downs());
+        if known != downs {
             worker.wakers.wake_all();
         }
         worker.sweep_sites(clock::now());
@@ -254,7 +247,7 @@ impl Worker {
             })),
         });
         self.stats.add(home.unanswered.clone());
-        tokio::task::spawn_local(watch(self.clone(), Arc::downgrade(pool)));
+        tokio::task::spawn_local(watch(self.clone(), pool.changes()));
         let mut homes = self.homes.borrow_mut();
         homes.retain(|known| {
             routes
@@ -291,6 +284,12 @@ impl Worker {
         ));
         self.sites.borrow_mut().insert(live, site.clone());
         site
+    }
+
+    /// Grows whenever a backend that requests may wait at goes down.
+    fn downs(&self) -> u64 {
+        let sites = self.sites.borrow();
+        sites.values().map(|site| site.live.downs()).sum()
     }
 
     /// Drops idle connections that are of no more use, and what is known of backends long gone.

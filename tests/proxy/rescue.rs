@@ -1,0 +1,105 @@
+//! Requests that wait at a backend when it goes down.
+
+use std::sync::{Arc, Barrier};
+
+use lb::proxy::Feedback;
+use lb::proxy::stats::Reason;
+
+use crate::front::{Front, settings};
+use crate::toy::{Then, Toy, answer};
+
+/// Never answers `/slow`.
+fn stuck() -> (Toy, Arc<Barrier>) {
+    let barrier = Arc::new(Barrier::new(2));
+    let inside = barrier.clone();
+    let toy = Toy::scripted(move |request, _, peer| {
+        if !request.start().contains("/slow") {
+            answer(peer, request, "stuck");
+            return Then::Keep;
+        }
+        inside.wait();
+        // Until the test says so, or for ever.
+        inside.wait();
+        answer(peer, request, "late");
+        Then::Keep
+    });
+    (toy, barrier)
+}
+
+/// A client whose next request goes to `toy`.
+fn aimed_at(front: &Front, toy: &Toy) -> crate::peer::Peer {
+    let mut client = front.client();
+    loop {
+        let before = toy.count();
+        client.get("/");
+        if toy.count() == before {
+            // Two alternate, and the other one had the last.
+            return client;
+        }
+    }
+}
+
+#[test]
+fn a_waiting_get_moves_to_another_backend_when_its_own_goes_down() {
+    let ((stuck, barrier), good) = (stuck(), Toy::named("good"));
+    let mut front = Front::of(&[&stuck, &good]);
+    let mut client = aimed_at(&front, &stuck);
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    barrier.wait();
+    assert_eq!(front.in_flight(&stuck), 1);
+
+    front.down(&stuck);
+
+    assert_eq!(client.response("GET").text(), "good");
+    assert_eq!(front.retries(Reason::Rescue), 1);
+    assert_eq!(front.in_flight(&stuck), 0);
+}
+
+#[test]
+fn a_waiting_post_keeps_waiting_and_gets_its_own_answer() {
+    let ((stuck, barrier), good) = (stuck(), Toy::named("good"));
+    let mut front = Front::of(&[&stuck, &good]);
+    let mut client = aimed_at(&front, &stuck);
+    client.send("POST /slow HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\nx");
+    barrier.wait();
+
+    front.down(&stuck);
+    // The workers have seen the new snapshot once they answer from it.
+    assert_eq!(front.client().get("/").text(), "good");
+    barrier.wait();
+
+    assert_eq!(client.response("POST").text(), "late");
+    assert_eq!(front.retries(Reason::Rescue), 0);
+}
+
+#[test]
+fn a_waiting_get_keeps_waiting_when_nobody_else_is_left() {
+    let (stuck, barrier) = stuck();
+    let mut front = Front::of(&[&stuck]);
+    let mut client = front.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    barrier.wait();
+
+    front.down(&stuck);
+    assert_eq!(front.client().get("/").status(), 503);
+    barrier.wait();
+
+    assert_eq!(client.response("GET").text(), "late");
+}
+
+#[test]
+fn a_slow_first_byte_asks_for_a_check() {
+    let (stuck, barrier) = stuck();
+    let mut settings = settings();
+    settings.timeouts.slow_first_byte = std::time::Duration::from_millis(20);
+    let mut front = Front::with(settings, &[&stuck]);
+    let mut client = front.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    barrier.wait();
+
+    crate::until("it is reported", || !front.feedback().is_empty());
+    barrier.wait();
+
+    assert_eq!(client.response("GET").text(), "late");
+    assert!(matches!(&front.feedback()[0], Feedback::Slow { key } if key.address == stuck.address));
+}

@@ -1,0 +1,230 @@
+//! Every wait has a limit that really fires.
+
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use lb::proxy::stats::Reason;
+use lb::proxy::{Feedback, Settings};
+
+use crate::front::{Front, settings, spec};
+use crate::toy::{Hanging, Then, Toy, answer};
+
+const SHORT: Duration = Duration::from_millis(60);
+
+fn with(change: impl Fn(&mut Settings)) -> Settings {
+    let mut settings = settings();
+    change(&mut settings);
+    settings
+}
+
+/// Takes requests and never says a word.
+fn silent() -> Toy {
+    Toy::scripted(|_, _, peer| {
+        peer.try_head();
+        Then::Close
+    })
+}
+
+#[test]
+fn a_slow_head_is_a_408_and_a_close() {
+    let toy = Toy::named("a");
+    let front = Front::with(with(|it| it.timeouts.request_head = SHORT), &[&toy]);
+    let mut client = front.client();
+    client.send("GET / HTTP/1.1\r\nHo");
+
+    let response = client.response("GET");
+
+    assert_eq!(response.status(), 408);
+    assert_eq!(response.text(), "the request head came too slowly\n");
+    client.assert_closed();
+}
+
+#[test]
+fn a_head_that_dribbles_does_not_extend_its_limit() {
+    let toy = Toy::named("a");
+    let front = Front::with(with(|it| it.timeouts.request_head = SHORT), &[&toy]);
+    let mut client = front.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n");
+
+    let mut sent = 0;
+    crate::until("it is cut off", || {
+        sent += 1;
+        !client.try_send("X: y\r\n")
+            || client.stream().peek(&mut [0]).is_ok_and(|bytes| bytes > 0)
+            || sent > 1000
+    });
+
+    assert_eq!(client.response("GET").status(), 408);
+}
+
+#[test]
+fn an_idle_client_is_closed_without_a_word() {
+    let toy = Toy::named("a");
+    let front = Front::with(with(|it| it.timeouts.client_idle = SHORT), &[&toy]);
+    let mut fresh = front.client();
+    let mut used = front.client();
+    assert_eq!(used.get("/").text(), "a");
+
+    fresh.assert_closed();
+    used.assert_closed();
+}
+
+#[test]
+fn a_request_may_take_longer_than_a_client_may_idle() {
+    let toy = Toy::scripted(|request, _, peer| {
+        std::thread::sleep(SHORT * 3);
+        answer(peer, request, "late");
+        Then::Keep
+    });
+    let front = Front::with(
+        with(|it| {
+            it.timeouts.client_idle = SHORT;
+            it.timeouts.request_head = SHORT;
+        }),
+        &[&toy],
+    );
+
+    assert_eq!(front.client().get("/").text(), "late");
+}
+
+#[test]
+fn a_slow_backend_is_a_504() {
+    let toy = silent();
+    let front = Front::with(with(|it| it.timeouts.first_byte = SHORT), &[&toy]);
+    let mut client = front.client();
+
+    let response = client.get("/");
+
+    assert_eq!(response.status(), 504);
+    assert_eq!(response.text(), "the backend did not answer in time\n");
+    crate::until("the connection is not kept", || toy.open() == 0);
+    assert_eq!(front.in_flight(&toy), 0);
+}
+
+#[test]
+fn a_slow_get_is_tried_elsewhere_and_a_slow_post_is_not() {
+    let (silent, good) = (silent(), Toy::named("good"));
+    let front = Front::with(with(|it| it.timeouts.first_byte = SHORT), &[&silent, &good]);
+
+    for _ in 0..2 {
+        assert_eq!(front.client().get("/").text(), "good");
+    }
+    let statuses = [0, 1].map(|_| front.client().request("POST", "/", b"x").status());
+
+    assert_eq!(front.retries(Reason::FirstByte), 1);
+    assert!(
+        statuses == [504, 200] || statuses == [200, 504],
+        "{statuses:?}"
+    );
+}
+
+#[test]
+fn a_client_that_stops_sending_its_body_is_a_408() {
+    let toy = Toy::raw(|mut peer, _| {
+        peer.rest();
+    });
+    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT), &[&toy]);
+    let mut client = front.client();
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nabc");
+
+    let response = client.response("POST");
+
+    assert_eq!(response.status(), 408);
+    client.assert_closed();
+}
+
+#[test]
+fn a_backend_that_stops_reading_is_a_504() {
+    let barrier = Arc::new(Barrier::new(2));
+    let inside = barrier.clone();
+    let toy = Toy::raw(move |mut peer, _| {
+        peer.try_head();
+        inside.wait();
+    });
+    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT), &[&toy]);
+    let mut client = front.client();
+    let length = 100_000_000;
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    client.stream().set_nonblocking(true).unwrap();
+    let chunk = vec![1; 64 * 1024];
+    crate::until("an answer comes", || {
+        let _ = std::io::Write::write(&mut client.stream(), &chunk);
+        client.stream().peek(&mut [0]).is_ok()
+    });
+    client.stream().set_nonblocking(false).unwrap();
+
+    assert_eq!(client.response("POST").status(), 504);
+    barrier.wait();
+}
+
+#[test]
+fn a_response_body_without_progress_is_cut() {
+    let toy = Toy::scripted(|_, _, peer| {
+        peer.try_send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+        peer.try_head();
+        Then::Close
+    });
+    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT), &[&toy]);
+    let mut client = front.client();
+
+    let response = client.get("/");
+
+    assert_eq!(response.text(), "abc");
+    assert!(!response.complete);
+    crate::until("the backend is let go", || toy.open() == 0);
+}
+
+#[test]
+fn a_body_that_makes_progress_may_take_many_times_its_limit() {
+    let toy = Toy::scripted(|_, _, peer| {
+        peer.try_send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+        for _ in 0..10 {
+            std::thread::sleep(SHORT / 2);
+            peer.try_send("x");
+        }
+        Then::Keep
+    });
+    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT * 2), &[&toy]);
+
+    assert_eq!(front.client().get("/").text(), "xxxxxxxxxx");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut() {
+    let toy = Toy::raw(|mut peer, _| {
+        peer.try_request();
+        peer.try_send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+        let chunk = vec![1; 64 * 1024];
+        while peer.try_send(&chunk) {}
+    });
+    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT), &[&toy]);
+    let mut client = front.client();
+
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+
+    crate::until("both are let go", || {
+        toy.connections() == 1 && toy.open() == 0 && front.stats().connections_open == 0
+    });
+    drop(client);
+}
+
+#[test]
+fn a_connect_without_an_answer_gives_up() {
+    let hanging = Hanging::new();
+    let specs = vec![spec(hanging.address, 1, false)];
+    let mut front = Front::unproven(with(|it| it.timeouts.connect = SHORT), specs);
+    front.all_up();
+
+    let response = front.client().get("/");
+
+    assert_eq!(response.status(), 502);
+    assert_eq!(
+        response.text(),
+        "the backend could not be reached: connect timed out\n"
+    );
+    let reports = front.feedback().iter();
+    let failed = reports.filter(|one| matches!(one, Feedback::ConnectFailed { .. }));
+    assert_eq!(failed.count(), 1);
+}

@@ -1,0 +1,183 @@
+//! Backends that do exactly what a test tells them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::peer::{Message, Peer};
+
+/// What to do after a request.
+pub(crate) enum Then {
+    /// Read the next one.
+    Keep,
+    /// Close.
+    Close,
+    /// Close with a reset.
+    Reset,
+}
+
+/// A listening backend; its threads end with the process.
+pub(crate) struct Toy {
+    pub address: SocketAddr,
+    log: Arc<Mutex<Vec<Message>>>,
+    connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    stopped: Arc<AtomicBool>,
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Toy {
+    /// Gives each connection, and its number from 0 on, to `handler`.
+    pub(crate) fn raw(handler: impl Fn(Peer, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let toy = Self {
+            address,
+            log: Arc::default(),
+            connections: Arc::default(),
+            open: Arc::default(),
+            stopped: Arc::default(),
+        };
+        let (connections, open) = (toy.connections.clone(), toy.open.clone());
+        let stopped = toy.stopped.clone();
+        let handler = Arc::new(handler);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(stream) = stream else { return };
+                let number = connections.fetch_add(1, Ordering::SeqCst);
+                open.fetch_add(1, Ordering::SeqCst);
+                let guard = Open(open.clone());
+                let handler = handler.clone();
+                thread::spawn(move || {
+                    handler(Peer::new(stream), number);
+                    drop(guard);
+                });
+            }
+        });
+        toy
+    }
+
+    /// Gives each request, and its number from 0 on over all connections, to `script`.
+    pub(crate) fn scripted(
+        script: impl Fn(&Message, usize, &mut Peer) -> Then + Send + Sync + 'static,
+    ) -> Self {
+        let log: Arc<Mutex<Vec<Message>>> = Arc::default();
+        let kept = log.clone();
+        let toy = Self::raw(move |mut peer, _| {
+            while let Some(request) = peer.try_request() {
+                let number = {
+                    let mut log = kept.lock().unwrap();
+                    log.push(request.clone());
+                    log.len() - 1
+                };
+                match script(&request, number, &mut peer) {
+                    Then::Keep => {}
+                    Then::Close => return,
+                    Then::Reset => return peer.reset(),
+                }
+            }
+        });
+        Self { log, ..toy }
+    }
+
+    /// Answers everything with `200` and its name.
+    pub(crate) fn named(name: &'static str) -> Self {
+        Self::scripted(move |request, _, peer| {
+            answer(peer, request, name);
+            Then::Keep
+        })
+    }
+
+    /// An address where nothing listens.
+    pub(crate) fn refusing() -> Self {
+        let toy = Self::raw(|_, _| {});
+        toy.stop();
+        toy
+    }
+
+    /// Stops listening; connections go on.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let _ = std::net::TcpStream::connect(self.address);
+        crate::until("the toy stops listening", || {
+            std::net::TcpStream::connect(self.address).is_err()
+        });
+    }
+
+    /// Requests so far, oldest first.
+    pub(crate) fn requests(&self) -> Vec<Message> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How many requests so far.
+    pub(crate) fn count(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
+    /// Connections ever.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+/// `200` with a text.
+pub(crate) fn answer(peer: &mut Peer, request: &Message, text: &str) {
+    let body = if request.start().starts_with("HEAD ") {
+        ""
+    } else {
+        text
+    };
+    peer.try_send(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        text.len()
+    ));
+}
+
+/// An address that answers no SYN: its accept queue is full.
+pub(crate) struct Hanging {
+    pub(crate) address: SocketAddr,
+    _sockets: Vec<Socket>,
+}
+
+impl Hanging {
+    /// On loopback.
+    pub(crate) fn new() -> Self {
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = socket();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        listener.bind(&any.into()).expect("a port");
+        listener.listen(0).expect("it listens");
+        let local = listener.local_addr().expect("an address");
+        let mut sockets = vec![listener];
+        loop {
+            let filler = socket();
+            let patience = std::time::Duration::from_millis(100);
+            if filler.connect_timeout(&local, patience).is_err() {
+                break;
+            }
+            sockets.push(filler);
+        }
+        Self {
+            address: local.as_socket().expect("an IP address"),
+            _sockets: sockets,
+        }
+    }
+}
