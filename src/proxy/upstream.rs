@@ -29,6 +29,7 @@ use tokio::net::TcpStream;
 
 use super::body::{BodyError, Outgoing, Source};
 use super::head::{RequestHead, ResponseHead};
+use super::joined;
 use crate::clock;
 
 /// Read and write buffer of one connection, at most.
@@ -369,7 +370,7 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let result = joined::poll_write(Pin::new(&mut self.stream), cx, slices);
         self.written(cx, result)
     }
 
