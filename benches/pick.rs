@@ -2,7 +2,15 @@
 //!
 //! | upstreams | weights | slots | ns per pick | µs per table | µs per snapshot |
 //! |---|---|---|---|---|---|
-//! TABLE
+//! | 3 | equal | 3 | 13.8 | 0.1 | 0.1 |
+//! | 3 | 1-1000 | 1024 | 13.6 | 17.0 | 17.1 |
+//! | 100 | equal | 100 | 13.7 | 2.2 | 5.8 |
+//! | 100 | 1-1000 | 1024 | 13.7 | 41.5 | 45.3 |
+//! | 1000 | equal | 1000 | 13.7 | 31.7 | 75.5 |
+//! | 1000 | 1-1000 | 4000 | 13.7 | 411.8 | 462.3 |
+//!
+//! On two virtual cores of an AMD EPYC, one thread. Most of a pick is its two atomic additions (the cursor, and the
+//! reference it returns), which is why the number of upstreams does not show.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

@@ -207,7 +207,7 @@ impl FromStr for Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.base, self.prefix)
+        write!(f, "{}/{}", masked(self.base, self.prefix), self.prefix)
     }
 }
 
@@ -410,6 +410,7 @@ mod tests {
         assert!(of_interface.contains("10.0.3.200".parse().unwrap()));
         assert!(!of_interface.contains("10.0.4.7".parse().unwrap()));
         assert!(!of_interface.contains("::1".parse().unwrap()));
+        assert_eq!(of_interface.to_string(), "10.0.3.0/24");
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lb::admin::{self, Durations, Requests, Served, Source};
+use lb::admin::{self, Source};
 use lb::gossip::core::member::{Member, Members, Status};
 use lb::gossip::core::node::Stats;
 use lb::pool::effective::{State, Verdict};
 use lb::pool::snapshot::{Backend, Pool, Snapshot};
 use lb::pool::spec::UpstreamId;
 use lb::pool::upstream::{Lease, Live, Upstream};
+use lb::proxy::Scrape;
+use lb::proxy::stats::{BackendCounts, Reason};
 use lb::{clock, shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,27 +46,40 @@ impl Source for Front {
     fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.clone()
     }
-    fn requests(&self) -> Requests {
-        let served = |backend: &str, class, count| Served {
-            pool: "web".into(),
-            backend: backend.to_owned(),
-            class,
-            count,
+    fn requests(&self) -> Scrape {
+        let id = |node: &str| UpstreamId {
+            node: node.into(),
+            service: "web".into(),
         };
-        Requests {
-            served: vec![
-                served("10.0.0.1:80", "2xx", 40),
-                served("10.0.0.1:80", "5xx", 1),
-                served("", "5xx", 2),
-            ],
-            durations: vec![Durations {
-                pool: "web".into(),
-                buckets: vec![(0.001, 30), (0.01, 10)],
-                sum_s: 0.5,
-                count: 43,
-            }],
-            retries: vec![("connect", 4)],
-            connections: 9,
+        let address = "10.0.0.1:80".parse().expect("an address");
+        let mut reached = BackendCounts {
+            pool: "web".into(),
+            backend: Some((id("web1"), address)),
+            classes: [0, 40, 0, 0, 1, 0],
+            buckets: Default::default(),
+            seconds: 0.5,
+        };
+        reached.buckets[0] = 30;
+        reached.buckets[1] = 10;
+        reached.buckets[15] = 1;
+        let before_rename = BackendCounts {
+            backend: Some((id("old"), address)),
+            classes: [0, 2, 0, 0, 0, 0],
+            seconds: 0.25,
+            ..reached.clone()
+        };
+        let nobody = BackendCounts {
+            backend: None,
+            classes: [0, 0, 0, 0, 2, 0],
+            ..reached.clone()
+        };
+        Scrape {
+            backends: vec![before_rename, nobody, reached],
+            retries: vec![(Reason::Connect, 4), (Reason::Rescue, 0)],
+            retries_refused: 3,
+            connections_open: 9,
+            connections_total: 99,
+            requests_in_flight: 0,
         }
     }
     fn checks(&self) -> (u64, u64) {
@@ -304,23 +319,28 @@ async fn metrics_have_the_names_of_the_contract() {
         "{head}"
     );
     for line in [
-        r#"lb_requests_total{pool="web",backend="10.0.0.1:80",class="2xx"} 40"#,
+        r#"lb_requests_total{pool="web",backend="10.0.0.1:80",class="2xx"} 42"#,
         r#"lb_requests_total{pool="web",backend="10.0.0.1:80",class="5xx"} 1"#,
         r#"lb_requests_total{pool="web",backend="",class="5xx"} 2"#,
         "# TYPE lb_requests_total counter",
         "# TYPE lb_request_duration_seconds histogram",
-        r#"lb_request_duration_seconds_bucket{pool="web",le="0.001"} 30"#,
-        r#"lb_request_duration_seconds_bucket{pool="web",le="0.01"} 40"#,
-        r#"lb_request_duration_seconds_bucket{pool="web",le="+Inf"} 43"#,
-        r#"lb_request_duration_seconds_sum{pool="web"} 0.5"#,
-        r#"lb_request_duration_seconds_count{pool="web"} 43"#,
+        r#"lb_request_duration_seconds_bucket{pool="web",backend="10.0.0.1:80",le="0.0005"} 60"#,
+        r#"lb_request_duration_seconds_bucket{pool="web",backend="10.0.0.1:80",le="0.001"} 80"#,
+        r#"lb_request_duration_seconds_bucket{pool="web",backend="10.0.0.1:80",le="60"} 80"#,
+        r#"lb_request_duration_seconds_bucket{pool="web",backend="10.0.0.1:80",le="+Inf"} 82"#,
+        r#"lb_request_duration_seconds_sum{pool="web",backend="10.0.0.1:80"} 0.75"#,
+        r#"lb_request_duration_seconds_count{pool="web",backend="10.0.0.1:80"} 82"#,
+        r#"lb_request_duration_seconds_count{pool="web",backend=""} 41"#,
         r#"lb_requests_in_flight{pool="web",backend="10.0.0.1:80"} 0"#,
         r#"lb_backend_in_rotation{pool="web",backend="10.0.0.1:80",node="web1"} 1"#,
         r#"lb_backend_in_rotation{pool="web",backend="10.0.0.2:80",node="we\"b2\n"} 0"#,
         r#"lb_backend_state{pool="web",backend="10.0.0.1:80",node="web1",state="up"} 1"#,
         r#"lb_backend_state{pool="web",backend="10.0.0.1:80",node="web1",state="down"} 0"#,
         r#"lb_retries_total{reason="connect"} 4"#,
+        r#"lb_retries_total{reason="rescue"} 0"#,
+        r#"lb_retries_refused_total 3"#,
         r#"lb_connections 9"#,
+        r#"lb_connections_total 99"#,
         r#"lb_checks_total{result="pass"} 11"#,
         r#"lb_checks_total{result="fail"} 5"#,
         r#"lb_pool_generation{pool="web"} 12"#,
@@ -394,7 +414,7 @@ async fn counters_of_a_backend_just_gone_are_still_shown() {
 
     assert_line(
         &page,
-        r#"lb_requests_total{pool="web",backend="10.0.0.1:80",class="2xx"} 40"#,
+        r#"lb_requests_total{pool="web",backend="10.0.0.1:80",class="2xx"} 42"#,
     );
     assert!(!page.contains("lb_backend_state{"), "{page}");
 }
@@ -491,12 +511,9 @@ async fn off_is_off() {
         ready_requires_backend: false,
     };
 
-    assert!(
-        admin::bind(&settings)
-            .await
-            .expect("nothing to do")
-            .is_none()
-    );
+    let bound = admin::bind(&settings).await.expect("nothing to bind");
+
+    assert!(bound.is_none());
 }
 
 #[test]

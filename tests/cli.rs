@@ -106,7 +106,7 @@ fn a_usage_error_of_the_front_is_one_line_and_exit_2() {
         ),
         (
             &["demo", "--nodes", "0"],
-            "lb: --nodes 0: nodes is a whole number from 1 to 50",
+            "lb demo: --nodes 0: from 1 to 50",
         ),
         (
             &["demo", "--nodes", "x"],

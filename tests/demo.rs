@@ -244,6 +244,13 @@ fn names_rotate_the_dead_leave_and_a_signal_ends_everything() {
     demo.signal(Signal::INT);
     let status = demo.wait();
     assert_eq!(status.code(), Some(0));
+    for name in ["web1", "web3"] {
+        let goodbye = format!("{name}  removed: its agent said goodbye");
+        assert!(
+            demo.screen.iter().any(|line| line.contains(&goodbye)),
+            "{name} did not leave properly"
+        );
+    }
     let last = demo.screen.last().expect("some lines");
     assert!(last.ends_with("nothing is left running"), "{last}");
     assert_nobody_remains(&banner);

@@ -1,46 +1,39 @@
 //! Plain numbers as Prometheus text, made anew at each scrape.
 //!
 //! ```text
-//! pools, members, counters ─▶ samples by labels ─▶ families ─▶ TextEncoder
+//! pools, members, counters ─▶ Numbers ──render──▶ Page: families of samples ─▶ text
 //! ```
 //!
-//! Samples are kept by their labels: two with the same labels would make a scraper refuse the
-//! whole page, so they are added up instead.
+//! Names and labels are the contract (DESIGN §5); they are only ever added.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use prometheus::TextEncoder;
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
-
 use super::gone::Name;
+use super::page::Page;
 use super::process::Process;
-use super::source::{Durations, Requests};
 use crate::gossip::core::member::{Members, Status};
 use crate::gossip::core::node::Stats;
 use crate::pool::effective::State;
 use crate::pool::snapshot::{Backend, Pool};
+use crate::proxy::Scrape;
+use crate::proxy::stats::{BackendCounts, CLASSES};
 
-/// All that one scrape shows.
+/// All that one page shows.
 #[derive(Debug)]
-pub(super) struct Scrape {
+pub(super) struct Numbers {
     pub(super) pools: Vec<Arc<Pool>>,
-    pub(super) requests: Requests,
+    pub(super) requests: Scrape,
     pub(super) checks: (u64, u64),
     pub(super) members: Arc<Members>,
     pub(super) gossip: Stats,
     pub(super) process: Process,
 }
 
-impl Scrape {
+impl Numbers {
     /// The backends that have counters of requests.
     pub(super) fn counted(&self) -> BTreeSet<Name> {
-        let served = self.requests.served.iter();
-        served
-            .map(|served| (served.pool.to_string(), served.backend.clone()))
-            .collect()
+        self.requests.backends.iter().map(name_of).collect()
     }
 
     /// The backends in the snapshots; each pool also counts as its own nameless backend.
@@ -68,34 +61,33 @@ impl Scrape {
     }
 
     fn render_requests(&self, page: &mut Page, shown: &BTreeSet<Name>) {
-        let family = page.counter(
+        page.counter(
             "lb_requests_total",
             "Requests answered, by the backend that was reached (its address; empty for none) and class of the answer.",
         );
-        for served in &self.requests.served {
-            let name = (served.pool.to_string(), served.backend.clone());
-            if shown.contains(&name) {
-                family.add(
-                    &[
-                        ("pool", &name.0),
-                        ("backend", &name.1),
-                        ("class", served.class),
-                    ],
-                    served.count as f64,
-                );
-            }
-        }
-        page.histograms(
+        page.histogram(
             "lb_request_duration_seconds",
             "From a request's head to the end of its answer.",
-            &self.requests.durations,
         );
+        for counts in &self.requests.backends {
+            let name = name_of(counts);
+            if shown.contains(&name) {
+                render_counts(page, &name, counts);
+            }
+        }
         let family = page.counter("lb_retries_total", "Attempts beyond a request's first.");
         for (reason, count) in &self.requests.retries {
-            family.add(&[("reason", reason)], *count as f64);
+            family.add(&[("reason", reason.label())], *count as f64);
         }
+        page.counter(
+            "lb_retries_refused_total",
+            "Attempts that the retry budget did not allow.",
+        )
+        .add(&[], self.requests.retries_refused as f64);
         page.gauge("lb_connections", "Client connections open now.")
-            .add(&[], self.requests.connections as f64);
+            .add(&[], self.requests.connections_open as f64);
+        page.counter("lb_connections_total", "Client connections accepted.")
+            .add(&[], self.requests.connections_total as f64);
         let (passed, failed) = self.checks;
         page.counter("lb_checks_total", "Health checks made.")
             .add(&[("result", "pass")], passed as f64)
@@ -222,6 +214,22 @@ impl Scrape {
     }
 }
 
+fn name_of(counts: &BackendCounts) -> Name {
+    let backend = counts.backend.as_ref();
+    let address = backend.map_or_else(String::new, |(_, address)| address.to_string());
+    (counts.pool.to_string(), address)
+}
+
+fn render_counts(page: &mut Page, (pool, backend): &Name, counts: &BackendCounts) {
+    let family = page.at("lb_requests_total");
+    for (class, count) in CLASSES.iter().zip(counts.classes) {
+        let labels = [("pool", &**pool), ("backend", backend), ("class", class)];
+        family.add(&labels, count as f64);
+    }
+    page.at("lb_request_duration_seconds")
+        .add_durations(&[("pool", pool), ("backend", backend)], counts);
+}
+
 fn render_backend(page: &mut Page, pool: &str, backend: &Backend) {
     let address = backend.upstream.address.to_string();
     let node = &*backend.upstream.id.node;
@@ -256,138 +264,4 @@ fn render_backend(page: &mut Page, pool: &str, backend: &Backend) {
             f64::from(u8::from(backend.verdict.state == state)),
         );
     }
-}
-
-type Labels = Vec<(&'static str, String)>;
-
-/// Families in order of their first mention.
-#[derive(Debug, Default)]
-struct Page {
-    families: Vec<Family>,
-}
-
-#[derive(Debug)]
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    kind: MetricType,
-    samples: BTreeMap<Labels, f64>,
-    histograms: Vec<Metric>,
-}
-
-impl Page {
-    fn counter(&mut self, name: &'static str, help: &'static str) -> &mut Family {
-        self.family(name, help, MetricType::COUNTER)
-    }
-
-    fn gauge(&mut self, name: &'static str, help: &'static str) -> &mut Family {
-        self.family(name, help, MetricType::GAUGE)
-    }
-
-    /// A gauge that was mentioned before.
-    fn at(&mut self, name: &'static str) -> &mut Family {
-        self.gauge(name, "")
-    }
-
-    fn histograms(&mut self, name: &'static str, help: &'static str, of: &[Durations]) {
-        self.family(name, help, MetricType::HISTOGRAM).histograms =
-            of.iter().map(histogram).collect();
-    }
-
-    fn family(&mut self, name: &'static str, help: &'static str, kind: MetricType) -> &mut Family {
-        let at = match self.families.iter().position(|family| family.name == name) {
-            Some(at) => at,
-            None => {
-                self.families.push(Family {
-                    name,
-                    help,
-                    kind,
-                    samples: BTreeMap::new(),
-                    histograms: Vec::new(),
-                });
-                self.families.len() - 1
-            }
-        };
-        &mut self.families[at]
-    }
-
-    fn encode(self) -> String {
-        // The encoder refuses a family without samples.
-        let families: Vec<_> = self
-            .families
-            .into_iter()
-            .map(Family::into_proto)
-            .filter(|family| !family.get_metric().is_empty())
-            .collect();
-        TextEncoder::new()
-            .encode_to_string(&families)
-            .expect("families have a name and samples, and text is written to memory")
-    }
-}
-
-impl Family {
-    fn add(&mut self, labels: &[(&'static str, &str)], value: f64) -> &mut Self {
-        let labels = labels
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()))
-            .collect();
-        *self.samples.entry(labels).or_insert(0.0) += value;
-        self
-    }
-
-    fn into_proto(self) -> MetricFamily {
-        let mut metrics = self.histograms;
-        for (labels, value) in self.samples {
-            let mut metric = Metric::from_label(pairs(labels));
-            match self.kind {
-                MetricType::COUNTER => {
-                    let mut counter = Counter::default();
-                    counter.set_value(value);
-                    metric.set_counter(counter);
-                }
-                _ => {
-                    let mut gauge = Gauge::default();
-                    gauge.set_value(value);
-                    metric.set_gauge(gauge);
-                }
-            }
-            metrics.push(metric);
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric(metrics);
-        family
-    }
-}
-
-fn histogram(durations: &Durations) -> Metric {
-    let mut cumulative = 0;
-    let buckets = durations.buckets.iter().map(|(upper_bound, count)| {
-        cumulative += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*upper_bound);
-        bucket.set_cumulative_count(cumulative);
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_sum(durations.sum_s);
-    histogram.set_sample_count(durations.count);
-    let mut metric = Metric::from_label(pairs(vec![("pool", durations.pool.to_string())]));
-    metric.set_histogram(histogram);
-    metric
-}
-
-fn pairs(labels: Labels) -> Vec<LabelPair> {
-    labels
-        .into_iter()
-        .map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.to_owned());
-            pair.set_value(value);
-            pair
-        })
-        .collect()
 }

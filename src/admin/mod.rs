@@ -14,6 +14,7 @@
 mod api;
 mod gone;
 mod metrics;
+mod page;
 mod process;
 mod server;
 mod source;
@@ -24,7 +25,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 pub use server::serve;
-pub use source::{Durations, Requests, Served, Source, readiness};
+pub use source::{Source, readiness};
 
 /// Keys of `[admin]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +39,7 @@ pub struct Settings {
 /// The listener for [`serve`]; `None` when the settings say off.
 ///
 /// # Errors
-/// The system's refusal, for `listen`; the caller knows what a busy or forbidden port means to it.
+/// The system's refusal; the caller knows what a busy or forbidden port means to it.
 pub async fn bind(settings: &Settings) -> io::Result<Option<TcpListener>> {
     match settings.listen {
         Some(listen) => TcpListener::bind(listen).await.map(Some),

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::gone::Gone;
-use super::metrics::Scrape;
+use super::metrics::Numbers;
 use super::source::Source;
 use super::{api, process};
 use crate::clock;
@@ -198,7 +198,7 @@ impl<S: Source> Admin<S> {
     }
 
     async fn metrics(&self) -> String {
-        let scrape = Scrape {
+        let numbers = Numbers {
             gossip: self.source.gossip().await,
             pools: self.source.pools(),
             requests: self.source.requests(),
@@ -210,8 +210,8 @@ impl<S: Source> Admin<S> {
             .gone
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .shown(clock::now(), scrape.counted(), &scrape.present());
-        scrape.render(&shown)
+            .shown(clock::now(), numbers.counted(), &numbers.present());
+        numbers.render(&shown)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::gossip::core::member::Members;
 use crate::gossip::core::node::Stats;
 use crate::pool::snapshot::Pool;
+use crate::proxy::Scrape;
 
 /// Where answers come from; each is asked anew for every request.
 pub trait Source: Send + Sync + 'static {
@@ -22,8 +23,8 @@ pub trait Source: Send + Sync + 'static {
         Vec::new()
     }
     /// What the data path counted.
-    fn requests(&self) -> Requests {
-        Requests::default()
+    fn requests(&self) -> Scrape {
+        Scrape::default()
     }
     /// Checks made: (passed, failed).
     fn checks(&self) -> (u64, u64) {
@@ -49,43 +50,4 @@ pub fn readiness(pools: &[Arc<Pool>], waited: bool, requires_backend: bool) -> R
         }
     }
     Ok(())
-}
-
-/// The data path's counters, copied out and summed over workers.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Requests {
-    /// Answers to clients.
-    pub served: Vec<Served>,
-    /// How long requests took, by pool.
-    pub durations: Vec<Durations>,
-    /// Attempts beyond the first, by reason.
-    pub retries: Vec<(&'static str, u64)>,
-    /// Client connections open now.
-    pub connections: u64,
-}
-
-/// Answers of one class by one backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served {
-    /// Pool.
-    pub pool: Arc<str>,
-    /// Address of the backend; empty where none was reached.
-    pub backend: String,
-    /// `1xx` to `5xx`, or `aborted`.
-    pub class: &'static str,
-    /// How many.
-    pub count: u64,
-}
-
-/// A histogram of one pool's requests, in seconds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Durations {
-    /// Pool.
-    pub pool: Arc<str>,
-    /// Upper bound and count of this bucket alone (not cumulative), rising; the rest is in `count`.
-    pub buckets: Vec<(f64, u64)>,
-    /// Sum of all durations.
-    pub sum_s: f64,
-    /// All requests.
-    pub count: u64,
 }

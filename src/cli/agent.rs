@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::{begin, complain, exit, usage};
+use super::{complain, exit, usage};
 use crate::config::{self, Surroundings, flags};
+use crate::log;
 
 /// Announces what this node serves, so that load balancers find it.
 ///
@@ -42,6 +43,6 @@ pub fn parse(argv: Vec<OsString>) -> Result<config::Agent, ExitCode> {
         complain("lb-agent", errors);
         ExitCode::from(exit::USAGE)
     })?;
-    begin(agent.log, &agent.warnings);
+    log::init(agent.log);
     Ok(agent)
 }

@@ -132,10 +132,14 @@ pub(super) fn members(answer: &Value) -> String {
             .flatten()
             .map(|(name, value)| format!("{name}={}", plain(value)))
             .collect();
+        let mut status = text(member, "status");
+        if member["suspect"].as_bool().unwrap_or_default() {
+            status.push_str(" (suspect)");
+        }
         rows.push(row([
             &text(member, "name"),
             &text(member, "address"),
-            &text(member, "status"),
+            &status,
             &tags.join(","),
         ]));
     }

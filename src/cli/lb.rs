@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{ask, begin, complain, exit, usage};
+use super::{ask, complain, exit, usage};
 use crate::config::{self, Errors, Surroundings, flags};
+use crate::log;
 
 /// A load balancer that finds its own backends.
 ///
@@ -121,11 +122,7 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
     };
     match lb.verb {
         None => serve(&lb.flags),
-        Some(Verb::Demo(demo)) if (1..=NODES_MAX).contains(&demo.nodes) => Todo::Demo(demo),
-        Some(Verb::Demo(demo)) => refused(format_args!(
-            "--nodes {}: nodes is a whole number from 1 to {NODES_MAX}",
-            demo.nodes
-        )),
+        Some(Verb::Demo(demo)) => Todo::Demo(demo),
         Some(Verb::DemoChild { role }) => Todo::DemoChild(role),
         Some(Verb::CheckConfig { file, agent }) => Todo::Exit(check_config(&file, agent)),
         Some(Verb::Pools(with)) => asked("pools", &with, ask::pools),
@@ -136,7 +133,10 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
 fn serve(flags: &flags::Front) -> Todo {
     match config::front(flags, &Surroundings::of_process()) {
         Ok(front) => {
-            begin(front.log, &front.warnings);
+            log::init(front.log);
+            for warning in &front.warnings {
+                tracing::warn!("{warning}");
+            }
             Todo::Serve(Box::new(front))
         }
         Err(errors) => refused(errors),
@@ -198,6 +198,3 @@ fn asked(what: &str, with: &Ask, show: fn(&serde_json::Value) -> String) -> Todo
     };
     Todo::Exit(ask::run(address, what, with.json, show))
 }
-
-/// More would only show that ports run out.
-const NODES_MAX: usize = 50;

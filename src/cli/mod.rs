@@ -21,11 +21,3 @@ fn complain(program: &str, lines: impl std::fmt::Display) {
         let _ = writeln!(stderr, "{program}: {line}");
     }
 }
-
-/// Starts the log and tells what was accepted but does nothing.
-fn begin(level: crate::log::Level, warnings: &[String]) {
-    crate::log::init(level);
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-}

@@ -10,7 +10,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::parse::{Parsed, boolean, port, split, weight};
-use crate::discovery::Network;
+use crate::discovery::{BadNetwork, Network};
 use crate::pool::registry::StaticBackend;
 use crate::proxy::Listen;
 
@@ -183,45 +183,16 @@ pub(super) fn split_backends(text: &str) -> Vec<String> {
 
 /// `10.0.0.0/8`, or one address.
 pub(super) fn network(text: &str) -> Parsed<Network> {
-    let fix = || "is not a network; write ADDRESS/BITS, like 10.0.0.0/8 or fd00::/8".to_owned();
-    let (base, bits) = text
-        .split_once('/')
-        .map_or((text, None), |(base, bits)| (base, Some(bits)));
-    let base: IpAddr = base.parse().map_err(|_| fix())?;
-    let widest = if base.is_ipv4() { 32 } else { 128 };
-    let prefix = match bits {
-        Some(bits) => bits
-            .parse()
-            .ok()
-            .filter(|bits| *bits <= widest)
-            .ok_or_else(fix)?,
-        None => widest,
-    };
-    let first = first_of(base, prefix);
-    if first != base {
-        return Err(format!(
-            "has bits set behind /{prefix}; write {first}/{prefix}"
-        ));
-    }
-    Ok(Network { base, prefix })
-}
-
-/// The network's first address.
-fn first_of(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V4((address.to_bits() & mask).into())
+    text.parse().map_err(|error| match error {
+        BadNetwork::Host { meant, .. } => format!("has bits set behind the prefix; write {meant}"),
+        BadNetwork::Address(_) | BadNetwork::Prefix { .. } => {
+            "is not a network; write ADDRESS/BITS, like 10.0.0.0/8 or fd00::/8".to_owned()
         }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V6((address.to_bits() & mask).into())
-        }
-    }
+    })
 }
 
 /// Whether strangers could send from or to it: then gossip in clear must not use it.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             // 100.64.0.0/10 is the carriers' private range (RFC 6598), used by overlay networks.
@@ -294,7 +265,7 @@ mod tests {
     fn a_network_names_its_first_address() {
         assert_eq!(
             network("10.0.0.5/8"),
-            Err("has bits set behind /8; write 10.0.0.0/8".to_owned())
+            Err("has bits set behind the prefix; write 10.0.0.0/8".to_owned())
         );
         assert_eq!(network("10.0.0.5").map(|network| network.prefix), Ok(32));
         assert_eq!(network("::/0").map(|network| network.prefix), Ok(0));

@@ -120,7 +120,7 @@ pub enum Error {
     #[error(transparent)]
     Tags(#[from] announce::TooLong),
     /// A reload that would need a restart.
-    #[error("reload refused: {} changed, which needs a restart; nothing was changed", .0.join(", "))]
+    #[error("{} changed, which needs a restart", .0.join(", "))]
     NeedsRestart(Vec<&'static str>),
 }
 

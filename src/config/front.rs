@@ -79,6 +79,7 @@ fn finish(
     gossip.tags = tags;
     Front {
         gossip,
+        discover_given: discover.is_some(),
         discover: discover.unwrap_or(first),
         insecure_gossip,
         clusters,

@@ -26,6 +26,7 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use self::address::is_public;
 pub use self::defaults::ADMIN;
 use self::document::{Document, Table};
 use self::error::Faults;
@@ -63,6 +64,8 @@ pub struct Front {
     pub gossip: gossip::driver::Settings,
     /// Discovery name (`--discover`, else the first cluster); `None`: off.
     pub discover: Option<String>,
+    /// It was chosen, rather than taken from the first cluster.
+    pub discover_given: bool,
     /// Gossip in clear may use public addresses.
     pub insecure_gossip: bool,
     /// In order; the first takes all requests.
@@ -155,7 +158,11 @@ pub fn check_agent(file: &Path) -> Result<Agent, Errors> {
 /// # Errors
 /// Everything that is wrong, or [`Error::NeedsRestart`]; `previous` then stays in force as a whole.
 pub fn reload(previous: &Front) -> Result<Front, Errors> {
-    let next = front(&previous.given.flags, &previous.given.around)?;
+    let mut next = front(&previous.given.flags, &previous.given.around)?;
+    if !previous.discover_given && !next.discover_given {
+        // Pools may change places; the name we were found by stays until a restart.
+        next.discover.clone_from(&previous.discover);
+    }
     let changed = restart_only_changes(previous, &next);
     if changed.is_empty() {
         Ok(next)
@@ -173,7 +180,10 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
         ("gossip.iface", a.iface != b.iface),
         ("gossip.node", a.node != b.node),
         ("gossip.join", a.join != b.join),
-        ("gossip.discover", old.discover != new.discover),
+        (
+            "gossip.discover",
+            old.discover != new.discover && (old.discover_given || new.discover_given),
+        ),
         ("gossip.profile", a.profile != b.profile),
         ("gossip.tags", a.tags != b.tags),
         (

@@ -168,12 +168,10 @@ pub(super) fn check(text: &str) -> Parsed<CheckSpec> {
 
 /// A pool's protocol. The data path speaks HTTP/1.1 in clear so far, and must not pretend otherwise.
 pub(super) fn proto(text: &str) -> Parsed<Proto> {
-    match text {
-        "http" => Ok(Proto::Http),
-        "h2c" | "h2" | "https" | "tcp" => {
-            Err("is not built yet; only \"http\" can be served".to_owned())
-        }
-        _ => Err("is not a protocol; write \"http\"".to_owned()),
+    match text.parse() {
+        Ok(Proto::Http) => Ok(Proto::Http),
+        Ok(_) => Err("is not built yet; only \"http\" can be served".to_owned()),
+        Err(_) => Err("is not a protocol; write \"http\"".to_owned()),
     }
 }
 

@@ -81,20 +81,25 @@ impl Fleet {
     ///
     /// In this order no request is sent to a web server that has gone.
     pub(super) async fn stop_agents(&mut self) {
+        // Each is asked once: the second time means "at once".
         for node in &self.nodes {
             node.agent.program.signal(Signal::TERM);
         }
         for node in &mut self.nodes {
-            node.agent.program.stop(Signal::TERM, LEAVE_MAX).await;
+            node.agent.program.wait(LEAVE_MAX).await;
         }
     }
 
     /// See [`Fleet::stop_agents`].
     pub(super) async fn stop_rest(&mut self) {
-        for node in &mut self.nodes {
-            node.web.program.stop(Signal::TERM, END_MAX).await;
+        for node in &self.nodes {
+            node.web.program.signal(Signal::TERM);
         }
-        self.front.stop(Signal::TERM, LEAVE_MAX).await;
+        for node in &mut self.nodes {
+            node.web.program.wait(END_MAX).await;
+        }
+        self.front.signal(Signal::TERM);
+        self.front.wait(LEAVE_MAX).await;
     }
 }
 
@@ -179,9 +184,10 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// What makes members of a demo leave other programs on this machine alone; `local` is gossip's
-/// own timing for loopback.
-const QUIET: &str = "--profile local --discover off --rpc-addr off --state-dir none";
+/// What makes members of a demo leave other programs on this machine alone. Gossip's timing is
+/// the default: that of `local` repeats a message only twice, so of several agents that leave at
+/// the same moment some are not heard.
+const QUIET: &str = "--discover off --rpc-addr off --state-dir none";
 
 /// A leave takes about two seconds.
 const LEAVE_MAX: Duration = Duration::from_secs(6);

@@ -88,9 +88,8 @@ impl Program {
         }
     }
 
-    /// Asks it to end by `signal`, and makes it after `patience`.
-    pub(super) async fn stop(&mut self, signal: Signal, patience: Duration) {
-        self.signal(signal);
+    /// Waits for its end, which was asked for; makes it end after `patience`.
+    pub(super) async fn wait(&mut self, patience: Duration) {
         if tokio::time::timeout(patience, self.child.wait())
             .await
             .is_err()

@@ -32,8 +32,16 @@ impl Screen {
 
     /// With the time before it.
     pub(super) fn line(&mut self, line: impl Display) {
-        let age_s = self.start.elapsed().as_secs_f64();
+        let age = clock::now().saturating_duration_since(self.start);
+        let age_s = age.as_secs_f64();
         self.text(&format!("{age_s:7.1} s  {line}\n"));
+    }
+
+    /// Each with the time before it.
+    pub(super) fn lines(&mut self, lines: Vec<String>) {
+        for line in lines {
+            self.line(line);
+        }
     }
 
     /// Nobody reads any more.
@@ -51,7 +59,7 @@ pub(super) fn banner(options: &Options, fleet: &Fleet) -> String {
         fleet.nodes.len()
     );
     for (what, wanted, given) in [
-        ("serves", options.listen, proxy),
+        ("proxy", options.listen, proxy),
         ("admin", options.admin, admin),
     ] {
         if wanted != given && wanted.port() != 0 {
@@ -72,21 +80,31 @@ pub(super) fn banner(options: &Options, fleet: &Fleet) -> String {
             node.agent.program.pid()
         ));
     }
-    // The second where there is one: whoever reads "web2" sees that it is only an example.
-    let victim = fleet.nodes.get(1).or(fleet.nodes.first());
-    text.push_str(&format!(
-        "\nTry in another terminal:\n\n  \
-           curl http://{proxy}/    again and again: the names rotate\n  \
-           curl http://{admin}/api/v1/pools    who is in rotation, and why\n  \
-           curl http://{admin}/metrics    the same for Prometheus\n"
-    ));
-    if let Some(node) = victim {
-        text.push_str(&format!(
-            "  kill -9 {} {}    {} dies, server and agent: see it below\n",
-            node.web.program.pid(),
-            node.agent.program.pid(),
-            node.name
+    let mut tries = vec![
+        (
+            format!("curl http://{proxy}/"),
+            "again and again: the names rotate".to_owned(),
+        ),
+        (
+            format!("curl http://{admin}/api/v1/pools"),
+            "who is in rotation, and why".to_owned(),
+        ),
+        (
+            format!("curl http://{admin}/metrics"),
+            "the same for Prometheus".to_owned(),
+        ),
+    ];
+    // Not the first: whoever reads "web2" sees that it is only an example.
+    if let Some(node) = fleet.nodes.iter().take(2).last() {
+        let (web, agent) = (node.web.program.pid(), node.agent.program.pid());
+        tries.push((
+            format!("kill -9 {web} {agent}"),
+            format!("{} dies, server and agent: watch it below", node.name),
         ));
+    }
+    text.push_str("\nTry in another terminal:\n\n");
+    for (command, what) in tries {
+        text.push_str(&format!("  {command:<41}  {what}\n"));
     }
     text.push_str("\nCtrl-C stops everything.\n\n");
     text

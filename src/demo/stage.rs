@@ -126,21 +126,14 @@ impl Act {
             }
             let now = clock::now();
             self.keep_alive(now).await?;
-            self.tell_changes().await;
+            self.screen.lines(self.watch.look().await);
             if let Some(ordeal) = &mut self.ordeal {
-                for line in ordeal.go_on(now, &self.fleet, &self.watch.in_rotation()) {
-                    self.screen.line(line);
-                }
+                let lines = ordeal.go_on(now, &self.fleet, &self.watch.in_rotation());
+                self.screen.lines(lines);
             }
             if self.screen.is_closed() || self.until.is_some_and(|until| now >= until) {
                 return Ok(());
             }
-        }
-    }
-
-    async fn tell_changes(&mut self) {
-        for line in self.watch.look().await {
-            self.screen.line(line);
         }
     }
 
@@ -173,10 +166,7 @@ impl Act {
             }
             self.screen
                 .line("stopping: the agents say goodbye, then the servers and the front end");
-            self.fleet.stop_agents().await;
-            for line in self.watch.look().await {
-                self.screen.line(line);
-            }
+            tell_until(self.fleet.stop_agents(), &mut self.watch, &mut self.screen).await;
             self.fleet.stop_rest().await;
         };
         tokio::select! {
@@ -198,6 +188,15 @@ impl Act {
             _ => ExitCode::SUCCESS,
         }
     }
+}
+
+/// What changes until `done`, and what it left behind.
+async fn tell_until(done: impl Future<Output = ()>, watch: &mut Watch, screen: &mut Screen) {
+    tokio::pin!(done);
+    while tokio::time::timeout(LOOK, &mut done).await.is_err() {
+        screen.lines(watch.look().await);
+    }
+    screen.lines(watch.look().await);
 }
 
 fn news_of(

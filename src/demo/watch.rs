@@ -86,6 +86,16 @@ struct BackendSeen {
     reason: String,
 }
 
+impl BackendSeen {
+    /// State and reason, where the reason does not begin with the state anyway.
+    fn stands(&self) -> String {
+        if self.reason.starts_with(&self.state) {
+            return self.reason.clone();
+        }
+        format!("{}: {}", self.state, self.reason)
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct Members {
     members: Vec<MemberSeen>,
@@ -133,17 +143,17 @@ fn differences(old: &View, new: &View, members: &Members) -> Vec<String> {
         let before = old.backends.get(name);
         let line = match before {
             None if now.in_rotation => format!("joined, in rotation: {}", now.reason),
-            None => format!("joined at {}, {}: {}", now.address, now.state, now.reason),
+            None => format!("joined at {}, {}", now.address, now.stands()),
             Some(before) if !before.in_rotation && now.in_rotation => {
                 format!("in rotation: {}", now.reason)
             }
             Some(before) if before.in_rotation && !now.in_rotation => {
-                format!("out of rotation, {}: {}", now.state, now.reason)
+                format!("out of rotation, {}", now.stands())
             }
             Some(before) if before.state != now.state && now.in_rotation => {
                 format!("{}, stays in rotation: {}", now.state, now.reason)
             }
-            Some(before) if before.state != now.state => format!("{}: {}", now.state, now.reason),
+            Some(before) if before.state != now.state => now.stands(),
             Some(_) => continue,
         };
         lines.push(format!("{}  {line}  {share}", now.node));
@@ -227,6 +237,17 @@ mod tests {
         for (old, new, line) in cases {
             assert_eq!(differences(&old, &new, &members), [line]);
         }
+    }
+
+    #[test]
+    fn the_state_is_not_said_twice() {
+        let backend = BackendSeen {
+            state: "unproven".to_owned(),
+            reason: "unproven: waiting for the first check".to_owned(),
+            ..BackendSeen::default()
+        };
+
+        assert_eq!(backend.stands(), "unproven: waiting for the first check");
     }
 
     #[test]

@@ -1,10 +1,275 @@
-//! The front: everything wired together.
+//! The front: everything wired together, started and stopped in order.
+//!
+//! ```text
+//! control thread: gossip ─▶ members ─▶ Control (registry, checks) ─▶ ArcSwap<Snapshot>
+//!                 admin ◀── counters        ▲ feedback                     │
+//! worker threads: listener ─▶ requests ─────┴──────────────────────────────┘
+//!
+//! start:  bind proxy, admin, gossip → pools → workers → banner
+//! stop:   not ready → shutdown_delay → stop accepting, drain → leave gossip → 0
+//! ```
 
+mod banner;
+mod control;
+mod failure;
+mod plan;
+mod view;
+
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::config;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
 
-/// Runs until told to stop.
-pub fn run(_config: config::Front) -> ExitCode {
-    unimplemented!()
+use self::banner::Banner;
+use self::control::{Control, Inputs, Order};
+use self::failure::Failure;
+use self::view::{Phase, View};
+use crate::gossip::driver::Handle;
+use crate::membership::{self, Signal, Signals};
+use crate::timeline::Timeline;
+use crate::{admin, clock, config, proxy, shutdown};
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+///
+/// Exit codes: 0 stopped as asked; 1 failed while running or a port stayed busy; 2 not allowed or badly configured.
+pub fn run(config: config::Front) -> ExitCode {
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::System {
+            what: "the control thread",
+            source,
+        })
+        .and_then(|runtime| runtime.block_on(serve(config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("lb: {failure}");
+            failure.exit_code()
+        }
+    }
 }
+
+async fn serve(config: config::Front) -> Result<(), Failure> {
+    let mut signals = Signals::new().map_err(|source| Failure::System {
+        what: "signal handling",
+        source,
+    })?;
+    let (front, server) = Front::start(config).await?;
+    let mut front = front;
+
+    while signals.next().await == Signal::Reload {
+        front.reload().await;
+    }
+
+    let asked_twice = async { while signals.next().await != Signal::Stop {} };
+    tokio::select! {
+        () = front.stop(server) => info!("stopped"),
+        () = asked_twice => warn!("stopped at once, as asked twice"),
+    }
+    Ok(())
+}
+
+/// A front that serves.
+#[derive(Debug)]
+struct Front {
+    config: config::Front,
+    gossip: Handle,
+    orders: mpsc::Sender<Order>,
+    phase: Arc<Phase>,
+    /// Our own listeners, which can't be backends.
+    own: Vec<SocketAddr>,
+    /// Ends the workers.
+    stop: shutdown::Trigger,
+    /// Ends the admin server, which answers "not ready" to the last.
+    end: shutdown::Trigger,
+}
+
+impl Front {
+    /// Binds everything that can fail first, then starts.
+    async fn start(config: config::Front) -> Result<(Self, proxy::Server), Failure> {
+        raise_descriptor_limit();
+        let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
+        let addresses = listeners.addresses().to_vec();
+        let admin = bind_admin(&config.admin).await?;
+        let gossip = membership::start(config.gossip.clone()).await?;
+        let own: Vec<SocketAddr> = addresses
+            .iter()
+            .copied()
+            .chain(config.admin.listen)
+            .collect();
+        let plans = plan::plans(&config.clusters, gossip.advertised().address, &own).await?;
+        let statics = plans.iter().map(|plan| plan.statics.len()).sum();
+
+        let (feedback, feedbacks) = mpsc::channel(FEEDBACK_MAX);
+        let (orders, order_queue) = mpsc::channel(1);
+        let inputs = Inputs {
+            members: gossip.members(),
+            feedback: feedbacks,
+            orders: order_queue,
+        };
+        let control = Control::new(
+            plans,
+            inputs,
+            Arc::new(Mutex::new(Timeline::new(TIMELINE_ENTRIES))),
+        );
+        let shared = control.shared();
+        tokio::spawn(control.run());
+
+        let (stop, stopping) = shutdown::channel();
+        let server = proxy::start(
+            config.proxy.clone(),
+            listeners,
+            Arc::clone(&shared.routes),
+            feedback,
+            stopping,
+        )
+        .map_err(|source| Failure::System {
+            what: "a worker",
+            source,
+        })?;
+        let phase = Arc::new(Phase::new(
+            config.proxy.timeouts.first_verdict,
+            config.admin.ready_requires_backend,
+        ));
+        let (end, ending) = shutdown::channel();
+        if let Some(listener) = admin {
+            let view = View {
+                gossip: gossip.clone(),
+                shared,
+                requests: server.counters(),
+                phase: Arc::clone(&phase),
+            };
+            tokio::spawn(admin::serve(listener, Arc::new(view), ending));
+        }
+        eprint!(
+            "{}",
+            banner(&config, &addresses, server.workers(), &gossip, statics)
+        );
+        Ok((
+            Self {
+                config,
+                gossip,
+                orders,
+                phase,
+                own,
+                stop,
+                end,
+            },
+            server,
+        ))
+    }
+
+    /// All or nothing: everything that can fail comes before the one order that cannot.
+    async fn reload(&mut self) {
+        let fresh = match config::reload(&self.config) {
+            Ok(fresh) => fresh,
+            Err(reason) => {
+                return error!("reload refused, the running configuration stays: {reason}");
+            }
+        };
+        let plans =
+            match plan::plans(&fresh.clusters, self.gossip.advertised().address, &self.own).await {
+                Ok(plans) => plans,
+                Err(reason) => {
+                    return error!("reload refused, the running configuration stays: {reason}");
+                }
+            };
+        let (done, committed) = oneshot::channel();
+        if self
+            .orders
+            .send(Order::Reload { plans, done })
+            .await
+            .is_err()
+            || committed.await.is_err()
+        {
+            return error!("reload lost: the control task has ended");
+        }
+        for warning in &fresh.warnings {
+            warn!("{warning}");
+        }
+        self.config = fresh;
+        info!(pools = self.config.clusters.len(), "reloaded");
+    }
+
+    /// Not ready, then no more connections, then no more requests, then out of the cluster.
+    async fn stop(self, server: proxy::Server) {
+        let timeouts = &self.config.proxy.timeouts;
+        self.phase.stop();
+        info!(
+            "stopping: requests under way get up to {}",
+            clock::readable(timeouts.drain)
+        );
+        tokio::time::sleep(timeouts.shutdown_delay).await;
+        self.stop.trigger();
+        server.drained().await;
+        membership::leave(&self.gossip).await;
+        self.end.trigger();
+    }
+}
+
+/// A busy port is often our own predecessor, about to end.
+async fn bind_admin(settings: &admin::Settings) -> Result<Option<TcpListener>, Failure> {
+    let started = clock::now();
+    loop {
+        let source = match admin::bind(settings).await {
+            Ok(listener) => return Ok(listener),
+            Err(source) => source,
+        };
+        if source.kind() != io::ErrorKind::AddrInUse || started.elapsed() >= BUSY_MAX {
+            let address = settings.listen.unwrap_or(config::ADMIN);
+            return Err(Failure::Admin { address, source });
+        }
+        tokio::time::sleep(BUSY_PAUSE).await;
+    }
+}
+
+fn banner(
+    config: &config::Front,
+    listeners: &[SocketAddr],
+    workers: usize,
+    gossip: &Handle,
+    statics: usize,
+) -> String {
+    let banner = Banner {
+        pools: config
+            .clusters
+            .iter()
+            .map(|cluster| cluster.pool.name.as_str())
+            .collect(),
+        listeners,
+        workers,
+        admin: config.admin.listen,
+        node: gossip.name(),
+        gossip: gossip.advertised(),
+        join: &config.gossip.join,
+        statics,
+    };
+    banner.text()
+}
+
+/// A proxy needs two descriptors a request; the soft limit of a shell is far below the hard one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            warn!(%error, "the descriptor limit stays low");
+        }
+    }
+}
+
+/// Feedback waiting for the control task; beyond it workers drop theirs, checks find out as well.
+const FEEDBACK_MAX: usize = 4096;
+
+const TIMELINE_ENTRIES: usize = 1000;
+
+/// How long a busy admin port is retried, and how often.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::spec::{Spec, Standing, UpstreamId};
-use crate::announce::{self, CheckSpec};
+use crate::announce::{self, CheckSpec, Proto};
 
 /// A backend's state as shown to operators. `Display` is the word of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +96,8 @@ pub struct Opinions<'a> {
     pub lost: Option<Lost<'a>>,
     /// The check in force: its own, else the pool's.
     pub check: &'a CheckSpec,
+    /// The protocol in force: its own, else the pool's.
+    pub proto: Proto,
     /// What the active checks say.
     pub health: &'a Health,
     /// Why connects of real requests fail, if too many did.
@@ -170,10 +172,13 @@ impl Opinions<'_> {
     }
 }
 
-/// In or out, and why: the first opinion that objects decides.
+/// In or out, and why: the first opinion that objects decides. What is wrong with its tags is said beside.
 pub fn effective(opinions: &Opinions<'_>) -> Verdict {
     let spec = opinions.spec;
-    let (state, reason) = objection(opinions).unwrap_or_else(|| agreement(opinions));
+    let (state, mut reason) = objection(opinions).unwrap_or_else(|| agreement(opinions));
+    if !spec.warnings.is_empty() {
+        reason = format!("{reason} (warning: {})", spec.warnings.join("; "));
+    }
     Verdict {
         in_rotation: matches!(state, State::Up | State::Lost),
         state,
@@ -188,6 +193,11 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
     let spec = opinions.spec;
     if let Some(reason) = &spec.unusable {
         return Some((State::Unusable, reason.clone()));
+    }
+    // Until the data path speaks more: a request in the wrong protocol would fail at the client's cost.
+    if opinions.proto != Proto::Http {
+        let reason = format!("speaks {}: only http can be sent so far", opinions.proto);
+        return Some((State::Unusable, reason));
     }
     if let Some(owner) = opinions.shadowed_by {
         return Some((State::Shadowed, format!("shadowed by {owner}")));

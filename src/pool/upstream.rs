@@ -23,7 +23,7 @@ impl Live {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Times it went out of rotation because it was down. Read it before sending; see [`Live::gone_down`].
+    /// Times it began to fail, also while it was drained. Read it before sending; see [`Live::gone_down`].
     pub fn downs(&self) -> u64 {
         self.downs.load(Ordering::Acquire)
     }
@@ -41,7 +41,7 @@ impl Live {
         }
     }
 
-    /// Wakes every request that waits there. The registry calls this.
+    /// It fails from now on: wakes every request that waits there. The registry calls this.
     pub(super) fn mark_down(&self) {
         self.downs.fetch_add(1, Ordering::AcqRel);
         self.down.notify_waiters();

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::listeners::{BindError, Listeners, bind};
-pub use self::server::{Server, start};
+pub use self::server::{Counters, Server, start};
 pub use self::stats::Scrape;
 use crate::pool::registry::Key;
 use crate::pool::snapshot::Pool;

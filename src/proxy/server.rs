@@ -90,10 +90,36 @@ fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<std::net::TcpList
     }
 }
 
+/// The numbers of all workers; cheap to clone, and good beyond the workers' end.
+#[derive(Clone, Debug)]
+pub struct Counters(Vec<Arc<WorkerStats>>);
+
+impl Counters {
+    /// Summed now.
+    pub fn scrape(&self) -> Scrape {
+        stats::scrape(self.0.iter().map(Arc::as_ref))
+    }
+}
+
 impl Server {
+    /// How many workers run.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// For who reads numbers while the server runs.
+    pub fn counters(&self) -> Counters {
+        Counters(
+            self.workers
+                .iter()
+                .map(|worker| Arc::clone(&worker.stats))
+                .collect(),
+        )
+    }
+
     /// The numbers of all workers, summed.
     pub fn stats(&self) -> Scrape {
-        stats::scrape(self.workers.iter().map(|worker| &*worker.stats))
+        self.counters().scrape()
     }
 
     /// Returns when all workers have ended: at most `timeouts.drain` after `stop` triggered.

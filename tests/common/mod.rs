@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 ///
 /// Without `LB_TEST_SYSTEM=1` one visible line says that they were left out. A missing program is told in one
 /// line too, and fails with `LB_TEST_REQUIRE_ALL=1`.
-pub fn system_tests(programs: &[&str]) -> bool {
+pub(crate) fn system_tests(programs: &[&str]) -> bool {
     if std::env::var_os("LB_TEST_SYSTEM").is_none() {
         say(&format!(
             "left out: {} (set LB_TEST_SYSTEM=1 to run it)",
@@ -57,7 +57,7 @@ fn test_name() -> String {
 }
 
 /// Full path of a program, also from the directories that only root has on its path.
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
         .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"])
@@ -67,7 +67,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// A process of a test: killed by its pid when dropped, its output kept in a file.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     output: PathBuf,
     name: String,
@@ -75,7 +75,7 @@ pub struct Running {
 
 impl Running {
     /// Starts `command`, stdout and stderr into `directory/name.log` (appended).
-    pub fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
+    pub(crate) fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
         let output = directory.join(format!("{name}.log"));
         let file = File::options()
             .create(true)
@@ -96,35 +96,35 @@ impl Running {
     }
 
     /// Process id.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid fits")
     }
 
     /// Everything printed so far.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.output).unwrap_or_default()
     }
 
     /// Sends a signal to this process only.
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid()).expect("a running child has a pid");
         let _ = rustix::process::kill_process(pid, signal);
     }
 
     /// SIGKILL, and waits for the end.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// SIGTERM, and waits for the end.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.wait(Duration::from_secs(40))
     }
 
     /// Waits for the end.
-    pub fn wait(&mut self, longest: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, longest: Duration) -> ExitStatus {
         let deadline = Instant::now() + longest;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
@@ -141,7 +141,7 @@ impl Running {
     }
 
     /// True while it runs.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child
             .try_wait()
             .expect("a child can be waited for")
@@ -159,7 +159,11 @@ impl Drop for Running {
 }
 
 /// Polls until `condition` gives something; panics with `what` after `longest`.
-pub fn eventually<T>(what: &str, longest: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(
+    what: &str,
+    longest: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + longest;
     loop {
         if let Some(value) = condition() {

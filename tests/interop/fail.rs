@@ -36,6 +36,10 @@ fn our_death_shows_as_failed_and_our_return_as_alive() {
 
     ours.kill();
     agent.sees("front", "failed");
+    assert!(
+        !agent.complaints().is_empty(),
+        "what the quiet minute looks for is found where it must be"
+    );
 
     let ours = Ours::start("front", &member_at(32, 1), &[&address(32, 2)]);
     agent.sees("front", "alive");

@@ -5,14 +5,14 @@ use std::process::Command;
 use lb::gossip::core::member::Status;
 
 use crate::common::system_tests;
-use crate::peers::{Agent, Ours};
+use crate::peers::{Agent, Ours, address, pull};
 
 /// Set for the copy of this program that runs in the namespace.
 const INSIDE: &str = "LB_TEST_INSIDE";
 
 /// It advertises the first private address of the machine, so the machine is a network namespace with exactly one.
-const NAMESPACE: &str = "ip link set lo up && ip link add private0 type dummy && ip addr add 10.99.7.1/24 dev private0 \
-     && ip link set private0 up && ip route add default dev private0 && exec \"$@\"";
+const NAMESPACE: &str = "ip link set lo up && ip link add private0 type veth peer name private1 && ip addr add 10.99.7.1/24 dev private0 \
+     && ip link set private0 up && ip link set private1 up && ip route add default dev private0 && exec \"$@\"";
 
 #[test]
 fn an_address_of_sixteen_octets_is_kept_and_no_conflict() {
@@ -68,6 +68,14 @@ fn inside() {
     two.sees("web1", "alive");
     two.sees("front", "alive");
 
+    // So it is on the wire, from its own mouth and from ours; we are in four.
+    for at in ["10.99.7.1:7946", "10.99.7.1:7947"] {
+        for node in pull(at.parse().unwrap()) {
+            let octets = if node.name == "front" { 4 } else { 16 };
+            assert_eq!(node.addr.octets.len(), octets, "{node:?} of {at}");
+        }
+    }
+
     assert!(two.run(&["leave"]).status.success());
     ours.sees("web2", Status::Left);
     one.sees("web2", "left");
@@ -77,4 +85,29 @@ fn inside() {
         "{}",
         two.process.output()
     );
+}
+
+#[test]
+fn an_agent_on_ipv6_and_we_meet() {
+    if !system_tests(&["serf"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ours = Ours::start("front", "[::1]:0", &[]);
+    assert_eq!(ours.handle.advertised().why, "the address it is bound to");
+    // Only one such address exists, so the agent takes another port; free a moment ago.
+    let port = std::net::TcpListener::bind("[::1]:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port")
+        .port();
+    let join = format!("-join={}", ours.at());
+
+    let bind = format!("[::1]:{port}");
+    let agent = Agent::bound(directory.path(), "web6", &bind, &address(51, 2), &[&join]);
+
+    let seen = ours.sees("web6", Status::Alive);
+    assert_eq!(seen.address.to_string(), bind);
+    agent.sees("front", "alive");
+    ours.leave();
+    agent.sees("front", "left");
 }

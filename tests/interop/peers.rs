@@ -1,7 +1,8 @@
 //! The two sides: a stock agent as a process, our member on a thread.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
@@ -11,6 +12,7 @@ use lb::announce::Tags;
 use lb::gossip::core::member::{Member, Status};
 use lb::gossip::core::node::Event;
 use lb::gossip::core::timing::Profile;
+use lb::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
 use lb::gossip::driver::{self, Handle, Settings};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -256,6 +258,29 @@ impl Ours {
 impl Drop for Ours {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Everyone that the member at `at` knows, in the bytes it sends: a push/pull that tells nothing.
+pub(crate) fn pull(at: SocketAddr) -> Vec<PushNode> {
+    let question = StreamMessage::PushPull(PushPull {
+        join: false,
+        nodes: Vec::new(),
+        user_state: Vec::new(),
+    });
+    let mut socket = TcpStream::connect(at).expect("it listens");
+    socket
+        .write_all(&stream::encode(&question, false))
+        .expect("it reads");
+    let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
+    loop {
+        let len = socket.read(&mut buffer).expect("it answers");
+        assert!(len > 0, "the answer is whole");
+        match decoder.feed(&buffer[..len]).expect("a good answer") {
+            Some(StreamMessage::PushPull(answer)) => return answer.nodes,
+            Some(other) => panic!("{other:?}"),
+            None => {}
+        }
     }
 }
 

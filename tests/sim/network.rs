@@ -23,6 +23,8 @@ pub(crate) struct Network {
     pub(crate) no_packets: Vec<HostId>,
     /// Hosts in different groups do not reach each other; those not listed are in group 0.
     groups: BTreeMap<HostId, u32>,
+    /// Some hosts were cut off at some time. Islands may live on for long and tell old tales when they meet.
+    pub(crate) ever_cut: bool,
     /// Packets that vanished by chance or by a cut, and all of them.
     pub(crate) lost: u64,
     /// All packets sent.
@@ -37,6 +39,7 @@ impl Default for Network {
             duplicates: 0.0,
             no_packets: Vec::new(),
             groups: BTreeMap::new(),
+            ever_cut: false,
             lost: 0,
             sent: 0,
         }
@@ -46,6 +49,7 @@ impl Default for Network {
 impl Network {
     /// Cuts `hosts` off from everyone else; among themselves they still talk.
     pub(crate) fn cut_off(&mut self, hosts: &[HostId], group: u32) {
+        self.ever_cut = true;
         for host in hosts {
             self.groups.insert(*host, group);
         }

@@ -105,6 +105,43 @@ fn a_leave_is_seen_as_left_by_everyone_and_never_as_failed() {
 }
 
 #[test]
+fn a_farewell_reaches_everyone_before_the_next_gossip_tick() {
+    let (mut world, ids) = met(
+        "scenarios::a_farewell_reaches_everyone_before_the_next_gossip_tick",
+        31,
+        30,
+    );
+    world.leave(ids[1]);
+    // LAN gossips each 200 ms.
+    world.run(Duration::from_millis(100));
+
+    assert!(world.all_see("n1", Status::Leaving));
+}
+
+#[test]
+fn many_leaving_at_once_are_left_and_none_failed() {
+    // Whoever should pass a farewell on is leaving too: seen when a whole demo was stopped.
+    for seed in 100..130 {
+        let (mut world, ids) = met(
+            "scenarios::many_leaving_at_once_are_left_and_none_failed",
+            seed,
+            5,
+        );
+        for id in &ids[1..] {
+            world.leave(*id);
+        }
+        world.run(30 * SECOND);
+
+        let failed: Vec<_> = world.hosts[ids[0]]
+            .events
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::Failed(_)))
+            .collect();
+        assert!(failed.is_empty(), "seed {seed}: {failed:?}");
+    }
+}
+
+#[test]
 fn the_last_one_leaves_at_once() {
     let mut world = World::new("scenarios::the_last_one_leaves_at_once", 6);
     let id = world.add_host("alone");

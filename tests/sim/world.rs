@@ -129,7 +129,7 @@ impl World {
 
     /// No disturbance now nor in the near past.
     pub(crate) fn calm_for_a_while(&self) -> bool {
-        self.network.is_calm() && self.now >= self.disturbed
+        self.network.is_calm() && !self.network.ever_cut && self.now >= self.disturbed
     }
 
     /// To be called when the network was bad until now.

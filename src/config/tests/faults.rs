@@ -64,7 +64,7 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
         ),
         (
             "[cluster.web]\nbackend_networks = [\"10.0.0.1/8\", 5]\n",
-            "lb.toml:2:21: cluster.web.backend_networks = \"10.0.0.1/8\": has bits set behind /8; write 10.0.0.0/8\n\
+            "lb.toml:2:21: cluster.web.backend_networks = \"10.0.0.1/8\": has bits set behind the prefix; write 10.0.0.0/8\n\
              lb.toml:2:35: cluster.web.backend_networks = 5: is a number; write a list of texts in quotes",
         ),
         (
@@ -109,7 +109,8 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
 #[test]
 fn a_wrong_flag_or_variable_is_told_in_one_line() {
     type Set = fn(&mut flags::Front);
-    let cases: &[(Set, &[(&str, &str)], &str)] = &[
+    type Variables = &'static [(&'static str, &'static str)];
+    let cases: &[(Set, Variables, &str)] = &[
         (
             |flags| flags.common.bind = Some("web".to_owned()),
             &[],
@@ -255,4 +256,36 @@ fn tags_that_do_not_fit_are_refused_at_the_start() {
 
     assert!(errors.starts_with("tags take 6"), "{errors}");
     assert!(errors.contains("\"note\" alone takes 6"), "{errors}");
+}
+
+#[test]
+fn public_addresses_are_for_those_who_insist() {
+    let mut flags = cluster("web");
+    flags.common.join = vec!["8.8.8.8:7946".to_owned()];
+    flags.common.advertise = Some("8.8.4.4".to_owned());
+
+    let errors = read_front(flags.clone(), &[], "").expect_err("in clear");
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 2, "{errors}");
+    assert!(lines[0].starts_with("--advertise 8.8.4.4: is a public address"));
+    assert!(lines[1].starts_with("--join 8.8.8.8:7946: is a public address"));
+
+    let front = read_front(flags, &[("LB_INSECURE_GOSSIP", "true")], "").expect("insisted");
+    assert!(front.insecure_gossip);
+}
+
+#[test]
+fn columns_are_counted_in_letters() {
+    let errors = read_front(
+        flags::Front::default(),
+        &[],
+        "[cluster.web]\r\n\"ü\".x = 1\r\n\"é\" = 1",
+    )
+    .expect_err("unknown keys");
+
+    let places: Vec<&str> = errors
+        .lines()
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    assert_eq!(places, ["lb.toml:2:1", "lb.toml:3:1"]);
 }

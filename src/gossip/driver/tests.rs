@@ -216,3 +216,64 @@ async fn garbage_on_both_sockets_is_counted_and_survived() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test]
+async fn a_dual_stack_socket_meets_both_kinds() {
+    let mut both = settings("both", "[::]:0", &[]);
+    both.advertise = Some("127.0.0.1:0".parse().unwrap());
+    let both = start(both).await.expect("it starts");
+    let seed = both.advertised().address;
+    assert_ne!(seed.port(), 0, "the port is the bound one");
+    let four = started("four", "127.0.0.1:0", &[&seed.to_string()]).await;
+    let six = started("six", "[::1]:0", &[&format!("[::1]:{}", seed.port())]).await;
+
+    sees(&both, "four", Status::Alive).await;
+    sees(&both, "six", Status::Alive).await;
+    sees(&four, "both", Status::Alive).await;
+    sees(&six, "both", Status::Alive).await;
+    // Acks came back to the address that was pinged: nobody had to doubt.
+    four.leave().await;
+    sees(&both, "four", Status::Left).await;
+}
+
+#[tokio::test]
+async fn whoever_is_left_alone_joins_again() {
+    let one = started("one", "127.0.0.1:0", &[]).await;
+    let seed = one.advertised().address.to_string();
+    let two = started("two", "127.0.0.1:0", &[&seed]).await;
+    sees(&two, "one", Status::Alive).await;
+
+    one.leave().await;
+    sees(&two, "one", Status::Left).await;
+    // Another one at the address that `two` was told to join; it knows nobody.
+    let new = started("new", &seed, &[]).await;
+
+    sees(&two, "new", Status::Alive).await;
+    sees(&new, "two", Status::Alive).await;
+}
+
+#[tokio::test]
+async fn a_member_does_not_join_itself() {
+    let mut own = settings("one", "127.0.0.1:0", &[]);
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    own.bind = free.local_addr().unwrap();
+    own.join = vec![own.bind.to_string()];
+    drop(free);
+    let one = start(own).await.expect("it starts");
+    let mut events = one.events();
+
+    let other = started(
+        "two",
+        "127.0.0.1:0",
+        &[&one.advertised().address.to_string()],
+    )
+    .await;
+    sees(&one, "two", Status::Alive).await;
+
+    other.leave().await;
+    sees(&one, "two", Status::Left).await;
+    drop(one);
+    while let Ok(event) = events.recv().await {
+        assert!(!matches!(event, Event::JoinFinished { .. }), "{event:?}");
+    }
+}

@@ -7,6 +7,7 @@ struct Case {
     row: &'static str,
     spec: Spec,
     check: CheckSpec,
+    proto: Proto,
     health: Health,
     lost: Option<Lost<'static>>,
     shadowed_by: Option<UpstreamId>,
@@ -39,6 +40,7 @@ fn case(row: &'static str, expected: (bool, State, &'static str)) -> Case {
             warnings: vec![],
         },
         check: "http:/".parse().unwrap(),
+        proto: Proto::Http,
         health: Health::Up("200".to_owned()),
         lost: None,
         shadowed_by: None,
@@ -96,12 +98,21 @@ impl Case {
         self.spec.unusable = Some("port \"x\" is not a port (1-65535)".to_owned());
         self
     }
+    fn proto(mut self, proto: Proto) -> Self {
+        self.proto = proto;
+        self
+    }
+    fn warned(mut self) -> Self {
+        self.spec.warnings = vec!["weight \"0\" is not 1-1000; taken as 1".to_owned()];
+        self
+    }
     fn opinions(&self) -> Opinions<'_> {
         Opinions {
             spec: &self.spec,
             shadowed_by: self.shadowed_by.as_ref(),
             lost: self.lost,
             check: &self.check,
+            proto: self.proto,
             health: &self.health,
             refused: self.refused,
         }
@@ -169,6 +180,10 @@ fn rows() -> Vec<Case> {
             .shadowed(),
         case("unusable", (false, Unusable, "port \"x\" is not a port (1-65535)"))
             .unusable().shadowed(),
+        case("a protocol to come", (false, Unusable, "speaks h2c: only http can be sent so far"))
+            .proto(Proto::H2c),
+        case("a bad tag of little weight", (true, Up, "check http:/ passed: 200 (warning: weight \"0\" is not 1-1000; taken as 1)"))
+            .warned(),
     ]
 }
 

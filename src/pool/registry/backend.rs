@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Outcome, Settings};
 use crate::announce::CheckSpec;
-use crate::pool::effective::{Health, Lost, Opinions, Verdict, effective};
+use crate::pool::effective::{Health, Lost, Opinions, State, Verdict, effective};
 use crate::pool::snapshot;
 use crate::pool::spec::{Spec, Standing, UpstreamId};
 use crate::pool::upstream::Upstream;
@@ -265,6 +265,7 @@ impl Backend {
                 failed_check: lost.failed_check.as_deref(),
             }),
             check: self.check(settings),
+            proto: self.spec.proto.unwrap_or(settings.proto),
             health: &self.health,
             refused: self.connects.refused.as_ref().map(|(_, why)| why.as_str()),
         }
@@ -291,8 +292,9 @@ impl Backend {
 
     /// How to check it, and how many extra checks were wanted so far; `None`: not at all.
     pub(super) fn check_wanted(&self, settings: &Settings) -> Option<(CheckSpec, u64)> {
-        let usable = self.spec.unusable.is_none() && self.shadowed_by.is_none();
-        if !usable || self.gone_at.is_some() {
+        let state = self.verdict.as_ref().map(|verdict| verdict.state);
+        let hopeless = matches!(state, None | Some(State::Unusable | State::Shadowed));
+        if hopeless || self.gone_at.is_some() {
             return None;
         }
         let check = match self.check(settings) {

@@ -125,7 +125,7 @@ impl Broadcasts {
 ///
 /// Source: memberlist `util.go`, `retransmitLimit`.
 pub(crate) fn retransmit_limit(mult: u32, nodes: usize) -> u32 {
-    mult * ((nodes + 1) as f64).log10().ceil() as u32
+    mult * libm::ceil(libm::log10((nodes + 1) as f64)) as u32
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) fn period(interval: Duration, nodes: usize) -> Duration {
     if nodes <= SCALE_FROM {
         return interval;
     }
-    let doublings = ((nodes as f64).log2() - (SCALE_FROM as f64).log2()).ceil();
+    let doublings = libm::ceil(libm::log2(nodes as f64) - libm::log2(SCALE_FROM as f64));
     interval * (doublings as u32 + 1)
 }
 

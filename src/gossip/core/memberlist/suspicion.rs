@@ -69,9 +69,10 @@ pub(crate) fn timeout(confirmations: u32, wanted: u32, min: Duration, max: Durat
     if wanted == 0 {
         return min;
     }
-    let share = f64::from(confirmations).ln_1p() / f64::from(wanted).ln_1p();
+    let share = libm::log1p(f64::from(confirmations)) / libm::log1p(f64::from(wanted));
     let raw = max.as_secs_f64() - share * (max.as_secs_f64() - min.as_secs_f64());
-    let millis = (raw * 1000.0).floor().max(0.0) as u64;
+    // A cast rounds towards zero, and saturates.
+    let millis = (raw * 1000.0) as u64;
     Duration::from_millis(millis).max(min)
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn timeout(confirmations: u32, wanted: u32, min: Duration, max: Durat
 ///
 /// The logarithm is cut after its third decimal. Source: memberlist `util.go`, `suspicionTimeout`.
 pub(crate) fn shortest(mult: u32, nodes: usize, interval: Duration) -> Duration {
-    let scale = (nodes.max(1) as f64).log10().max(1.0);
+    let scale = libm::log10(nodes.max(1) as f64).max(1.0);
     interval * mult * (scale * 1000.0) as u32 / 1000
 }
 

@@ -66,39 +66,69 @@ impl Recent {
     }
 }
 
+/// How an intent came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// As a message.
+    Gossip,
+    /// Made up from a peer's state, which tells a time but not of what.
+    State,
+}
+
 impl Layer {
     /// True if it is to be passed on.
-    pub(super) fn on_join_intent(&mut self, now: Instant, intent: &JoinIntent) -> bool {
+    pub(super) fn on_join_intent(
+        &mut self,
+        now: Instant,
+        intent: &JoinIntent,
+        source: Source,
+    ) -> bool {
         self.clock.witness(intent.ltime);
         let Some(member) = self.members.get_mut(&intent.node) else {
             return self.note_intent(now, &intent.node, Kind::Join, intent.ltime);
         };
-        if intent.ltime <= member.status_ltime {
+        // At equal times a member stays: two can stamp the same time, one to join and one to force it out,
+        // and whoever hears them in the other order would keep it "leaving" for good.
+        let stays = source == Source::Gossip
+            && member.shown.status == Status::Leaving
+            && intent.ltime == member.status_ltime;
+        if !stays && !member.is_news(intent.ltime, source) {
             return false;
         }
-        member.status_ltime = intent.ltime;
-        // A leave that was announced earlier than this join is history. Not our own: we know better.
-        if member.shown.status == Status::Leaving && !(self.leaving && intent.node == self.name) {
+        if intent.node == self.name {
+            // An earlier life of ours was heard of later than this one: whoever believes that it is leaving
+            // ignores our join. Serf takes the time over and stays "leaving" there for good; we outbid it.
+            self.tray.speak_up |= !self.leaving;
+            return false;
+        }
+        member.heard(intent.ltime, source);
+        // A leave that was announced earlier than this join is history.
+        if member.shown.status == Status::Leaving {
             self.set_status(now, &intent.node, Status::Alive);
         }
         true
     }
 
     /// True if it is to be passed on.
-    pub(super) fn on_leave_intent(&mut self, now: Instant, intent: &LeaveIntent) -> bool {
+    pub(super) fn on_leave_intent(
+        &mut self,
+        now: Instant,
+        intent: &LeaveIntent,
+        source: Source,
+    ) -> bool {
         self.clock.witness(intent.ltime);
         let Some(member) = self.members.get_mut(&intent.node) else {
             return self.note_intent(now, &intent.node, Kind::Leave, intent.ltime);
         };
-        if intent.ltime <= member.status_ltime {
-            return false;
-        }
         if intent.node == self.name && !self.leaving {
             // Somebody remembers an earlier life of ours, or was asked to force us out.
-            self.announce_join(now);
+            self.tray.speak_up |= intent.ltime >= member.status_ltime;
             return false;
         }
-        member.status_ltime = intent.ltime;
+        if !member.is_news(intent.ltime, source) {
+            return false;
+        }
+        member.heard(intent.ltime, source);
         match member.shown.status {
             Status::Alive => {
                 self.set_status(now, &intent.node, Status::Leaving);
@@ -117,12 +147,14 @@ impl Layer {
     }
 
     /// Says that we are here, later than anything we have heard.
-    pub(super) fn announce_join(&mut self, now: Instant) {
+    pub(super) fn announce_join(&mut self) {
         let intent = JoinIntent {
-            ltime: self.clock.time(),
+            ltime: self.clock.tick(),
             node: self.name.clone(),
         };
-        self.on_join_intent(now, &intent);
+        if let Some(own) = self.members.get_mut(&self.name) {
+            own.heard(intent.ltime, Source::Gossip);
+        }
         self.spread_intent(SerfMessage::Join(intent).encode());
     }
 

@@ -66,9 +66,7 @@ impl Serf {
         match ended.outcome {
             Ok(()) => {
                 join.reached += 1;
-                if join.reached == 1 && self.life == Life::Alive {
-                    self.layer.announce_join(now);
-                }
+                self.layer.tray.speak_up |= join.reached == 1;
             }
             Err(cause) => join.failures.push((ended.peer, cause)),
         }

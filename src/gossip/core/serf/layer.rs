@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::coordinate;
 use super::events::EventRing;
-use super::intents::Recent;
+use super::intents::{Recent, Source};
 use super::lamport::Clock;
 use super::members::MemberState;
 use super::queries::QueryRing;
@@ -52,6 +52,8 @@ pub(crate) struct Tray {
     /// Nodes to drop from memberlist's table.
     pub(super) forgotten: Vec<String>,
     pub(super) ended: Vec<Ended>,
+    /// A join intent of ours is due.
+    pub(super) speak_up: bool,
 }
 
 /// An exchange of states that we began and that is over.
@@ -145,8 +147,8 @@ impl Layer {
     /// Takes a message in; true if it is news that others shall hear too.
     fn take_in(&mut self, now: Instant, message: &SerfMessage) -> bool {
         match message {
-            SerfMessage::Leave(intent) => self.on_leave_intent(now, intent),
-            SerfMessage::Join(intent) => self.on_join_intent(now, intent),
+            SerfMessage::Leave(intent) => self.on_leave_intent(now, intent, Source::Gossip),
+            SerfMessage::Join(intent) => self.on_join_intent(now, intent, Source::Gossip),
             SerfMessage::UserEvent(event) => self.on_user_event(event),
             SerfMessage::Query(query) => self.on_query(query),
             SerfMessage::Relay(relay) => {

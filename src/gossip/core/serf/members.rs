@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::intents::Kind;
+use super::intents::{Kind, Source};
 use super::layer::Layer;
 use super::{is_company, tags};
 use crate::announce::Tags;
@@ -26,8 +26,23 @@ pub(crate) struct MemberState {
     pub(super) shown: Arc<Member>,
     /// Lamport time of its newest intent.
     pub(super) status_ltime: u64,
+    /// That time was read in a peer's state: the intent itself, when it comes, still says what it was.
+    guessed: bool,
     /// When it failed or left.
     pub(super) gone_since: Option<Instant>,
+}
+
+impl MemberState {
+    /// Whether an intent of this time is newer than what we know.
+    pub(super) fn is_news(&self, ltime: u64, source: Source) -> bool {
+        let completes = self.guessed && source == Source::Gossip;
+        ltime > self.status_ltime || (completes && ltime == self.status_ltime)
+    }
+
+    pub(super) fn heard(&mut self, ltime: u64, source: Source) {
+        self.status_ltime = ltime;
+        self.guessed = source == Source::State;
+    }
 }
 
 impl Layer {
@@ -56,12 +71,13 @@ impl Layer {
             .or_insert_with(|| MemberState {
                 shown: Arc::new(shown.clone()),
                 status_ltime: 0,
+                guessed: false,
                 gone_since: None,
             });
         member.gone_since = None;
         member.shown = Arc::new(shown);
         if let Some((kind, ltime)) = self.recent.take(&node.name) {
-            member.status_ltime = ltime;
+            member.heard(ltime, Source::Gossip);
             if kind == Kind::Leave {
                 Arc::make_mut(&mut member.shown).status = Status::Leaving;
             }

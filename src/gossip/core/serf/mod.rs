@@ -30,6 +30,7 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use self::intents::Source;
 use self::join::Join;
 use self::layer::{Layer, Timer};
 use self::leave::Life;
@@ -147,6 +148,9 @@ impl Serf {
         for ended in std::mem::take(&mut self.layer.tray.ended) {
             self.exchange_ended(now, ended);
         }
+        if std::mem::take(&mut self.layer.tray.speak_up) && self.life == Life::Alive {
+            self.layer.announce_join();
+        }
         self.go_on_leaving(now);
     }
 
@@ -181,7 +185,7 @@ impl Serf {
             node: name.to_owned(),
             prune,
         };
-        self.layer.on_leave_intent(now, &intent);
+        self.layer.on_leave_intent(now, &intent, Source::Gossip);
         if self.layer.others_alive() {
             self.layer
                 .spread_intent(SerfMessage::Leave(intent).encode());

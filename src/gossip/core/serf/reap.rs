@@ -2,7 +2,7 @@
 //!
 //! Source: serf `handleReap`, `reconnect`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
@@ -11,6 +11,10 @@ use super::layer::{Layer, Timer};
 use super::leave::Life;
 use crate::gossip::core::member::Status;
 use crate::gossip::core::memberlist::{Cause, next_tick};
+
+/// Longest time that a member is believed to be leaving while memberlist sees it alive and unsuspected. A leave
+/// takes two broadcast timeouts and a second, 11 s; who crashes meanwhile is suspect soon.
+const LEAVING_MAX: Duration = Duration::from_secs(60);
 
 impl Layer {
     /// Forgets those failed or left for too long, and old intents.
@@ -37,7 +41,31 @@ impl Layer {
         for name in overdue {
             self.erase(&name);
         }
+        self.recall_the_undecided(now);
         self.recent.expire(now, self.timing.recent_intent_timeout);
+    }
+
+    /// A member that said long ago that it leaves, and is still here, is alive after all.
+    ///
+    /// Serf has it "leaving" for good: a leave forced by one and a join announced by another may bear the same
+    /// Lamport time, and who missed the join never learns of it. For us it would be a healthy backend drained.
+    fn recall_the_undecided(&mut self, now: Instant) {
+        let undecided: Vec<String> = self
+            .members
+            .iter()
+            .filter(|(name, member)| {
+                let shown = &member.shown;
+                **name != self.name
+                    && shown.status == Status::Leaving
+                    && !shown.suspect
+                    && now.saturating_duration_since(shown.since) > LEAVING_MAX
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in undecided {
+            tracing::warn!(member = name, "said that it leaves, and stays");
+            self.set_status(now, &name, Status::Alive);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::time::Instant;
 
+use super::intents::Source;
 use super::layer::Layer;
 use crate::gossip::core::member::Status;
 use crate::gossip::core::wire::serf::{JoinIntent, LeaveIntent, SerfState, UserEvent};
@@ -49,7 +50,7 @@ impl Layer {
                     ltime,
                     node: name.clone(),
                 };
-                self.on_join_intent(now, &join);
+                self.on_join_intent(now, &join, Source::State);
             }
         }
         if skip_old_events {
@@ -76,18 +77,19 @@ impl Layer {
                 node: name.clone(),
                 prune: false,
             };
-            // memberlist has just merged the same peer's table. Whom it still holds alive came back with a
-            // higher incarnation than the peer knows: its "left" is old, however high its status time (a join
-            // intent raises that too). In Go such a member flaps between alive and leaving.
-            // About ourselves we always answer.
-            let alive = name != &self.name
-                && self.members.get(name).is_some_and(|member| {
-                    member.shown.status == Status::Alive && !member.shown.suspect
-                });
-            if alive {
-                self.clock.witness(leave.ltime);
+            // Only for those who are gone here too, and for us: we always answer. memberlist has just merged the
+            // same peer's table; whom it holds alive or suspect came back, or may yet, with a higher incarnation
+            // than the peer knows. The peer's "left" is old then, however high its status time (a join intent
+            // raises that too). In Go such a member flaps between alive and leaving, or stays leaving for good.
+            let concerned = name == &self.name
+                || self
+                    .members
+                    .get(name)
+                    .is_some_and(|member| member.shown.status != Status::Alive);
+            if concerned {
+                self.on_leave_intent(now, &leave, Source::State);
             } else {
-                self.on_leave_intent(now, &leave);
+                self.clock.witness(leave.ltime);
             }
         }
     }

@@ -104,3 +104,13 @@ fn one_name_with_two_addresses_is_two_backends() {
 
     assert_eq!(world.active(), ["web1", "web1"]);
 }
+
+#[test]
+fn a_renamed_node_never_leaves_the_rotation() {
+    let mut world = World::of_three();
+    let renamed = with(9, |spec| spec.address = key(1).address);
+
+    world.specs([spec(2), spec(3), renamed]);
+
+    assert_eq!(world.active(), ["web2", "web3", "web9"]);
+}

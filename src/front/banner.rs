@@ -1,0 +1,175 @@
+//! What the screen says first: where requests go in, where to look, what to do next.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::gossip::driver::Advertised;
+
+/// The facts of a start.
+#[derive(Debug)]
+pub(super) struct Banner<'a> {
+    pub pools: Vec<&'a str>,
+    pub listeners: &'a [SocketAddr],
+    pub workers: usize,
+    pub admin: Option<SocketAddr>,
+    pub node: &'a str,
+    pub gossip: &'a Advertised,
+    pub join: &'a [String],
+    pub statics: usize,
+}
+
+impl Banner<'_> {
+    /// Several lines, each ended.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        let first = self.pools.first().copied().unwrap_or("web");
+        let _ = writeln!(
+            out,
+            "lb {}: {}",
+            env!("CARGO_PKG_VERSION"),
+            pools(&self.pools)
+        );
+        let urls: Vec<String> = self
+            .listeners
+            .iter()
+            .map(|address| url(*address, self.gossip.address.ip()))
+            .collect();
+        let workers = if self.workers == 1 {
+            "1 worker".to_owned()
+        } else {
+            format!("{} workers", self.workers)
+        };
+        let _ = writeln!(out, "  proxy   {}  ({workers})", urls.join("  "));
+        match self.admin {
+            Some(address) => {
+                let _ = writeln!(
+                    out,
+                    "  admin   {}  (/metrics, /readyz, /api/v1/pools)",
+                    url(address, self.gossip.address.ip())
+                );
+            }
+            None => out.push_str("  admin   off\n"),
+        }
+        let _ = writeln!(
+            out,
+            "  gossip  {}  ({})  as {:?}, UNENCRYPTED: anyone who reaches this port can name a backend",
+            self.gossip.address, self.gossip.why, self.node
+        );
+        if !self.join.is_empty() {
+            let _ = writeln!(out, "  joining {}", self.join.join(", "));
+        }
+        if self.statics == 0 {
+            let _ = writeln!(
+                out,
+                "  0 backends: waiting; start `lb-agent --role {first} --join {}` on a web node",
+                self.join_address()
+            );
+        } else {
+            let _ = writeln!(
+                out,
+                "  {} static backends, more may join by gossip",
+                self.statics
+            );
+        }
+        out
+    }
+
+    /// As `--join` takes it: the port is left out where it is the usual one.
+    fn join_address(&self) -> String {
+        let address = self.gossip.address;
+        if address.port() == GOSSIP_PORT {
+            address.ip().to_string()
+        } else {
+            address.to_string()
+        }
+    }
+}
+
+fn pools(names: &[&str]) -> String {
+    match names {
+        [one] => format!("pool {one} = members with role={one}"),
+        [first, rest @ ..] => format!("pools {first} (takes all requests) and {}", rest.join(", ")),
+        [] => "no pool".to_owned(),
+    }
+}
+
+/// A URL that works from elsewhere: a wildcard is shown as the address that others know us by.
+fn url(listener: SocketAddr, known_as: IpAddr) -> String {
+    let shown = SocketAddr::new(
+        if listener.ip().is_unspecified() {
+            known_as
+        } else {
+            listener.ip()
+        },
+        listener.port(),
+    );
+    match (shown.port(), shown.ip()) {
+        (80, IpAddr::V6(ip)) => format!("http://[{ip}]/"),
+        (80, ip) => format!("http://{ip}/"),
+        _ => format!("http://{shown}/"),
+    }
+}
+
+const GOSSIP_PORT: u16 = 7946;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_front_says_where_to_go_and_what_to_start() {
+        let gossip = Advertised {
+            address: "10.0.0.1:7946".parse().unwrap(),
+            why: "first private address, of eth0".to_owned(),
+        };
+        let banner = Banner {
+            pools: vec!["web"],
+            listeners: &["[::]:80".parse().unwrap()],
+            workers: 2,
+            admin: Some("127.0.0.1:9901".parse().unwrap()),
+            node: "front",
+            gossip: &gossip,
+            join: &[],
+            statics: 0,
+        };
+
+        let text = banner.text();
+
+        assert!(
+            text.contains("proxy   http://10.0.0.1/  (2 workers)"),
+            "{text}"
+        );
+        assert!(text.contains("http://127.0.0.1:9901/"), "{text}");
+        assert!(
+            text.contains("10.0.0.1:7946  (first private address, of eth0)"),
+            "{text}"
+        );
+        assert!(text.contains("UNENCRYPTED"), "{text}");
+        assert!(
+            text.contains(
+                "0 backends: waiting; start `lb-agent --role web --join 10.0.0.1` on a web node"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_unusual_gossip_port_is_part_of_the_join_address() {
+        let gossip = Advertised {
+            address: "127.0.0.1:17946".parse().unwrap(),
+            why: "bound there".to_owned(),
+        };
+        let banner = Banner {
+            pools: vec!["web"],
+            listeners: &[],
+            workers: 1,
+            admin: None,
+            node: "x",
+            gossip: &gossip,
+            join: &[],
+            statics: 0,
+        };
+
+        assert!(banner.text().contains("--join 127.0.0.1:17946"));
+    }
+}

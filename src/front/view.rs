@@ -1,0 +1,130 @@
+//! What the admin server may ask of a running front.
+//!
+//! ```text
+//! /readyz, /metrics, /api/v1 ──▶ View ──▶ pools · members · counters · phase
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::control::Shared;
+use crate::admin::{self, Source};
+use crate::clock;
+use crate::gossip::core::member::Members;
+use crate::gossip::core::node::Stats;
+use crate::gossip::driver::Handle;
+use crate::pool::snapshot::Pool;
+use crate::proxy::{Counters, Scrape};
+
+/// Everything shown, read at each request.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) gossip: Handle,
+    pub(super) shared: Shared,
+    pub(super) requests: Counters,
+    pub(super) phase: Arc<Phase>,
+}
+
+/// When a load balancer above us, or a unit file, may send traffic here.
+#[derive(Debug)]
+pub(super) struct Phase {
+    started: Instant,
+    grace: Duration,
+    requires_backend: bool,
+    stopping: AtomicBool,
+}
+
+impl Phase {
+    /// Pools may take `grace` from now for their first verdict.
+    pub(super) fn new(grace: Duration, requires_backend: bool) -> Self {
+        Self {
+            started: clock::now(),
+            grace,
+            requires_backend,
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on: not ready.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn ready(&self, pools: &[Arc<Pool>], now: Instant) -> Result<(), String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err("stopping".to_owned());
+        }
+        let waited = now.saturating_duration_since(self.started) >= self.grace;
+        admin::readiness(pools, waited, self.requires_backend)
+    }
+}
+
+impl Source for View {
+    fn node(&self) -> String {
+        self.gossip.name().to_owned()
+    }
+
+    fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.gossip.members().borrow())
+    }
+
+    async fn gossip(&self) -> Stats {
+        self.gossip.stats().await
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.phase.ready(&self.pools(), clock::now())
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        self.shared.routes.load().pools.clone()
+    }
+
+    fn requests(&self) -> Scrape {
+        self.requests.scrape()
+    }
+
+    fn checks(&self) -> (u64, u64) {
+        self.shared.checks.read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::snapshot::Snapshot;
+
+    fn pools(settled: bool) -> Vec<Arc<Pool>> {
+        let pool = Pool::new("web");
+        pool.snapshot.store(Arc::new(Snapshot {
+            settled,
+            ..Snapshot::default()
+        }));
+        vec![Arc::new(pool)]
+    }
+
+    #[test]
+    fn a_pool_without_a_verdict_is_waited_for_but_not_for_ever() {
+        let phase = Phase::new(Duration::from_secs(1), false);
+
+        assert!(phase.ready(&pools(false), phase.started).is_err());
+        assert_eq!(
+            phase.ready(&pools(false), phase.started + Duration::from_secs(1)),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_stopping_front_is_not_ready() {
+        let phase = Phase::new(Duration::ZERO, false);
+        assert_eq!(phase.ready(&pools(true), clock::now()), Ok(()));
+
+        phase.stop();
+
+        assert_eq!(
+            phase.ready(&pools(true), clock::now()),
+            Err("stopping".to_owned())
+        );
+    }
+}
