@@ -195,7 +195,11 @@ fn describe(error: &hyper::Error) -> String {
 
 /// An I/O error without its number: `connection refused`.
 pub(super) fn in_words(error: &io::Error) -> String {
-    error.kind().to_string()
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_ascii_lowercase(),
+        None => text,
+    }
 }
 
 /// A response's body: drives its link, and says when the link is free again.
@@ -223,7 +227,8 @@ impl Download {
         let mut link = self.link?;
         // Ready only when the request's body is out too: an early answer leaves it half sent.
         let free = link.sender.is_ready() || link.is_usable(false);
-        (free && link.connection.is_some()).then_some(link)
+        let whole = link.connection.is_some() && !link.meter.broken.get();
+        (free && whole).then_some(link)
     }
 }
 
@@ -295,6 +300,8 @@ impl Body for Outgoing {
 struct Meter {
     written: Cell<u64>,
     read: Cell<u64>,
+    /// A write has failed.
+    broken: Cell<bool>,
     /// The next read asks the kernel whether the peer is still there.
     probe: Cell<bool>,
 }
@@ -321,7 +328,9 @@ impl Metered {
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(_)) => {
-                cx.waker().wake_by_ref();
+                if !self.meter.broken.replace(true) {
+                    cx.waker().wake_by_ref();
+                }
                 Poll::Pending
             }
             Poll::Pending => Poll::Pending,

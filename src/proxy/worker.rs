@@ -250,10 +250,12 @@ impl Worker {
         tokio::task::spawn_local(watch(self.clone(), pool.changes()));
         let mut homes = self.homes.borrow_mut();
         homes.retain(|known| {
-            routes
-                .pools
-                .iter()
-                .any(|kept| Arc::ptr_eq(kept, &known.pool))
+            let mut pools = routes.pools.iter();
+            let kept = pools.any(|pool| Arc::ptr_eq(pool, &known.pool));
+            if !kept {
+                self.stats.remove(&known.unanswered);
+            }
+            kept
         });
         homes.push(home.clone());
         Some(home)
