@@ -397,3 +397,35 @@ impl AsyncWrite for Metered {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_close_that_the_event_loop_has_not_seen_is_found_by_asking_the_kernel() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut link = Link::connect(address).await.unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        assert!(link.is_usable(true));
+
+        drop(peer);
+
+        // Nothing is awaited here, so the event loop has no chance to notice.
+        let begun = clock::now();
+        while link.is_usable(true) {
+            assert!(begun.elapsed().as_secs() < 10, "the close was not found");
+            std::thread::yield_now();
+        }
+        assert!(!link.is_usable(false));
+    }
+
+    #[test]
+    fn errors_are_told_in_words() {
+        let refused = io::Error::from_raw_os_error(111);
+
+        assert_eq!(in_words(&refused), "connection refused");
+        assert_eq!(in_words(&io::Error::other("Odd")), "Odd");
+    }
+}
