@@ -139,7 +139,7 @@ fn a_missed_ack_is_asked_of_all_others_and_over_tcp_and_then_suspected() {
     }
     bench.now += Duration::from_millis(500);
     bench.node.handle_timeout(bench.now);
-    assert_eq!(suspects(&bench), [ping.node.clone()]);
+    assert_eq!(suspects(&bench), std::slice::from_ref(&ping.node));
     let stats = bench.node.stats();
     assert_eq!(
         (stats.probes_failed, stats.health_score),
