@@ -144,6 +144,34 @@ fn many_leaving_at_once_are_left_and_none_failed() {
 }
 
 #[test]
+fn a_leave_in_the_middle_of_a_join_is_a_leave() {
+    let mut middles = 0;
+    for seed in 200..220 {
+        let mut world = World::new(
+            "scenarios::a_leave_in_the_middle_of_a_join_is_a_leave",
+            seed,
+        );
+        let (one, two) = (world.add_host("one"), world.add_host("two"));
+        world.boot(one);
+        world.boot(two);
+        world.join(two, one);
+        while world.hosts[one].member("two").is_none() {
+            world.run(Duration::from_micros(10));
+        }
+        // The peer knows the newcomer, which still thinks that it is alone.
+        middles += usize::from(world.hosts[two].member("one").is_none());
+        world.leave(two);
+        world.run(20 * SECOND);
+
+        assert_eq!(world.hosts[one].status_of("two"), Some(Status::Left));
+        let failed = |(_, event): &(_, Event)| matches!(event, Event::Failed(_));
+        assert!(!world.hosts[one].events.iter().any(failed), "seed {seed}");
+        assert!(!world.hosts[two].is_running());
+    }
+    assert!(middles > 0, "no leave met the moment");
+}
+
+#[test]
 fn the_last_one_leaves_at_once() {
     let mut world = World::new("scenarios::the_last_one_leaves_at_once", 6);
     let id = world.add_host("alone");
