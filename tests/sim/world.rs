@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb::announce::Tags;
+use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::node::{Config, Event, Node};
 use lb::gossip::core::timing::{Profile, Timing};
 use rand::{RngExt, SeedableRng};
@@ -67,6 +68,8 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     timing: Timing,
     pub(crate) compress: bool,
+    /// Keys of hosts added from now on.
+    pub(crate) keyring: Option<Keyring>,
 }
 
 impl World {
@@ -100,6 +103,7 @@ impl World {
             steps: 0,
             timing: Timing::of(Profile::Lan),
             compress: false,
+            keyring: None,
         }
     }
 
@@ -165,6 +169,7 @@ impl World {
             events: Vec::new(),
             highest: 0,
             wake: None,
+            keyring: self.keyring.clone(),
         });
         id
     }
@@ -194,6 +199,7 @@ impl World {
             tags: host.tags.clone(),
             timing: self.timing.clone(),
             compress: self.compress,
+            keyring: host.keyring.clone(),
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         let node = Node::new(config, self.now, random).expect("the tags are short");
