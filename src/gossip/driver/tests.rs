@@ -1,5 +1,7 @@
 //! The driver on real loopback sockets.
 
+mod encrypted;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
