@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     timing: Timing,
     pub(crate) compress: bool,
+    /// Bytes of the longest packet sent.
+    pub(crate) longest: usize,
     /// Keys of hosts added from now on.
     pub(crate) keyring: Option<Keyring>,
 }
@@ -103,6 +105,7 @@ impl World {
             steps: 0,
             timing: Timing::of(Profile::Lan),
             compress: false,
+            longest: 0,
             keyring: None,
         }
     }
@@ -259,6 +262,7 @@ impl World {
         let from = self.hosts[id].address;
         while let Some(transmit) = node.poll_transmit() {
             let to = self.by_address.get(&transmit.to).copied();
+            self.longest = self.longest.max(transmit.packet.len());
             for delay in self.network.fate(id, to, &mut self.random) {
                 if let Some(to) = to {
                     let packet = transmit.packet.clone();
