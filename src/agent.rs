@@ -54,12 +54,16 @@ async fn serve(config: config::Agent) -> ExitCode {
     };
     let advertised = gossip.advertised();
     eprintln!(
-        "lb-agent {}: {} as {:?} at {} ({}), UNENCRYPTED",
+        "lb-agent {}: {} as {:?} at {} ({}), {}",
         env!("CARGO_PKG_VERSION"),
         services(&config.services),
         gossip.name(),
         advertised.address,
-        advertised.why
+        advertised.why,
+        match &config.gossip.keyring {
+            Some(keys) => format!("encrypted (key {})", keys.primary().fingerprint()),
+            None => "UNENCRYPTED".to_owned(),
+        }
     );
 
     while signals.next().await == Signal::Reload {

@@ -11,6 +11,7 @@ use super::defaults;
 use super::document::{Found, Table};
 use super::error::At;
 use super::flags::Common;
+use super::keys::{self, Keys};
 use super::parse;
 use super::sources::{Sources, Surroundings, Valued};
 use crate::announce::{Tags, VOCABULARY};
@@ -121,11 +122,15 @@ fn gossip(
         parse::boolean,
     );
     let tags = tags(sources, flags, &mut table);
-    sources.refuse_unbuilt_encryption(&flags.encrypt_key_file, table.text("encrypt_key_file"));
+    let keys = keys::read(
+        sources,
+        &flags.encrypt_key_file,
+        table.text("encrypt_key_file"),
+    );
     rpc_and_handlers(sources, flags, &mut table);
 
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
-    if !insecure_gossip {
+    if !insecure_gossip && matches!(keys, Keys::None) {
         refuse_public(sources, bind.iter().chain(&advertise), &join);
     }
     Shared {
@@ -137,6 +142,7 @@ fn gossip(
             join: join.into_iter().map(|join| join.value).collect(),
             profile: profile.map_or_else(Profile::default, |profile| profile.value),
             tags: Tags::new(),
+            keyring: keys.ring(),
         },
         discover: discover.map(|discover| discover.value),
         tags,
@@ -192,7 +198,7 @@ fn refuse_public<'v>(
     join: &[Valued<String>],
 ) {
     const WHY: &str = "is a public address and gossip is not encrypted, so anyone could name backends; \
-                       use a private address, or --insecure-gossip if a firewall guards it";
+                       use a private address, --encrypt-key-file, or --insecure-gossip if a firewall guards it";
     for valued in own.filter(|valued| address::is_public(valued.value.ip())) {
         sources.refuse(valued, WHY);
     }

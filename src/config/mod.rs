@@ -18,6 +18,7 @@ mod document;
 mod error;
 pub mod flags;
 mod front;
+mod keys;
 mod parse;
 mod sources;
 #[cfg(test)]
@@ -186,6 +187,7 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
         ),
         ("gossip.profile", a.profile != b.profile),
         ("gossip.tags", a.tags != b.tags),
+        ("gossip.encrypt_key_file", a.keyring != b.keyring),
         (
             "gossip.insecure_gossip",
             old.insecure_gossip != new.insecure_gossip,

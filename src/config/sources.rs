@@ -8,14 +8,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::document::Found;
 use super::error::{At, Error, Faults};
 use super::flags::variable;
-use super::parse;
 
 /// What the program finds around itself besides its flags: read once, at the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// Variables whose name begins with `LB_`.
     pub variables: BTreeMap<String, String>,
@@ -44,6 +44,16 @@ impl Surroundings {
                 .into_owned(),
             dice: crate::clock::random().random(),
         }
+    }
+}
+
+/// Names of variables only: one of them may be a key.
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("variables", &self.variables.keys())
+            .field("hostname", &self.hostname)
+            .finish_non_exhaustive()
     }
 }
 
@@ -227,18 +237,6 @@ impl<'a> Sources<'a> {
                 self.faults.value(&found.at, &found.shown, why);
                 None
             }
-        }
-    }
-
-    /// Refuses secrets whose protection is not built: going on without it would betray who set them.
-    pub(super) fn refuse_unbuilt_encryption(&self, given: &Option<String>, file: Option<Found>) {
-        const WHY: &str = "gossip encryption is not built yet; refusing to run unencrypted";
-        if let Some(file) = self.scalar("encrypt-key-file", given, file, parse::text) {
-            self.refuse(&file, WHY);
-        }
-        if let Some(key) = self.variable("encrypt-key") {
-            // The key itself does not belong in a log.
-            self.faults.value(&key.at, "…", WHY);
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) struct Banner<'a> {
     pub admin: Option<SocketAddr>,
     pub node: &'a str,
     pub gossip: &'a Advertised,
+    /// Fingerprint of the primary key; `None`: in clear.
+    pub key: Option<String>,
     pub join: &'a [String],
     pub statics: usize,
 }
@@ -52,8 +54,14 @@ impl Banner<'_> {
         }
         let _ = writeln!(
             out,
-            "  gossip  {}  ({})  as {:?}, UNENCRYPTED: anyone who reaches this port can name a backend",
-            self.gossip.address, self.gossip.why, self.node
+            "  gossip  {}  ({})  as {:?}, {}",
+            self.gossip.address,
+            self.gossip.why,
+            self.node,
+            match &self.key {
+                Some(fingerprint) => format!("encrypted (key {fingerprint})"),
+                None => "UNENCRYPTED: anyone who reaches this port can name a backend".to_owned(),
+            }
         );
         if !self.join.is_empty() {
             let _ = writeln!(out, "  joining {}", self.join.join(", "));
@@ -129,6 +137,7 @@ mod tests {
             admin: Some("127.0.0.1:9901".parse().unwrap()),
             node: "front",
             gossip: &gossip,
+            key: None,
             join: &[],
             statics: 0,
         };
@@ -145,6 +154,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("UNENCRYPTED"), "{text}");
+        let encrypted = Banner {
+            key: Some("1a2b3c4d".to_owned()),
+            ..banner
+        };
+        let text = encrypted.text();
+        assert!(text.contains("encrypted (key 1a2b3c4d)"), "{text}");
+        assert!(!text.contains("UNENCRYPTED"), "{text}");
         assert!(
             text.contains(
                 "0 backends: waiting; start `lb-agent --role web --join 10.0.0.1` on a web node"
@@ -166,6 +182,7 @@ mod tests {
             admin: None,
             node: "x",
             gossip: &gossip,
+            key: None,
             join: &[],
             statics: 0,
         };

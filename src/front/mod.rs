@@ -246,6 +246,11 @@ fn banner(
         admin: config.admin.listen,
         node: gossip.name(),
         gossip: gossip.advertised(),
+        key: config
+            .gossip
+            .keyring
+            .as_ref()
+            .map(|keys| keys.primary().fingerprint()),
         join: &config.gossip.join,
         statics,
     };

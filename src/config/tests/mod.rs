@@ -1,6 +1,7 @@
 //! Facts about reading settings: who wins, and what is announced.
 
 mod faults;
+mod keys;
 mod samples;
 
 use std::collections::BTreeMap;

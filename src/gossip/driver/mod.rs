@@ -13,6 +13,7 @@
 
 mod advertise;
 mod join;
+mod mismatches;
 mod owner;
 mod tcp;
 mod udp;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
+use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
 use super::core::timing::{Profile, Timing};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub profile: Profile,
     /// Our tags.
     pub tags: Tags,
+    /// Keys of the cluster; `None`: gossip in clear.
+    pub keyring: Option<Keyring>,
 }
 
 /// The address that others are told, and why that one.
@@ -209,6 +213,11 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     )
     .map_err(StartError::Advertise)?;
 
+    let fingerprint = settings
+        .keyring
+        .as_ref()
+        .map(|keys| keys.primary().fingerprint());
+    let mismatches = mismatches::Mismatches::new(fingerprint);
     let timing = Timing::of(settings.profile);
     let config = Config {
         name: settings.node.clone(),
@@ -216,12 +225,19 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         tags: settings.tags,
         timing: timing.clone(),
         compress: true,
+        keyring: settings.keyring,
     };
     let node = Node::new(config, clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
-    let (owner, members, events) =
-        owner::Owner::new(node, udp, listener, asked, timing.stream_timeout);
+    let (owner, members, events) = owner::Owner::new(
+        node,
+        udp,
+        listener,
+        asked,
+        timing.stream_timeout,
+        mismatches,
+    );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
         commands.downgrade(),
