@@ -15,7 +15,16 @@ pub(super) struct Banner<'a> {
     pub node: &'a str,
     pub gossip: &'a Advertised,
     pub join: &'a [String],
+    pub known: Known,
+}
+
+/// Backends before anyone has joined.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// Of flags and file.
     pub statics: usize,
+    /// Of the last run.
+    pub remembered: usize,
 }
 
 impl Banner<'_> {
@@ -58,18 +67,24 @@ impl Banner<'_> {
         if !self.join.is_empty() {
             let _ = writeln!(out, "  joining {}", self.join.join(", "));
         }
-        if self.statics == 0 {
+        let Known {
+            statics,
+            remembered,
+        } = self.known;
+        if remembered > 0 {
+            let _ = writeln!(
+                out,
+                "  {remembered} backends known from before the restart: checked first thing"
+            );
+        } else if statics == 0 {
             let _ = writeln!(
                 out,
                 "  0 backends: waiting; start `lb-agent --role {first} --join {}` on a web node",
                 self.join_address()
             );
-        } else {
-            let _ = writeln!(
-                out,
-                "  {} static backends, more may join by gossip",
-                self.statics
-            );
+        }
+        if statics > 0 {
+            let _ = writeln!(out, "  {statics} static backends, more may join by gossip");
         }
         out
     }
@@ -130,7 +145,7 @@ mod tests {
             node: "front",
             gossip: &gossip,
             join: &[],
-            statics: 0,
+            known: Known::default(),
         };
 
         let text = banner.text();
@@ -167,7 +182,7 @@ mod tests {
             node: "x",
             gossip: &gossip,
             join: &[],
-            statics: 0,
+            known: Known::default(),
         };
 
         assert!(banner.text().contains("--join 127.0.0.1:17946"));

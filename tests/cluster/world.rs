@@ -134,6 +134,7 @@ impl World {
                 command.args([
                     "--role", "web", "--port", "80", "--node", &web.name, "--join", &front,
                 ]);
+                command.args(["--state-dir", "none"]);
                 command
             }
             Agents::Stock => {
@@ -256,6 +257,7 @@ impl World {
 fn start_front(host: &Host, files: &Path) -> Running {
     let mut command: Command = host.command(env!("CARGO_BIN_EXE_lb"));
     command.args(["--cluster", "web", "--node", "front", "--workers", "2"]);
+    command.arg("--state-dir").arg(files.join("state"));
     Running::start("front", files, &mut command)
 }
 

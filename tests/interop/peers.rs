@@ -164,6 +164,7 @@ impl Ours {
             join: join.iter().map(|text| (*text).to_owned()).collect(),
             profile: Profile::Lan,
             tags: tags_of(tags),
+            peers: Vec::new(),
         };
         let (stop, stopped) = oneshot::channel();
         let (started, handle) = std::sync::mpsc::channel();

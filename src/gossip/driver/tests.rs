@@ -15,6 +15,7 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         join: join.iter().map(|text| (*text).to_owned()).collect(),
         profile: Profile::Local,
         tags: Tags::from([("role".to_owned(), name.to_owned())]),
+        peers: Vec::new(),
     }
 }
 
