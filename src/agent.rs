@@ -74,10 +74,9 @@ async fn serve(config: config::Agent) -> ExitCode {
     }
 
     info!("leaving the cluster");
-    let asked_twice = async { while signals.next().await != Signal::Stop {} };
     tokio::select! {
         () = membership::leave(&gossip) => info!("left"),
-        () = asked_twice => warn!("stopped at once, as asked twice"),
+        () = signals.stop_again() => warn!("stopped at once, as asked twice"),
     }
     if let Some(state) = state {
         state.flush().await;

@@ -15,6 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::gossip::core::member::{Member, Members};
 use crate::gossip::core::node::Event;
 use crate::gossip::driver::{self, Handle, Settings, StartError};
@@ -158,6 +159,15 @@ impl Signals {
         })
     }
 
+    /// Returns when asked to stop once more, by somebody who does not want to wait.
+    ///
+    /// Call it once the first one came. What follows within a second is the same wish told twice, as
+    /// supervisors and terminals do.
+    pub async fn stop_again(&mut self) {
+        let first = clock::now();
+        while self.next().await != Signal::Stop || first.elapsed() < SAME_WISH {}
+    }
+
     /// The next one.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
@@ -167,6 +177,9 @@ impl Signals {
         }
     }
 }
+
+/// Two signals within this are one wish.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// Two broadcasts and the second after them take about two seconds in a healthy cluster.
 const LEAVE_MAX: Duration = Duration::from_secs(5);

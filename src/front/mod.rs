@@ -70,10 +70,9 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         front.reload().await;
     }
 
-    let asked_twice = async { while signals.next().await != Signal::Stop {} };
     tokio::select! {
         () = front.stop(server) => info!("stopped"),
-        () = asked_twice => warn!("stopped at once, as asked twice"),
+        () = signals.stop_again() => warn!("stopped at once, as asked twice"),
     }
     Ok(())
 }

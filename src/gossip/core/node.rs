@@ -271,3 +271,6 @@ impl Node {
         self.serf.stats()
     }
 }
+
+#[cfg(test)]
+mod tests;
