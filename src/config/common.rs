@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::address;
 use super::defaults;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) tags: Vec<(String, Valued<String>)>,
     pub(super) insecure_gossip: bool,
     pub(super) admin: admin::Settings,
+    pub(super) state: Option<PathBuf>,
     pub(super) log: log::Level,
 }
 
@@ -64,6 +66,7 @@ pub(super) fn read(
         shared.log = level.value;
     }
     unbuilt(sources, flags, root);
+    shared.state = state(sources, flags, root.table("state"), around);
     shared
 }
 
@@ -143,11 +146,13 @@ fn gossip(
             profile: profile.map_or_else(Profile::default, |profile| profile.value),
             tags: Tags::new(),
             keyring: keys.ring(),
+            peers: Vec::new(),
         },
         discover: discover.map(|discover| discover.value),
         tags,
         insecure_gossip,
         admin: defaults::admin(true),
+        state: None,
         log: log::Level::default(),
     }
 }
@@ -297,12 +302,20 @@ fn unbuilt(sources: &Sources<'_>, flags: &Common, root: &mut Table<'_>) {
         parse::text,
         &[defaults::DNS_DOMAIN.to_owned()],
     );
-    let mut state = root.table("state");
-    sources.without_effect(
+}
+
+/// The directory, unless there shall be none.
+fn state(
+    sources: &Sources<'_>,
+    flags: &Common,
+    mut table: Table<'_>,
+    around: &Surroundings,
+) -> Option<PathBuf> {
+    let dir = sources.scalar(
         "state-dir",
         &flags.state_dir,
-        state.text("dir"),
-        parse::text,
-        &["none".to_owned()],
+        table.text("dir"),
+        parse::directory,
     );
+    dir.map_or_else(|| around.state_home.clone(), |dir| dir.value)
 }

@@ -66,7 +66,7 @@ pub struct Common {
     /// Domain that the DNS server answers for
     #[arg(long, value_name = "DOMAIN", help_heading = OPERATION)]
     pub dns_domain: Option<String>,
-    /// Directory for what outlives a restart, or none
+    /// Directory for what outlives a restart; default: $STATE_DIRECTORY, else /var/lib/lb for root, else the XDG state directory
     #[arg(long, value_name = "DIR|none", help_heading = OPERATION)]
     pub state_dir: Option<String>,
     /// How much is logged: error, warn, info, debug or trace

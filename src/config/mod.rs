@@ -75,6 +75,8 @@ pub struct Front {
     pub proxy: proxy::Settings,
     /// Admin.
     pub admin: admin::Settings,
+    /// Where state is kept; `None`: nowhere.
+    pub state: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
     /// The file it was read from.
@@ -98,6 +100,8 @@ pub struct Agent {
     pub services: Vec<Service>,
     /// Admin, off by default.
     pub admin: admin::Settings,
+    /// Where state is kept; `None`: nowhere.
+    pub state: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
     /// The file it was read from.
@@ -197,6 +201,7 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
             "admin.ready_requires_backend",
             old.admin.ready_requires_backend != new.admin.ready_requires_backend,
         ),
+        ("state.dir", old.state != new.state),
         ("listener", old.proxy.listen != new.proxy.listen),
         ("limits.workers", old.proxy.workers != new.proxy.workers),
         ("timeouts", old.proxy.timeouts != new.proxy.timeouts),

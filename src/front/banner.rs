@@ -17,7 +17,16 @@ pub(super) struct Banner<'a> {
     /// Fingerprint of the primary key; `None`: in clear.
     pub key: Option<String>,
     pub join: &'a [String],
+    pub known: Known,
+}
+
+/// Backends before anyone has joined.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// Of flags and file.
     pub statics: usize,
+    /// Of the last run.
+    pub remembered: usize,
 }
 
 impl Banner<'_> {
@@ -66,18 +75,24 @@ impl Banner<'_> {
         if !self.join.is_empty() {
             let _ = writeln!(out, "  joining {}", self.join.join(", "));
         }
-        if self.statics == 0 {
+        let Known {
+            statics,
+            remembered,
+        } = self.known;
+        if remembered > 0 {
+            let _ = writeln!(
+                out,
+                "  {remembered} backends known from before the restart: checked first thing"
+            );
+        } else if statics == 0 {
             let _ = writeln!(
                 out,
                 "  0 backends: waiting; start `lb-agent --role {first} --join {}` on a web node",
                 self.join_address()
             );
-        } else {
-            let _ = writeln!(
-                out,
-                "  {} static backends, more may join by gossip",
-                self.statics
-            );
+        }
+        if statics > 0 {
+            let _ = writeln!(out, "  {statics} static backends, more may join by gossip");
         }
         out
     }
@@ -139,7 +154,7 @@ mod tests {
             gossip: &gossip,
             key: None,
             join: &[],
-            statics: 0,
+            known: Known::default(),
         };
 
         let text = banner.text();
@@ -184,7 +199,7 @@ mod tests {
             gossip: &gossip,
             key: None,
             join: &[],
-            statics: 0,
+            known: Known::default(),
         };
 
         assert!(banner.text().contains("--join 127.0.0.1:17946"));

@@ -147,6 +147,7 @@ impl World {
                 command.args([
                     "--role", "web", "--port", "80", "--node", &web.name, "--join", &front,
                 ]);
+                command.args(["--state-dir", "none"]);
                 command
             }
             Agents::Stock => {
@@ -303,6 +304,7 @@ fn web_ips(network: &Network, count: u8) -> Vec<std::net::Ipv4Addr> {
 fn start_front(host: &Host, files: &Path) -> Running {
     let mut command: Command = host.command(env!("CARGO_BIN_EXE_lb"));
     command.args(["--cluster", "web", "--node", "front", "--workers", "2"]);
+    command.arg("--state-dir").arg(files.join("state"));
     Running::start("front", files, &mut command)
 }
 

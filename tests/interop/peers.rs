@@ -165,6 +165,7 @@ impl Ours {
             profile: Profile::Lan,
             tags: tags_of(tags),
             keyring: None,
+            peers: Vec::new(),
         };
         let (stop, stopped) = oneshot::channel();
         let (started, handle) = std::sync::mpsc::channel();

@@ -5,7 +5,7 @@
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
 //!     ▲
-//!     └── join keeper: tries `settings.join` for as long as we are alone
+//!     └── join keeper: tries `settings.join` and `settings.peers` for as long as we are alone
 //! ```
 //!
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
@@ -50,6 +50,8 @@ pub struct Settings {
     pub tags: Tags,
     /// Keys of the cluster; `None`: gossip in clear.
     pub keyring: Option<Keyring>,
+    /// Members of the last run, to join through too; not a setting.
+    pub peers: Vec<SocketAddr>,
 }
 
 /// The address that others are told, and why that one.
@@ -196,8 +198,8 @@ impl Handle {
     }
 }
 
-/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` with back-off
-/// for as long as no other member is there.
+/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` and `settings.peers`
+/// with back-off for as long as no other member is there.
 ///
 /// # Errors
 /// [`StartError`].
@@ -244,6 +246,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         members.clone(),
         join::Keeper {
             addresses: settings.join,
+            peers: settings.peers,
             name: settings.node.clone(),
             own: [advertised.address, bound],
             random: clock::random(),

@@ -18,6 +18,7 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         profile: Profile::Local,
         tags: Tags::from([("role".to_owned(), name.to_owned())]),
         keyring: None,
+        peers: Vec::new(),
     }
 }
 
