@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::gossip::core::member::Member;
 use crate::gossip::core::node::Event;
@@ -78,7 +78,13 @@ fn line(event: &Event, own: &str) {
             known,
             claimed,
         } => {
-            warn!(%known, %claimed, "the name {name} is claimed at a second address; give each node its own --node");
+            warn!(%known, %claimed, "the name {name} is claimed at a second address while the first one answers; give each node its own --node");
+        }
+        Event::NameTaken { name, holder, .. } => {
+            error!(%holder, "the name {name} is another node's, which answers; we stay out of the cluster under it: give each node its own --node");
+        }
+        Event::Repaired { name, from, to } => {
+            info!(%from, %to, "the name {name} has moved: nobody answers at its old address")
         }
         Event::User { .. } | Event::JoinFinished { .. } | Event::LeaveFinished => {}
     }

@@ -13,6 +13,7 @@
 mod detection;
 mod host;
 mod invariants;
+mod names;
 mod network;
 mod random;
 mod scenarios;

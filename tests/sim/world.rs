@@ -67,6 +67,10 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     timing: Timing,
     pub(crate) compress: bool,
+    /// Some names are claimed at two addresses.
+    pub(crate) names_move: bool,
+    /// New hosts but those named here are as stock agents are: they look into no name.
+    pub(crate) stock_but: Option<Vec<&'static str>>,
 }
 
 impl World {
@@ -100,6 +104,8 @@ impl World {
             steps: 0,
             timing: Timing::of(Profile::Lan),
             compress: false,
+            names_move: false,
+            stock_but: None,
         }
     }
 
@@ -158,6 +164,10 @@ impl World {
             tags: Tags::from([("role".to_owned(), "web".to_owned())]),
             node: None,
             down: Down::Refuses,
+            claim: self
+                .stock_but
+                .as_ref()
+                .is_none_or(|ours| ours.contains(&name)),
             life: 0,
             leaving: false,
             wants_in: false,
@@ -194,6 +204,7 @@ impl World {
             tags: host.tags.clone(),
             timing: self.timing.clone(),
             compress: self.compress,
+            claim: host.claim,
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         let node = Node::new(config, self.now, random).expect("the tags are short");

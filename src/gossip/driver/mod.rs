@@ -216,6 +216,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         tags: settings.tags,
         timing: timing.clone(),
         compress: true,
+        claim: true,
     };
     let node = Node::new(config, clock::now(), clock::random())?;
 

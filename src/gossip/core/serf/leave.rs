@@ -54,6 +54,8 @@ impl Serf {
             return;
         }
         self.layer.leaving = true;
+        self.drop_cases();
+        self.give_up_parked(now, "this member is leaving");
         let others = self.layer.others_alive();
         let intent = LeaveIntent {
             ltime: self.layer.clock.tick(),
