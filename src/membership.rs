@@ -5,13 +5,16 @@
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use crate::clock;
 use crate::gossip::core::member::Member;
 use crate::gossip::core::node::Event;
 use crate::gossip::driver::{self, Handle, Settings, StartError};
@@ -23,7 +26,7 @@ use crate::gossip::driver::{self, Handle, Settings, StartError};
 pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let handle = driver::start(settings).await?;
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
-    tokio::spawn(tell(handle.events(), handle.name().to_owned()));
+    tokio::spawn(tell(handle.events(), handle.name()));
     Ok(handle)
 }
 
@@ -45,8 +48,15 @@ pub fn is_configuration(error: &StartError) -> bool {
     }
 }
 
+/// That `name` is another's, and what to do about it.
+pub fn taken(name: &str, holder: SocketAddr) -> String {
+    format!(
+        "the name {name:?} is in use by a living node at {holder}; choose another with --node, or stop that one"
+    )
+}
+
 /// One line for each change, until gossip ends.
-async fn tell(mut events: broadcast::Receiver<Event>, own: String) {
+async fn tell(mut events: broadcast::Receiver<Event>, own: Arc<str>) {
     loop {
         match events.recv().await {
             Ok(event) => line(&event, &own),
@@ -61,7 +71,7 @@ async fn tell(mut events: broadcast::Receiver<Event>, own: String) {
 
 fn line(event: &Event, own: &str) {
     match event {
-        Event::Joined(member) if member.name == own => {}
+        Event::Joined(member) if member.name == *own => {}
         Event::Joined(member) => {
             info!(address = %member.address, tags = %tags(member), "{} joined the cluster", member.name)
         }
@@ -80,8 +90,10 @@ fn line(event: &Event, own: &str) {
         } => {
             warn!(%known, %claimed, "the name {name} is claimed at a second address while the first one answers; give each node its own --node");
         }
+        // Whoever ends because of it says so in its last line.
+        Event::NameTaken { at_start: true, .. } => {}
         Event::NameTaken { name, holder, .. } => {
-            error!(%holder, "the name {name} is another node's, which answers; we stay out of the cluster under it: give each node its own --node");
+            warn!("{}", taken(name, *holder));
         }
         Event::Repaired { name, from, to } => {
             info!(%from, %to, "the name {name} has moved: nobody answers at its old address")
@@ -129,6 +141,15 @@ impl Signals {
         })
     }
 
+    /// Returns when asked to stop once more, by somebody who does not want to wait.
+    ///
+    /// Call it once the first one came. What follows within a second is the same wish told twice, as
+    /// supervisors and terminals do.
+    pub async fn stop_again(&mut self) {
+        let first = clock::now();
+        while self.next().await != Signal::Stop || first.elapsed() < SAME_WISH {}
+    }
+
     /// The next one.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
@@ -138,6 +159,9 @@ impl Signals {
         }
     }
 }
+
+/// Two signals within this are one wish.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// Two broadcasts and the second after them take about two seconds in a healthy cluster.
 const LEAVE_MAX: Duration = Duration::from_secs(5);

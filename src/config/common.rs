@@ -137,6 +137,7 @@ fn gossip(
             join: join.into_iter().map(|join| join.value).collect(),
             profile: profile.map_or_else(Profile::default, |profile| profile.value),
             tags: Tags::new(),
+            when_taken: gossip::driver::WhenTaken::default(),
         },
         discover: discover.map(|discover| discover.value),
         tags,

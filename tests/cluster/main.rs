@@ -9,6 +9,7 @@
 mod common;
 
 mod faults;
+mod fire;
 mod load;
 mod net;
 mod rotation;

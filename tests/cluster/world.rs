@@ -165,6 +165,30 @@ impl World {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// From now on `name` answers 503; `what` is `all`, or `requests` to leave checks out. `None`: well again.
+    pub(crate) fn set_sick(&self, name: &str, what: Option<&str>) {
+        let file = self.notes(name).with_extension("sick");
+        match what {
+            Some(what) => std::fs::write(file, what).expect("the file can be written"),
+            None => std::fs::remove_file(file).expect("it was sick"),
+        }
+    }
+
+    /// The host of a web node.
+    pub(crate) fn web_host(&self, index: usize) -> Host {
+        self.webs[index].host.clone()
+    }
+
+    /// The front's host.
+    pub(crate) fn front_host(&self) -> Host {
+        self.front_host.clone()
+    }
+
+    /// Everything that the front ever logged about a backend leaving rotation.
+    pub(crate) fn front_log(&self) -> String {
+        self.front.output()
+    }
+
     fn notes(&self, name: &str) -> std::path::PathBuf {
         self.files.path().join(format!("{name}.posts"))
     }

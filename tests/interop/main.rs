@@ -15,6 +15,7 @@ mod alive;
 mod fail;
 mod join;
 mod leave;
+mod names;
 mod octets;
 mod peers;
 mod relay;

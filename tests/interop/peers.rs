@@ -13,7 +13,7 @@ use lb::gossip::core::member::{Member, Status};
 use lb::gossip::core::node::Event;
 use lb::gossip::core::timing::Profile;
 use lb::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
-use lb::gossip::driver::{self, Handle, Settings};
+use lb::gossip::driver::{self, Handle, Settings, WhenTaken};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -164,6 +164,7 @@ impl Ours {
             join: join.iter().map(|text| (*text).to_owned()).collect(),
             profile: Profile::Lan,
             tags: tags_of(tags),
+            when_taken: WhenTaken::Wait,
         };
         let (stop, stopped) = oneshot::channel();
         let (started, handle) = std::sync::mpsc::channel();

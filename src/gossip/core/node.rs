@@ -296,3 +296,6 @@ impl Node {
         self.serf.stats()
     }
 }
+
+#[cfg(test)]
+mod tests;

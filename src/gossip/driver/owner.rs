@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Command;
+use super::identity::Identity;
 use super::join::Tried;
 use super::tcp::{self, FromStream, Link, ToStream};
 use super::udp::{DATAGRAM_BYTES_MAX, Udp};
@@ -37,6 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Owner {
     node: Node,
+    identity: Identity,
     udp: Udp,
     listener: TcpListener,
     commands: mpsc::Receiver<Command>,
@@ -46,7 +48,6 @@ pub(super) struct Owner {
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
     reported: mpsc::Receiver<(StreamId, FromStream)>,
-    stream_timeout: Duration,
     joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
     leavers: Vec<oneshot::Sender<()>>,
     accept_after: Option<Instant>,
@@ -56,10 +57,10 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(
         node: Node,
+        identity: Identity,
         udp: Udp,
         listener: TcpListener,
         commands: mpsc::Receiver<Command>,
-        stream_timeout: Duration,
     ) -> (
         Self,
         watch::Receiver<Arc<Members>>,
@@ -71,6 +72,7 @@ impl Owner {
         let listened = events.downgrade();
         let owner = Self {
             node,
+            identity,
             udp,
             listener,
             commands,
@@ -80,7 +82,6 @@ impl Owner {
             tasks: JoinSet::new(),
             reports,
             reported,
-            stream_timeout,
             joins: BTreeMap::new(),
             leavers: Vec::new(),
             accept_after: None,
@@ -130,7 +131,20 @@ impl Owner {
         while let Some(event) = self.node.poll_event() {
             self.tell(event);
         }
+        if let Some(node) = self.identity.renamed(&self.node) {
+            self.take_over(node);
+        }
         while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Goes on as another node on the same sockets. What the old one had under way ends.
+    fn take_over(&mut self, node: Node) {
+        self.node = node;
+        self.streams.clear();
+        for (_, reply) in std::mem::take(&mut self.joins) {
+            let _ = reply.send(Tried::default());
+        }
+        self.members.send_replace(Arc::new(self.node.members()));
     }
 
     fn act(&mut self, action: StreamAction) {
@@ -138,7 +152,7 @@ impl Owner {
             StreamAction::Connect { id, to } => {
                 let link = self.link(id);
                 self.tasks
-                    .spawn(tcp::connect(to, link, self.stream_timeout));
+                    .spawn(tcp::connect(to, link, self.identity.stream_timeout()));
             }
             StreamAction::Send { id, bytes } => {
                 if let Some(stream) = self.streams.get(&id) {
@@ -168,6 +182,7 @@ impl Owner {
                 }
             }
             Event::LeaveFinished => self.ended = true,
+            Event::NameTaken { .. } => self.identity.tell(&event),
             _ => {}
         }
         // Nobody listening is no error.
@@ -228,7 +243,7 @@ impl Owner {
                 if let Some(id) = self.node.handle_stream_accepted(now, from) {
                     let link = self.link(id);
                     self.tasks
-                        .spawn(tcp::accepted(socket, link, self.stream_timeout));
+                        .spawn(tcp::accepted(socket, link, self.identity.stream_timeout()));
                 }
             }
             Err(error) => {
@@ -257,7 +272,7 @@ impl Owner {
                 let _ = reply.send(self.node.force_leave(now, &name, prune));
             }
             Command::Stats { reply } => {
-                let _ = reply.send(self.node.stats());
+                let _ = reply.send(self.identity.stats(&self.node));
             }
         }
     }

@@ -36,7 +36,10 @@ impl Memberlist {
                     }
             });
         for name in chosen {
-            let parts = self.fill(self.timing.packet_bytes - COMPOUND_HEADER, delegate);
+            let parts = self.fill(
+                self.timing.packet_bytes.saturating_sub(COMPOUND_HEADER),
+                delegate,
+            );
             if parts.is_empty() {
                 return;
             }

@@ -38,6 +38,8 @@ pub(crate) struct Stream {
     purpose: Purpose,
     decoder: Decoder,
     received: usize,
+    /// Our request is on its way.
+    requested: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +110,7 @@ impl Memberlist {
                 purpose,
                 decoder: Decoder::new(),
                 received: 0,
+                requested: false,
             },
         );
         id
@@ -161,6 +164,16 @@ impl Memberlist {
             }
         };
         self.send_on_stream(id, &request);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.requested = true;
+        }
+    }
+
+    /// Whether a peer was told our state, and we do not know yet who is there.
+    pub(crate) fn is_introducing_us(&self) -> bool {
+        self.streams
+            .values()
+            .any(|stream| stream.requested && matches!(stream.purpose, Purpose::PushPull(_)))
     }
 
     pub(crate) fn handle_stream_bytes(

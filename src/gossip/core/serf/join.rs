@@ -97,7 +97,13 @@ impl Serf {
             return;
         };
         let found = match outcome {
-            Ok(found) => found,
+            Ok(found) if self.life == Life::Alive => found,
+            Ok(_) => {
+                join.under_way -= 1;
+                join.failures
+                    .push((peer, "this member is leaving".to_owned()));
+                return self.go_on_joining(now, id);
+            }
             Err(cause) => {
                 join.under_way -= 1;
                 join.failures.push((peer, cause));
@@ -105,7 +111,7 @@ impl Serf {
             }
         };
         match found.own.filter(|own| self.memberlist.is_elsewhere(own)) {
-            Some(own) if own.state != State::Left as u8 && self.life == Life::Alive => {
+            Some(own) if own.state != State::Left as u8 => {
                 join.under_way -= 1;
                 join.parked.push(peer);
                 let live = found.live.into_iter().chain([peer]).collect();
