@@ -18,19 +18,20 @@ fn place(agent: &Agent, name: &str) -> Option<String> {
     (member["status"] == "alive").then(|| member["addr"].as_str().map(str::to_owned))?
 }
 
+/// Stock agents that know each other.
 fn agents(directory: &Path, test: u8, hosts: std::ops::RangeInclusive<u8>) -> Vec<Agent> {
     let join = format!("-join={}", address(test, *hosts.start()));
-    hosts
-        .map(|host| {
-            let more = [&*join];
-            Agent::start(
-                directory,
-                &format!("stock{host}"),
-                &address(test, host),
-                &more,
-            )
-        })
-        .collect()
+    let name = |host| format!("stock{host}");
+    let agents: Vec<Agent> = hosts
+        .clone()
+        .map(|host| Agent::start(directory, &name(host), &address(test, host), &[&*join]))
+        .collect();
+    for agent in &agents {
+        for host in hosts.clone() {
+            agent.sees(&name(host), "alive");
+        }
+    }
+    agents
 }
 
 /// How long until `seen` says so.
