@@ -23,6 +23,8 @@ pub(crate) struct Network {
     pub(crate) no_packets: Vec<HostId>,
     /// Hosts in different groups do not reach each other; those not listed are in group 0.
     groups: BTreeMap<HostId, u32>,
+    /// Two that do not reach each other.
+    apart: Vec<(HostId, HostId)>,
     /// Some hosts were cut off at some time. Islands may live on for long and tell old tales when they meet.
     pub(crate) ever_cut: bool,
     /// Packets that vanished by chance or by a cut, and all of them.
@@ -39,6 +41,7 @@ impl Default for Network {
             duplicates: 0.0,
             no_packets: Vec::new(),
             groups: BTreeMap::new(),
+            apart: Vec::new(),
             ever_cut: false,
             lost: 0,
             sent: 0,
@@ -55,9 +58,16 @@ impl Network {
         }
     }
 
+    /// Cuts the way between two; each still reaches everyone else.
+    pub(crate) fn separate(&mut self, one: HostId, other: HostId) {
+        self.ever_cut = true;
+        self.apart.push((one, other));
+    }
+
     /// Ends loss, duplicates and cuts.
     pub(crate) fn heal(&mut self) {
         self.groups.clear();
+        self.apart.clear();
         self.no_packets.clear();
         self.loss = 0.0;
         self.duplicates = 0.0;
@@ -74,7 +84,8 @@ impl Network {
     /// Whether a stream could go between the two.
     pub(crate) fn reaches(&self, from: HostId, to: HostId) -> bool {
         let group = |host| self.groups.get(&host).copied().unwrap_or_default();
-        group(from) == group(to)
+        let apart = self.apart.contains(&(from, to)) || self.apart.contains(&(to, from));
+        group(from) == group(to) && !apart
     }
 
     pub(crate) fn latency(&self, random: &mut ChaCha8Rng) -> Duration {

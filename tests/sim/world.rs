@@ -72,6 +72,10 @@ pub(crate) struct World {
     pub(crate) longest: usize,
     /// Keys of hosts added from now on.
     pub(crate) keyring: Option<Keyring>,
+    /// Some names are claimed at two addresses.
+    pub(crate) names_move: bool,
+    /// New hosts but those named here are as stock agents are: they look into no name.
+    pub(crate) stock_but: Option<Vec<&'static str>>,
 }
 
 impl World {
@@ -107,6 +111,8 @@ impl World {
             compress: false,
             longest: 0,
             keyring: None,
+            names_move: false,
+            stock_but: None,
         }
     }
 
@@ -165,6 +171,10 @@ impl World {
             tags: Tags::from([("role".to_owned(), "web".to_owned())]),
             node: None,
             down: Down::Refuses,
+            claim: self
+                .stock_but
+                .as_ref()
+                .is_none_or(|ours| ours.contains(&name)),
             life: 0,
             leaving: false,
             wants_in: false,
@@ -203,6 +213,7 @@ impl World {
             timing: self.timing.clone(),
             compress: self.compress,
             keyring: host.keyring.clone(),
+            claim: host.claim,
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         let node = Node::new(config, self.now, random).expect("the tags are short");
