@@ -13,6 +13,7 @@ mod banner;
 mod control;
 mod failure;
 mod plan;
+mod pulse;
 mod view;
 
 use std::io;
@@ -110,6 +111,7 @@ impl Front {
         let (orders, order_queue) = mpsc::channel(1);
         let inputs = Inputs {
             members: gossip.members(),
+            acks: gossip.acks(),
             feedback: feedbacks,
             orders: order_queue,
         };

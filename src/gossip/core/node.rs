@@ -134,6 +134,8 @@ pub struct Stats {
     pub probes: u64,
     /// Probes without any answer.
     pub probes_failed: u64,
+    /// Times we found that we had slept.
+    pub pauses: u64,
     /// Times we had to refute.
     pub refutations: u64,
     /// Lifeguard's score, 0 is healthy.
@@ -249,6 +251,11 @@ impl Node {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.serf.poll_event()
+    }
+
+    /// A member that answered a ping of ours, directly, and when.
+    pub fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.serf.poll_ack()
     }
 
     /// When [`Self::handle_timeout`] is to be called; may have passed already.

@@ -11,6 +11,7 @@
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
 //! call on a handle answers at once.
 
+mod acks;
 mod advertise;
 mod join;
 mod owner;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
+pub use self::acks::Acks;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
 use super::core::timing::{Profile, Timing};
@@ -117,6 +119,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Event>,
+    acks: Acks,
     name: Arc<str>,
     advertised: Advertised,
 }
@@ -135,6 +138,11 @@ impl Handle {
     /// The level-triggered member list. The sender is gone once gossip has ended.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
+    }
+
+    /// Who answered our pings.
+    pub fn acks(&self) -> Acks {
+        self.acks.clone()
     }
 
     /// Events from now on; a slow reader is told how many it missed. Closed once gossip has ended.
@@ -220,8 +228,15 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let node = Node::new(config, clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
-    let (owner, members, events) =
-        owner::Owner::new(node, udp, listener, asked, timing.stream_timeout);
+    let acks = Acks::default();
+    let (owner, members, events) = owner::Owner::new(
+        node,
+        udp,
+        listener,
+        asked,
+        timing.stream_timeout,
+        acks.clone(),
+    );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
         commands.downgrade(),
@@ -237,6 +252,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         commands,
         members,
         events,
+        acks,
         name: settings.node.into(),
         advertised,
     })

@@ -35,6 +35,7 @@ use self::join::Join;
 use self::layer::{Layer, Timer};
 use self::leave::Life;
 use super::member::{Members, Status};
+use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
 use super::node::{Config, Event, JoinId, Refused, Stats, StreamAction, StreamId, Transmit};
 use super::wire::serf::{LeaveIntent, SerfMessage};
@@ -48,6 +49,8 @@ pub(crate) struct Serf {
     joins: BTreeMap<JoinId, Join>,
     last_join: u64,
     life: Life,
+    /// When we last found that we had slept: what is late since before is accounted for.
+    awake_since: Option<Instant>,
 }
 
 impl Serf {
@@ -66,10 +69,12 @@ impl Serf {
             joins: BTreeMap::new(),
             last_join: 0,
             life: Life::Alive,
+            awake_since: None,
         })
     }
 
     pub(crate) fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        self.notice_pause(now);
         self.memberlist
             .handle_packet(now, from, packet, &mut self.layer);
         self.settle(now);
@@ -108,6 +113,7 @@ impl Serf {
 
     /// Does everything that is due, in the order of the deadlines.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.notice_pause(now);
         loop {
             // The earlier deadline goes first, whichever layer it belongs to.
             let (below, own) = (self.memberlist.next_timeout(), self.layer.timers.next());
@@ -125,6 +131,19 @@ impl Serf {
                 return;
             }
             self.settle(now);
+        }
+    }
+
+    /// A timer that is far too late says that we were not there. The earliest is due within a gossip interval.
+    fn notice_pause(&mut self, now: Instant) {
+        let Some(due) = self.poll_timeout() else {
+            return;
+        };
+        let since = self.awake_since.map_or(due, |awake| awake.max(due));
+        let pause = now.saturating_duration_since(since);
+        if pause > PAUSE_MIN.max(self.layer.timing.gossip_interval) {
+            self.awake_since = Some(now);
+            self.memberlist.slept(now, pause, &mut self.layer);
         }
     }
 
@@ -200,6 +219,10 @@ impl Serf {
 
     pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
         self.memberlist.poll_stream()
+    }
+
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.memberlist.poll_ack()
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
