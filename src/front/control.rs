@@ -4,17 +4,20 @@
 //! members (watch) ──specs()──┐
 //! check reports ─────────────┼─▶ Control ── Registry ──▶ ArcSwap<Snapshot>
 //! feedback of workers ───────┤      │└──── targets ────▶ health::Supervisor
+//! memory of the last run ────┤
 //! orders (reload) ───────────┘      └───── changes ────▶ log line, timeline
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::memory::Memory;
 use super::pulse::{Bystander, Pulse};
 use crate::discovery::{self, Trust};
 use crate::gossip::core::member::Members;
@@ -78,6 +81,7 @@ pub(super) struct Inputs {
     pub acks: Acks,
     pub feedback: mpsc::Receiver<Feedback>,
     pub orders: mpsc::Receiver<Order>,
+    pub memory: Memory,
 }
 
 /// What wakes the task.
@@ -109,6 +113,8 @@ pub(super) struct Control {
     reports: mpsc::Receiver<health::Report<Key>>,
     /// Of the last `targets` given to the supervisor; `None` before the first.
     targets_generation: Option<u64>,
+    /// When something remembered from the last run is to be forgotten.
+    forget_at: Option<Instant>,
     inputs: Inputs,
     shared: Shared,
 }
@@ -134,6 +140,7 @@ impl Control {
             supervisor: health::Supervisor::new(sender),
             reports,
             targets_generation: None,
+            forget_at: None,
             inputs,
             shared: Shared {
                 routes,
@@ -156,7 +163,7 @@ impl Control {
         let mut gossip = true;
         loop {
             let beat = self.shared.pulse.due();
-            let due = self.registry.poll_timeout();
+            let due = self.poll_timeout();
             let due = due.map_or(beat, |due| due.min(beat));
             let input = tokio::select! {
                 changed = self.inputs.members.changed(), if gossip => Input::Members(changed.is_ok()),
@@ -180,9 +187,22 @@ impl Control {
                     let _ = done.send(());
                 }
                 Input::Order(None) => return,
-                Input::Due => self.registry.handle_timeout(clock::now()),
+                Input::Due => self.handle_timeout(),
             }
             self.settle();
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let registry = self.registry.poll_timeout();
+        [registry, self.forget_at].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = clock::now();
+        self.registry.handle_timeout(now);
+        if self.forget_at.is_some_and(|due| due <= now) {
+            self.take_members();
         }
     }
 
@@ -190,20 +210,22 @@ impl Control {
     fn take_members(&mut self) {
         let members = Arc::clone(&self.inputs.members.borrow_and_update());
         let now = clock::now();
+        let memory = &mut self.inputs.memory;
+        memory.look(now, &members);
+        let mut discovered = BTreeMap::new();
         for plan in &self.plans {
             let pool = &plan.cluster.pool;
-            let mut specs = plan.statics.clone();
-            specs.extend(discovery::specs(
-                &members,
-                &pool.name,
-                pool.default_port,
-                &plan.trust,
-            ));
-            self.registry.set_specs(now, &pool.name, specs);
+            let mut found = discovery::specs(&members, &pool.name, pool.default_port, &plan.trust);
+            found.extend(memory.specs(now, plan));
+            discovered.insert(pool.name.clone(), found.clone());
+            found.extend(plan.statics.iter().cloned());
+            self.registry.set_specs(now, &pool.name, found);
         }
+        memory.save(discovered, &self.registry.pools());
+        self.forget_at = memory.poll_timeout(now, &self.plans);
     }
 
-    fn slept(&mut self, pause: std::time::Duration) {
+    fn slept(&mut self, pause: Duration) {
         let pause = clock::readable(pause);
         warn!("this process slept for {pause}: what failed meanwhile is not counted");
         self.registry.slept();

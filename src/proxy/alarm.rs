@@ -1,19 +1,25 @@
-//! One lazy timer per client connection.
+//! One lazy timer per client connection, and the time as its task sees it.
 //!
 //! Nearly every wait of a request ends long before its limit, so a timer that is set and
 //! cancelled per wait would be most of the timer work. Here a limit that moves later leaves the
 //! timer where it is: it fires early, everything that still waits asks again, and it is set anew.
+//! The time is read at most once per poll of the task, however many limits are looked at.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::task::Context;
 use std::time::Instant;
 
 use tokio::time::Sleep;
 
+use crate::clock;
+
 /// Wakes the task of its connection. Whoever waits asks again at every poll.
 #[derive(Debug, Default)]
-pub(super) struct Alarm(RefCell<Option<Armed>>);
+pub(super) struct Alarm {
+    armed: RefCell<Option<Armed>>,
+    now: Cell<Option<Instant>>,
+}
 
 #[derive(Debug)]
 struct Armed {
@@ -23,9 +29,21 @@ struct Armed {
 }
 
 impl Alarm {
+    /// The task is polled: time has passed.
+    pub(super) fn begin_poll(&self) {
+        self.now.set(None);
+    }
+
+    /// The time of this poll.
+    pub(super) fn now(&self) -> Instant {
+        let now = self.now.get().unwrap_or_else(clock::now);
+        self.now.set(Some(now));
+        now
+    }
+
     /// Has the task polled again at `at`, or before.
     pub(super) fn wake_by(&self, cx: &mut Context<'_>, at: Instant) {
-        let mut slot = self.0.borrow_mut();
+        let mut slot = self.armed.borrow_mut();
         let armed = slot.get_or_insert_with(|| Armed {
             sleep: Box::pin(tokio::time::sleep_until(at.into())),
             at,
@@ -58,11 +76,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock;
 
     async fn wait(alarm: &Alarm, at: Instant) -> Instant {
         poll_fn(|cx| {
-            let now = clock::now();
+            alarm.begin_poll();
+            let now = alarm.now();
             if now >= at {
                 return Poll::Ready(now);
             }
@@ -89,6 +107,18 @@ mod tests {
         assert!(wait(&alarm, later).await >= later);
 
         assert!(clock::now() < far);
+    }
+
+    #[test]
+    fn time_stands_still_within_a_poll() {
+        let alarm = Alarm::default();
+
+        let first = alarm.now();
+        std::thread::sleep(Duration::from_millis(1));
+
+        assert_eq!(alarm.now(), first);
+        alarm.begin_poll();
+        assert!(alarm.now() > first);
     }
 
     #[tokio::test]

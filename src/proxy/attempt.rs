@@ -23,7 +23,6 @@ use super::service::Exchange;
 use super::site::Site;
 use super::stats::Reason;
 use super::upstream::{Download, Link, SendFailure};
-use crate::clock;
 use crate::pool::upstream::Lease;
 
 impl Exchange<'_> {
@@ -47,10 +46,11 @@ impl Exchange<'_> {
         } else {
             std::mem::take(&mut self.head)
         };
+        let now = self.client.alarm.now();
         let mut waiting = Waiting {
             downs: lease.upstream.live.downs(),
-            sent: clock::now(),
-            progress: clock::now(),
+            sent: now,
+            progress: now,
             moved: 0,
             told: false,
         };
@@ -112,7 +112,7 @@ impl Exchange<'_> {
         waiting: &mut Waiting,
     ) -> Poll<Fault> {
         let timeouts = &self.worker.settings.timeouts;
-        let now = clock::now();
+        let now = self.client.alarm.now();
         let downs = self.site.live.downs();
         if downs != waiting.downs && link.read() == 0 {
             waiting.downs = downs;
@@ -243,7 +243,7 @@ impl Reply {
         self.lease = None;
         let link = self.download.take().and_then(Download::into_free_link);
         if let Some(link) = link {
-            self.site.put_idle(link, clock::now());
+            self.site.put_idle(link, self.client.alarm.now());
         }
     }
 
@@ -273,7 +273,7 @@ impl Source for Reply {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                let now = clock::now();
+                let now = self.client.alarm.now();
                 let limit = *self.waiting_since.get_or_insert(now) + self.progress_max;
                 if now >= limit {
                     self.cut();

@@ -61,7 +61,7 @@ impl Exchange<'_> {
     pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Box<Link>, Lease), Fault> {
         let mut race = Race {
             dials: vec![Dial::begin(self.site.clone(), lease)],
-            begun: clock::now(),
+            begun: self.client.alarm.now(),
             seconded: false,
             last_error: String::new(),
         };
@@ -69,7 +69,11 @@ impl Exchange<'_> {
         let given_up = won.is_err() && !race.dials.is_empty();
         for dial in race.dials {
             let left = self.worker.settings.timeouts.connect;
-            let spent = clock::now().saturating_duration_since(race.begun);
+            let spent = self
+                .client
+                .alarm
+                .now()
+                .saturating_duration_since(race.begun);
             if given_up {
                 self.worker.connect_failed(&dial.site, "connect timed out");
             } else {
@@ -91,7 +95,7 @@ impl Exchange<'_> {
                 let why = std::mem::take(&mut race.last_error);
                 return Poll::Ready(Err(Fault::Connect(why)));
             }
-            let now = clock::now();
+            let now = self.client.alarm.now();
             let limit = race.begun + timeouts.connect;
             if now >= limit {
                 let why = "connect timed out".to_owned();

@@ -122,7 +122,7 @@ fn origin_form(target: &Uri, method: &Method) -> Result<Uri, Fault> {
         Some(path) if path.as_str().starts_with('/') => path.clone(),
         // `http://host?query`, or `http://host` as the target of OPTIONS: the server as a whole.
         Some(path) if target.scheme().is_some() && path.as_str().starts_with('?') => {
-            PathAndQuery::try_from(format!("/{path}"))
+            PathAndQuery::try_from(format!("/{}", path.as_str()))
                 .map_err(|_| Fault::Request("an invalid target"))?
         }
         _ => return Err(Fault::Request("an invalid target")),

@@ -33,7 +33,7 @@ use super::answer::AnswerBody;
 use super::body::{BodyError, Source};
 use super::head::RequestHead;
 use super::worker::Worker;
-use super::{Limits, Timeouts, linger, service};
+use super::{Limits, Timeouts, joined, linger, service};
 use crate::clock;
 
 /// Read and write buffer of one connection, at most: what a client that does not read can hold.
@@ -119,12 +119,12 @@ impl Client {
             Phase::Busy => return Poll::Pending,
             Phase::Idle(since) => (since + timeouts.client_idle, End::IdleTooLong),
             Phase::Head(since) => {
-                let since = since.unwrap_or_else(clock::now);
+                let since = since.unwrap_or_else(|| self.alarm.now());
                 self.phase.set(Phase::Head(Some(since)));
                 (since + timeouts.request_head, End::HeadTooSlow)
             }
         };
-        if clock::now() >= limit {
+        if self.alarm.now() >= limit {
             return Poll::Ready(end);
         }
         self.alarm.wake_by(cx, limit);
@@ -153,6 +153,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     let mut registered = None;
     let mut told_to_close = false;
     let end = poll_fn(|cx| {
+        client.alarm.begin_poll();
         registered.get_or_insert_with(|| Registered {
             slot: worker.wakers.add(cx.waker().clone()),
             worker: &worker,
@@ -291,7 +292,7 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        self.client.phase.set(Phase::Idle(clock::now()));
+        self.client.phase.set(Phase::Idle(self.client.alarm.now()));
     }
 }
 
@@ -314,7 +315,7 @@ impl ClientIo {
             self.blocked_since = None;
             return result;
         }
-        let now = clock::now();
+        let now = self.client.alarm.now();
         let limit = *self.blocked_since.get_or_insert(now) + self.progress_max;
         if now >= limit {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -354,7 +355,7 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let result = joined::poll_write(Pin::new(&mut self.stream), cx, slices);
         self.written(cx, result)
     }
 

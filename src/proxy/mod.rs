@@ -17,6 +17,7 @@ mod forward;
 mod front_h1;
 mod head;
 mod hold;
+mod joined;
 mod linger;
 pub mod listeners;
 mod retry;

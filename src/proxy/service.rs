@@ -22,7 +22,6 @@ use super::site::Site;
 use super::stats::Reason;
 use super::worker::{Home, Record, Worker, World};
 use super::{forward, hold};
-use crate::clock;
 use crate::pool::snapshot::Pick;
 use crate::pool::upstream::Lease;
 
@@ -49,7 +48,7 @@ pub(super) async fn answer(
     mut head: RequestHead,
     body: Option<Box<dyn Source>>,
 ) -> Answer {
-    let mut record = Record::begin(worker);
+    let mut record = Record::begin(worker, client);
     let Some(home) = worker.route() else {
         return Answer::from_fault(&Fault::NoPool, record);
     };
@@ -140,7 +139,7 @@ impl Exchange<'_> {
                 let status = reply.head.status;
                 self.worker.failed(site, || status.as_u16().to_string());
             }
-            Ok(_) => site.live.succeeded(clock::now()),
+            Ok(_) => site.live.succeeded(self.client.alarm.now()),
             // A request that moves on because its backend went down is no further proof of that.
             Err(Fault::FirstByte) if self.next.is_some() => {}
             Err(fault) if fault.is_outlier() => self.worker.failed(site, || fault.to_string()),
@@ -155,10 +154,11 @@ impl Exchange<'_> {
             .as_ref()
             .is_none_or(|upload| upload.is_replayable());
         let worker = self.worker;
+        let now = self.client.alarm.now();
         let pick = self
             .plan
             .next(reason, stale, replayable, &self.world.snapshot, &mut || {
-                worker.take_retry(clock::now())
+                worker.take_retry(now)
             })?;
         worker.stats.retried(reason);
         Some(pick)

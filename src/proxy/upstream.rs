@@ -29,6 +29,7 @@ use tokio::net::TcpStream;
 
 use super::body::{BodyError, Outgoing, Source};
 use super::head::{RequestHead, ResponseHead};
+use super::joined;
 use crate::clock;
 
 /// Read and write buffer of one connection, at most.
@@ -194,7 +195,11 @@ fn describe(error: &hyper::Error) -> String {
 
 /// An I/O error without its number: `connection refused`.
 pub(super) fn in_words(error: &io::Error) -> String {
-    error.kind().to_string()
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_ascii_lowercase(),
+        None => text,
+    }
 }
 
 /// A response's body: drives its link, and says when the link is free again.
@@ -222,7 +227,8 @@ impl Download {
         let mut link = self.link?;
         // Ready only when the request's body is out too: an early answer leaves it half sent.
         let free = link.sender.is_ready() || link.is_usable(false);
-        (free && link.connection.is_some()).then_some(link)
+        let whole = link.connection.is_some() && !link.meter.broken.get();
+        (free && whole).then_some(link)
     }
 }
 
@@ -294,6 +300,8 @@ impl Body for Outgoing {
 struct Meter {
     written: Cell<u64>,
     read: Cell<u64>,
+    /// A write has failed.
+    broken: Cell<bool>,
     /// The next read asks the kernel whether the peer is still there.
     probe: Cell<bool>,
 }
@@ -320,7 +328,9 @@ impl Metered {
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(_)) => {
-                cx.waker().wake_by_ref();
+                if !self.meter.broken.replace(true) {
+                    cx.waker().wake_by_ref();
+                }
                 Poll::Pending
             }
             Poll::Pending => Poll::Pending,
@@ -369,7 +379,7 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let result = joined::poll_write(Pin::new(&mut self.stream), cx, slices);
         self.written(cx, result)
     }
 
@@ -385,5 +395,37 @@ impl AsyncWrite for Metered {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Closing does it; a system call for it would be one too many.
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_close_that_the_event_loop_has_not_seen_is_found_by_asking_the_kernel() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut link = Link::connect(address).await.unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        assert!(link.is_usable(true));
+
+        drop(peer);
+
+        // Nothing is awaited here, so the event loop has no chance to notice.
+        let begun = clock::now();
+        while link.is_usable(true) {
+            assert!(begun.elapsed().as_secs() < 10, "the close was not found");
+            std::thread::yield_now();
+        }
+        assert!(!link.is_usable(false));
+    }
+
+    #[test]
+    fn errors_are_told_in_words() {
+        let refused = io::Error::from_raw_os_error(111);
+
+        assert_eq!(in_words(&refused), "connection refused");
+        assert_eq!(in_words(&io::Error::other("Odd")), "Odd");
     }
 }

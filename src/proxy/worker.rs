@@ -21,7 +21,7 @@ use http::StatusCode;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::front_h1::{self, Front};
+use super::front_h1::{self, Client, Front};
 use super::retry::{Reserve, Share};
 use super::site::Site;
 use super::stats::{Counts, WorkerStats, bump, drop_one};
@@ -253,10 +253,12 @@ impl Worker {
         tokio::task::spawn_local(watch(self.clone(), pool.changes()));
         let mut homes = self.homes.borrow_mut();
         homes.retain(|known| {
-            routes
-                .pools
-                .iter()
-                .any(|kept| Arc::ptr_eq(kept, &known.pool))
+            let mut pools = routes.pools.iter();
+            let kept = pools.any(|pool| Arc::ptr_eq(pool, &known.pool));
+            if !kept {
+                self.stats.remove(&known.unanswered);
+            }
+            kept
         });
         homes.push(home.clone());
         Some(home)
@@ -403,6 +405,7 @@ impl Drop for Open {
 /// One request, counted while it lives, and once more when it ends.
 pub(super) struct Record {
     worker: Rc<Worker>,
+    client: Rc<Client>,
     begun: Instant,
     class: usize,
     /// Where it is counted.
@@ -411,13 +414,14 @@ pub(super) struct Record {
 
 impl Record {
     /// A request has come.
-    pub(super) fn begin(worker: &Rc<Worker>) -> Self {
-        let begun = clock::now();
+    pub(super) fn begin(worker: &Rc<Worker>, client: &Rc<Client>) -> Self {
+        let begun = client.alarm.now();
         let second = begun.saturating_duration_since(worker.started).as_secs();
         worker.share.borrow_mut().request(second);
         bump(&worker.stats.requests_in_flight, 1);
         Self {
             worker: worker.clone(),
+            client: client.clone(),
             begun,
             class: ABORTED,
             counts: None,
@@ -434,7 +438,11 @@ impl Drop for Record {
     fn drop(&mut self) {
         drop_one(&self.worker.stats.requests_in_flight);
         if let Some(counts) = &self.counts {
-            let took = clock::now().saturating_duration_since(self.begun);
+            let took = self
+                .client
+                .alarm
+                .now()
+                .saturating_duration_since(self.begun);
             counts.add(self.class, took);
         }
     }

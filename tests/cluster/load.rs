@@ -1,6 +1,5 @@
 //! A steady load with its failures counted: 200 requests a second, half on new connections, 10 % POST, 10 % slow.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -82,18 +81,33 @@ impl Report {
             .collect()
     }
 
-    /// Answers by node.
-    #[expect(dead_code, reason = "for the eye, when a test is being written")]
-    pub(crate) fn by_node(&self) -> BTreeMap<&str, usize> {
-        let mut counts = BTreeMap::new();
-        for node in self
-            .samples
-            .iter()
-            .filter_map(|sample| sample.outcome.as_deref().ok())
-        {
-            *counts.entry(node).or_insert(0) += 1;
-        }
-        counts
+    /// How long after `fault` the last request was begun that failed, or took a second more than it should.
+    pub(crate) fn last_hurt(&self, fault: Instant) -> Option<Duration> {
+        let hurt = |sample: &&Sample| {
+            let honest = if is_slow(sample.number) {
+                SLOW
+            } else {
+                Duration::ZERO
+            };
+            sample.outcome.is_err() || sample.took > honest + HURT
+        };
+        let after = self.samples.iter().filter(hurt).map(|sample| sample.begun);
+        after
+            .max()
+            .map(|last| last.saturating_duration_since(fault))
+    }
+
+    /// One line of figures.
+    pub(crate) fn summary(&self, fault: Instant) -> String {
+        let (gets, posts) = (self.failed(false).len(), self.failed(true).len());
+        let hurt = match self.last_hurt(fault) {
+            Some(after) => format!("last hurt {:.1} s after", after.as_secs_f64()),
+            None => "none hurt".to_owned(),
+        };
+        format!(
+            "{} requests, failed {gets} GET and {posts} POST, {hurt}",
+            self.samples.len()
+        )
     }
 
     /// The first answer of `node` begun after `since`.
@@ -120,7 +134,7 @@ impl Report {
 /// Half the threads' requests reuse a connection; a connection that fails is not kept.
 fn request(target: SocketAddr, number: usize, kept: &mut Option<TcpStream>) -> Sample {
     let post = number % 10 == 3;
-    let slow = number % 10 == 7;
+    let slow = is_slow(number);
     let reuse = number.is_multiple_of(2);
     let begun = Instant::now();
     let mut outcome = Err("not tried".to_owned());
@@ -200,6 +214,17 @@ fn exchange(stream: &TcpStream, number: usize, post: bool, slow: bool) -> Result
         Err(format!("{status}: {body}"))
     }
 }
+
+/// One in ten asks for the slow page.
+fn is_slow(number: usize) -> bool {
+    number % 10 == 7
+}
+
+/// What the slow page takes.
+const SLOW: Duration = Duration::from_millis(300);
+
+/// A second more than it should take is felt by a person.
+const HURT: Duration = Duration::from_secs(1);
 
 const CLOSED_IDLE: &str = "closed while idle";
 const THREADS: usize = 40;

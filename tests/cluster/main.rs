@@ -9,8 +9,10 @@
 mod common;
 
 mod faults;
+mod fire;
 mod load;
 mod net;
+mod peers;
 mod rotation;
 mod web;
 mod world;

@@ -140,16 +140,37 @@ impl Host {
     }
 
     /// The cable of this host, pulled or put back.
-    #[expect(dead_code, reason = "the fault scenarios of hosts gone dark come next")]
     pub(crate) fn set_link(&self, up: bool) {
-        ip(&[
-            "-n",
-            &self.switch,
-            "link",
-            "set",
-            &self.link,
-            if up { "up" } else { "down" },
-        ]);
+        let state = if up { "up" } else { "down" };
+        ip(&["-n", &self.switch, "link", "set", &self.link, state]);
+    }
+
+    /// Drops what matches `rule` (nftables, an expression without its verdict), in both directions, silently.
+    /// Replaces an earlier rule.
+    pub(crate) fn drop_packets(&self, incoming: &str, outgoing: &str) {
+        self.pass_packets();
+        let table = format!(
+            "table inet lbt {{\n\
+             chain i {{ type filter hook input priority 0; {incoming} drop; }}\n\
+             chain o {{ type filter hook output priority 0; {outgoing} drop; }}\n}}\n"
+        );
+        let file = tempfile::NamedTempFile::new().expect("a file for the rule");
+        std::fs::write(file.path(), table).expect("the rule can be written");
+        let path = file.path().to_str().expect("a readable path");
+        let done = self.command("nft").args(["-f", path]).status();
+        assert!(
+            done.expect("nft can be run").success(),
+            "{incoming} / {outgoing}"
+        );
+    }
+
+    /// Undoes [`Host::drop_packets`]; nothing to undo is fine.
+    pub(crate) fn pass_packets(&self) {
+        let old = self
+            .command("nft")
+            .args(["delete", "table", "inet", "lbt"])
+            .output();
+        drop(old.expect("nft can be run"));
     }
 }
 

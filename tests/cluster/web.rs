@@ -1,7 +1,8 @@
 //! A web server that is a process of its own: this test program, run again.
 //!
 //! Every path answers the node's name. `/slow` waits 300 ms before it does. A POST is noted in a file, one line
-//! each, the moment it has been read, so that a test can see what was done twice.
+//! each, the moment it has been read, so that a test can see what was done twice. While a file of the notes'
+//! name and `.sick` exists, the answer is 503: to checks too, unless the file says `requests`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,19 +37,28 @@ fn serve(stream: &TcpStream, name: &str, notes: &PathBuf) -> Option<()> {
         }
         let mut words = line.split(' ');
         let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let mut length = 0;
+        let (mut length, mut check) = (0, false);
         loop {
             line.clear();
             reader.read_line(&mut line).ok()?;
             if line == "\r\n" {
                 break;
             }
+            check |= line
+                .to_ascii_lowercase()
+                .starts_with("user-agent: lb-check");
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse().ok()?;
             }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
+        let sickness = std::fs::read_to_string(notes.with_extension("sick"));
+        if sickness.is_ok_and(|of| of != "requests" || !check) {
+            let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+            (&mut &*stream).write_all(answer.as_bytes()).ok()?;
+            continue;
+        }
         if method == "POST" {
             let mut file = std::fs::File::options()
                 .create(true)

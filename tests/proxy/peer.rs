@@ -249,6 +249,13 @@ impl Peer {
         std::mem::take(&mut self.ahead)
     }
 
+    /// Waits for the other side to say that nothing more comes, which a reset does not.
+    pub(crate) fn assert_ended_in_order(&mut self) {
+        assert_eq!(String::from_utf8_lossy(&self.ahead), "");
+        let read = self.stream.read(&mut [0]);
+        assert!(matches!(read, Ok(0)), "{read:?}");
+    }
+
     /// Waits for the other side to close without another word.
     pub(crate) fn assert_closed(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.rest()), "");

@@ -42,7 +42,12 @@ fn aimed_at(front: &Front, toy: &Toy) -> crate::peer::Peer {
 #[test]
 fn a_waiting_get_moves_to_another_backend_when_its_own_goes_down() {
     let ((stuck, barrier), good) = (stuck(), Toy::named("good"));
-    let mut front = Front::of(&[&stuck, &good]);
+    // No timer may be what wakes it.
+    let mut settings = settings();
+    settings.timeouts.slow_first_byte = std::time::Duration::from_secs(60);
+    settings.timeouts.second_connect = std::time::Duration::from_secs(60);
+    settings.timeouts.connect = std::time::Duration::from_secs(60);
+    let mut front = Front::with(settings, &[&stuck, &good]);
     let mut client = aimed_at(&front, &stuck);
     client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     barrier.wait();

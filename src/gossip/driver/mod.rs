@@ -5,7 +5,7 @@
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
 //!     ▲
-//!     └── join keeper: tries `settings.join` for as long as we are alone
+//!     └── join keeper: tries `settings.join` and `settings.peers` for as long as we are alone
 //! ```
 //!
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
@@ -14,6 +14,7 @@
 mod acks;
 mod advertise;
 mod join;
+mod mismatches;
 mod owner;
 mod tcp;
 mod udp;
@@ -25,6 +26,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use self::acks::Acks;
+use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
 use super::core::timing::{Profile, Timing};
@@ -48,6 +50,10 @@ pub struct Settings {
     pub profile: Profile,
     /// Our tags.
     pub tags: Tags,
+    /// Keys of the cluster; `None`: gossip in clear.
+    pub keyring: Option<Keyring>,
+    /// Members of the last run, to join through too; not a setting.
+    pub peers: Vec<SocketAddr>,
 }
 
 /// The address that others are told, and why that one.
@@ -200,8 +206,8 @@ impl Handle {
     }
 }
 
-/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` with back-off
-/// for as long as no other member is there.
+/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` and `settings.peers`
+/// with back-off for as long as no other member is there.
 ///
 /// # Errors
 /// [`StartError`].
@@ -217,6 +223,11 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     )
     .map_err(StartError::Advertise)?;
 
+    let fingerprint = settings
+        .keyring
+        .as_ref()
+        .map(|keys| keys.primary().fingerprint());
+    let mismatches = mismatches::Mismatches::new(fingerprint);
     let timing = Timing::of(settings.profile);
     let config = Config {
         name: settings.node.clone(),
@@ -224,6 +235,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         tags: settings.tags,
         timing: timing.clone(),
         compress: true,
+        keyring: settings.keyring,
     };
     let node = Node::new(config, clock::now(), clock::random())?;
 
@@ -236,6 +248,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         asked,
         timing.stream_timeout,
         acks.clone(),
+        mismatches,
     );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
@@ -243,6 +256,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         members.clone(),
         join::Keeper {
             addresses: settings.join,
+            peers: settings.peers,
             name: settings.node.clone(),
             own: [advertised.address, bound],
             random: clock::random(),

@@ -236,6 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn each_round_has_its_own_order() {
+        let now = crate::clock::now();
+        let names = ["a", "b", "c", "d", "e", "f"].map(|name| (name, State::Alive));
+        let (mut nodes, mut random) = table(&names, now);
+        let mut round = || -> Vec<String> {
+            (0..6)
+                .filter_map(|_| {
+                    nodes
+                        .next_target("us", now, Duration::from_secs(30), &mut random)
+                        .map(|node| node.name.clone())
+                })
+                .collect()
+        };
+        let rounds: BTreeSet<Vec<String>> = (0..10).map(|_| round()).collect();
+
+        assert!(rounds.len() > 5, "{rounds:?}");
+    }
+
+    #[test]
     fn nobody_to_probe_ends_the_search() {
         let now = crate::clock::now();
         let (mut nodes, mut random) = table(&[("us", State::Alive), ("d", State::Dead)], now);

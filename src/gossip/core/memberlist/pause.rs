@@ -72,6 +72,7 @@ mod tests {
                 tags: Default::default(),
                 timing: Timing::of(Profile::Lan),
                 compress: false,
+                keyring: None,
             };
             let random = ChaCha8Rng::seed_from_u64(1);
             let node = Node::new(config, now, random).expect("no tags");

@@ -1,8 +1,8 @@
 //! Leaving properly: the order makes it "left" and not "failed" at every peer.
 //!
 //! ```text
-//! Alive ─▶ Intent: leave intent spread ─▶ Dead: self-signed dead spread ─▶ Linger 1 s ─▶ Left
-//!             (skipped when nobody else is there; each at most the broadcast timeout)
+//! Alive ─▶ Introduced ─▶ Intent: leave intent spread ─▶ Dead: self-signed dead spread ─▶ Linger 1 s ─▶ Left
+//!            (all skipped when nobody else is there; each at most the broadcast timeout)
 //! ```
 //!
 //! Source: serf `Leave`; memberlist `Leave`. Where Go gives up at a timeout we go on.
@@ -22,6 +22,8 @@ use crate::gossip::core::wire::serf::{LeaveIntent, SerfMessage};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     Alive,
+    /// Until peers that have our state answered with theirs: they know us, and we shall not go unheard.
+    Introduced,
     /// Until the intent was sent often enough.
     Intent(BroadcastId),
     /// Until the dead message was sent often enough.
@@ -54,6 +56,15 @@ impl Serf {
             return;
         }
         self.layer.leaving = true;
+        if self.memberlist.is_introducing_us() {
+            self.wait(now, Life::Introduced);
+        } else {
+            self.announce_leave(now);
+        }
+        self.settle(now);
+    }
+
+    fn announce_leave(&mut self, now: Instant) {
         let others = self.layer.others_alive();
         let intent = LeaveIntent {
             ltime: self.layer.clock.tick(),
@@ -69,7 +80,6 @@ impl Serf {
         } else {
             self.announce_dead(now);
         }
-        self.settle(now);
     }
 
     fn wait(&mut self, now: Instant, life: Life) {
@@ -92,6 +102,7 @@ impl Serf {
     /// Goes to the next step once the present one's message was sent often enough.
     pub(super) fn go_on_leaving(&mut self, now: Instant) {
         match self.life {
+            Life::Introduced if !self.memberlist.is_introducing_us() => self.announce_leave(now),
             Life::Intent(id) if !self.layer.is_spreading(id) => self.announce_dead(now),
             Life::Dead(id) if !self.memberlist.is_waiting(id) => self.wait(now, Life::Linger),
             _ => {}
@@ -100,6 +111,7 @@ impl Serf {
 
     pub(super) fn leave_step_timed_out(&mut self, now: Instant) {
         match self.life {
+            Life::Introduced => self.announce_leave(now),
             Life::Intent(_) => self.announce_dead(now),
             Life::Dead(_) => self.wait(now, Life::Linger),
             Life::Linger => self.end(),

@@ -37,7 +37,9 @@ use self::leave::Life;
 use super::member::{Members, Status};
 use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
-use super::node::{Config, Event, JoinId, Refused, Stats, StreamAction, StreamId, Transmit};
+use super::node::{
+    Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
+};
 use super::wire::serf::{LeaveIntent, SerfMessage};
 use crate::announce::Tags;
 
@@ -227,6 +229,10 @@ impl Serf {
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.layer.out.pop_front()
+    }
+
+    pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {
+        self.memberlist.poll_mismatch()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
