@@ -97,7 +97,7 @@ impl Numbers {
             .add(&[("result", "void")], self.void_checks as f64);
         page.counter(
             "lb_pauses_total",
-            "Times that this process was not running for 200 ms or more; what failed meanwhile does not count.",
+            "Times this process was not running for 200 ms or more; what failed meanwhile does not count.",
         )
         .add(&[], self.pauses as f64);
     }
