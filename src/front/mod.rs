@@ -14,6 +14,7 @@ mod control;
 mod failure;
 mod memory;
 mod plan;
+mod pulse;
 mod view;
 
 use std::io;
@@ -144,6 +145,7 @@ impl Front {
         let (orders, order_queue) = mpsc::channel(1);
         let inputs = Inputs {
             members: gossip.members(),
+            acks: gossip.acks(),
             feedback: feedbacks,
             orders: order_queue,
             memory,

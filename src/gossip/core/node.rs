@@ -169,6 +169,8 @@ pub struct Stats {
     pub probes: u64,
     /// Probes without any answer.
     pub probes_failed: u64,
+    /// Times we found that we had slept.
+    pub pauses: u64,
     /// Times we had to refute.
     pub refutations: u64,
     /// Lifeguard's score, 0 is healthy.
@@ -291,6 +293,11 @@ impl Node {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.serf.poll_event()
+    }
+
+    /// A member that answered a ping of ours, directly, and when.
+    pub fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.serf.poll_ack()
     }
 
     /// The next that came from a peer with another encryption. Of a flood between two calls only the first are kept;

@@ -11,6 +11,7 @@
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
 //! call on a handle answers at once.
 
+mod acks;
 mod advertise;
 mod identity;
 mod join;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
+pub use self::acks::Acks;
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
@@ -150,6 +152,7 @@ pub struct Handle {
     events: broadcast::WeakSender<Event>,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
+    acks: Acks,
     advertised: Advertised,
 }
 
@@ -178,6 +181,11 @@ impl Handle {
     /// The level-triggered member list. The sender is gone once gossip has ended.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
+    }
+
+    /// Who answered our pings.
+    pub fn acks(&self) -> Acks {
+        self.acks.clone()
     }
 
     /// Events from now on; a slow reader is told how many it missed. Closed once gossip has ended.
@@ -269,9 +277,17 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let node = Node::new(config.clone(), clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+    let acks = Acks::default();
     let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
-    let (owner, members, events) =
-        owner::Owner::new(node, identity, udp, listener, asked, mismatches);
+    let (owner, members, events) = owner::Owner::new(
+        node,
+        identity,
+        udp,
+        listener,
+        asked,
+        acks.clone(),
+        mismatches,
+    );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
         commands.downgrade(),
@@ -290,6 +306,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         events,
         name,
         taken,
+        acks,
         advertised,
     })
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Command;
+use super::acks::Acks;
 use super::identity::Identity;
 use super::join::Tried;
 use super::mismatches::Mismatches;
@@ -45,6 +46,7 @@ pub(super) struct Owner {
     commands: mpsc::Receiver<Command>,
     members: watch::Sender<Arc<Members>>,
     events: broadcast::Sender<Event>,
+    acks: Acks,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
@@ -63,6 +65,7 @@ impl Owner {
         udp: Udp,
         listener: TcpListener,
         commands: mpsc::Receiver<Command>,
+        acks: Acks,
         mismatches: Mismatches,
     ) -> (
         Self,
@@ -81,6 +84,7 @@ impl Owner {
             commands,
             members,
             events,
+            acks,
             streams: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports,
@@ -130,7 +134,12 @@ impl Owner {
         }
         // Members first: whoever hears of an event finds it in the list.
         if self.node.generation() != self.members.borrow().generation {
-            self.members.send_replace(Arc::new(self.node.members()));
+            let members = Arc::new(self.node.members());
+            self.acks.keep(&members);
+            self.members.send_replace(members);
+        }
+        if let Some((node, at)) = self.node.poll_ack() {
+            self.acks.heard(node, at);
         }
         while let Some(event) = self.node.poll_event() {
             self.tell(event);

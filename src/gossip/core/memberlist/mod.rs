@@ -15,6 +15,7 @@ pub(crate) mod check;
 mod gossip;
 pub(crate) mod moving;
 pub(crate) mod node;
+pub(crate) mod pause;
 mod probe;
 mod pushpull;
 mod rules;
@@ -162,6 +163,8 @@ pub(crate) struct Memberlist {
     leaving: bool,
     awareness: Awareness,
     probe: Option<Probe>,
+    /// Who answered a probe directly, until polled.
+    acked: Option<(String, Instant)>,
     asked: BTreeMap<u32, Asked>,
     checks: BTreeMap<u32, Check>,
     broadcasts: Broadcasts,
@@ -205,6 +208,7 @@ impl Memberlist {
             leaving: false,
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
+            acked: None,
             asked: BTreeMap::new(),
             checks: BTreeMap::new(),
             broadcasts: Broadcasts::default(),
@@ -281,7 +285,7 @@ impl Memberlist {
         match message {
             Message::Ping(ping) => self.on_ping(from, ping, delegate),
             Message::IndirectPing(request) => self.on_indirect_ping(now, from, request, delegate),
-            Message::Ack(ack) => self.on_ack(ack, delegate),
+            Message::Ack(ack) => self.on_ack(now, ack, delegate),
             Message::Nack(nack) => self.on_nack(nack),
             Message::Suspect(accusation) => self.on_suspect(now, accusation, delegate),
             Message::Alive(alive) => self.on_alive(now, alive, delegate),
@@ -377,6 +381,10 @@ impl Memberlist {
 
     pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
         self.actions.pop_front()
+    }
+
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.acked.take()
     }
 
     pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {

@@ -37,6 +37,7 @@ use self::layer::{Layer, Timer};
 use self::leave::Life;
 use self::names::Names;
 use super::member::{Members, Status};
+use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
 use super::node::{
     Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
@@ -53,6 +54,8 @@ pub(crate) struct Serf {
     last_join: u64,
     life: Life,
     names: Names,
+    /// When we last found that we had slept: what is late since before is accounted for.
+    awake_since: Option<Instant>,
 }
 
 impl Serf {
@@ -72,10 +75,12 @@ impl Serf {
             last_join: 0,
             life: Life::Alive,
             names: Names::new(config.claim, now),
+            awake_since: None,
         })
     }
 
     pub(crate) fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        self.notice_pause(now);
         self.memberlist
             .handle_packet(now, from, packet, &mut self.layer);
         self.settle(now);
@@ -114,6 +119,7 @@ impl Serf {
 
     /// Does everything that is due, in the order of the deadlines.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.notice_pause(now);
         loop {
             // The earlier deadline goes first, whichever layer it belongs to.
             let (below, own) = (self.memberlist.next_timeout(), self.layer.timers.next());
@@ -131,6 +137,19 @@ impl Serf {
                 return;
             }
             self.settle(now);
+        }
+    }
+
+    /// A timer that is far too late says that we were not there. The earliest is due within a gossip interval.
+    fn notice_pause(&mut self, now: Instant) {
+        let Some(due) = self.poll_timeout() else {
+            return;
+        };
+        let since = self.awake_since.map_or(due, |awake| awake.max(due));
+        let pause = now.saturating_duration_since(since);
+        if pause > PAUSE_MIN.max(self.layer.timing.gossip_interval) {
+            self.awake_since = Some(now);
+            self.memberlist.slept(now, pause, &mut self.layer);
         }
     }
 
@@ -226,6 +245,10 @@ impl Serf {
 
     pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
         self.memberlist.poll_stream()
+    }
+
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.memberlist.poll_ack()
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
