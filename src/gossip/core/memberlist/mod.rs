@@ -15,6 +15,7 @@ mod gossip;
 pub(crate) mod node;
 mod probe;
 mod pushpull;
+mod recall;
 mod rules;
 mod stream;
 pub(crate) mod suspicion;
@@ -31,6 +32,7 @@ use self::awareness::Awareness;
 use self::broadcast::{BroadcastId, Broadcasts};
 use self::node::{NodeState, Nodes, State};
 use self::probe::{Asked, Probe};
+use self::recall::Recalls;
 use self::stream::Stream;
 use self::timer::Timers;
 use super::node::{Config, JoinId, Stats, StreamAction, StreamId, Transmit};
@@ -133,6 +135,7 @@ pub(crate) struct Memberlist {
     awareness: Awareness,
     probe: Option<Probe>,
     asked: BTreeMap<u32, Asked>,
+    recalls: Recalls,
     broadcasts: Broadcasts,
     streams: BTreeMap<StreamId, Stream>,
     last_stream: u64,
@@ -168,6 +171,7 @@ impl Memberlist {
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
             asked: BTreeMap::new(),
+            recalls: Recalls::default(),
             broadcasts: Broadcasts::default(),
             streams: BTreeMap::new(),
             last_stream: 0,
@@ -234,7 +238,7 @@ impl Memberlist {
         match message {
             Message::Ping(ping) => self.on_ping(from, ping, delegate),
             Message::IndirectPing(request) => self.on_indirect_ping(now, from, request, delegate),
-            Message::Ack(ack) => self.on_ack(ack, delegate),
+            Message::Ack(ack) => self.on_ack(now, ack, delegate),
             Message::Nack(nack) => self.on_nack(nack),
             Message::Suspect(accusation) => self.on_suspect(now, accusation, delegate),
             Message::Alive(alive) => self.on_alive(now, alive, delegate),

@@ -223,7 +223,10 @@ impl Memberlist {
         }
     }
 
-    pub(super) fn on_ack(&mut self, ack: Ack, delegate: &mut dyn Delegate) {
+    pub(super) fn on_ack(&mut self, now: Instant, ack: Ack, delegate: &mut dyn Delegate) {
+        if self.recalled(now, ack.seq_no) {
+            return;
+        }
         if let Some(asked) = self.asked.remove(&ack.seq_no) {
             self.timers.cancel(&Timer::Asked(ack.seq_no));
             let relayed = Message::Ack(Ack {

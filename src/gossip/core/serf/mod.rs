@@ -20,6 +20,7 @@ mod leave;
 mod members;
 mod queries;
 mod reap;
+mod recall;
 mod state;
 pub mod tags;
 
@@ -133,6 +134,7 @@ impl Serf {
             Timer::Leave => self.leave_step_timed_out(now),
             Timer::Reap => self.layer.reap(now, at),
             Timer::Reconnect => self.reconnect(now, at),
+            Timer::Recall => self.recall(now, at),
             Timer::Prune(name) => self.layer.prune(now, &name),
         }
     }
