@@ -73,6 +73,7 @@ fn finish(
         discover,
         insecure_gossip,
         admin,
+        state,
         log,
         ..
     } = shared;
@@ -85,6 +86,7 @@ fn finish(
         clusters,
         proxy,
         admin,
+        state,
         log,
         file: None,
         warnings: sources.warnings.into_inner(),

@@ -4,17 +4,20 @@
 //! members (watch) ──specs()──┐
 //! check reports ─────────────┼─▶ Control ── Registry ──▶ ArcSwap<Snapshot>
 //! feedback of workers ───────┤      │└──── targets ────▶ health::Supervisor
+//! memory of the last run ────┤
 //! orders (reload) ───────────┘      └───── changes ────▶ log line, timeline
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::memory::Memory;
 use crate::discovery::{self, Trust};
 use crate::gossip::core::member::Members;
 use crate::health;
@@ -69,6 +72,7 @@ pub(super) struct Inputs {
     pub members: watch::Receiver<Arc<Members>>,
     pub feedback: mpsc::Receiver<Feedback>,
     pub orders: mpsc::Receiver<Order>,
+    pub memory: Memory,
 }
 
 /// What others read.
@@ -88,6 +92,8 @@ pub(super) struct Control {
     reports: mpsc::Receiver<health::Report<Key>>,
     /// Of the last `targets` given to the supervisor; `None` before the first.
     targets_generation: Option<u64>,
+    /// When something remembered from the last run is to be forgotten.
+    forget_at: Option<Instant>,
     inputs: Inputs,
     shared: Shared,
 }
@@ -113,6 +119,7 @@ impl Control {
             supervisor: health::Supervisor::new(sender),
             reports,
             targets_generation: None,
+            forget_at: None,
             inputs,
             shared: Shared {
                 routes,
@@ -133,7 +140,7 @@ impl Control {
         self.settle();
         let mut gossip = true;
         loop {
-            let due = self.registry.poll_timeout();
+            let due = self.poll_timeout();
             tokio::select! {
                 changed = self.inputs.members.changed(), if gossip => match changed {
                     Ok(()) => self.take_members(),
@@ -149,9 +156,22 @@ impl Control {
                     }
                     None => return,
                 },
-                () = sleep_until(due) => self.registry.handle_timeout(clock::now()),
+                () = sleep_until(due) => self.handle_timeout(),
             }
             self.settle();
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let registry = self.registry.poll_timeout();
+        [registry, self.forget_at].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = clock::now();
+        self.registry.handle_timeout(now);
+        if self.forget_at.is_some_and(|due| due <= now) {
+            self.take_members();
         }
     }
 
@@ -159,17 +179,19 @@ impl Control {
     fn take_members(&mut self) {
         let members = Arc::clone(&self.inputs.members.borrow_and_update());
         let now = clock::now();
+        let memory = &mut self.inputs.memory;
+        memory.look(now, &members);
+        let mut discovered = BTreeMap::new();
         for plan in &self.plans {
             let pool = &plan.cluster.pool;
-            let mut specs = plan.statics.clone();
-            specs.extend(discovery::specs(
-                &members,
-                &pool.name,
-                pool.default_port,
-                &plan.trust,
-            ));
-            self.registry.set_specs(now, &pool.name, specs);
+            let mut found = discovery::specs(&members, &pool.name, pool.default_port, &plan.trust);
+            found.extend(memory.specs(now, plan));
+            discovered.insert(pool.name.clone(), found.clone());
+            found.extend(plan.statics.iter().cloned());
+            self.registry.set_specs(now, &pool.name, found);
         }
+        memory.save(discovered, &self.registry.pools());
+        self.forget_at = memory.poll_timeout(now, &self.plans);
     }
 
     fn take_report(&mut self, report: health::Report<Key>) {
@@ -302,7 +324,7 @@ fn entry(change: Change) -> Entry {
     }
 }
 
-async fn sleep_until(due: Option<std::time::Instant>) {
+async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::plan::Unresolved;
 use crate::gossip::driver::StartError;
-use crate::{membership, proxy};
+use crate::{membership, proxy, state};
 
 /// What went wrong, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     Gossip(#[from] StartError),
     #[error(transparent)]
+    State(#[from] state::Busy),
+    #[error(transparent)]
     Backend(#[from] Unresolved),
     #[error("{what} cannot be started: {source}")]
     System {
@@ -40,7 +42,7 @@ impl Failure {
             Self::Admin { source, .. } => source.kind() != io::ErrorKind::AddrInUse,
             Self::Gossip(error) => membership::is_configuration(error),
             // A name server that does not answer yet is the usual cause.
-            Self::Backend(_) | Self::System { .. } => false,
+            Self::Backend(_) | Self::State(_) | Self::System { .. } => false,
         };
         ExitCode::from(if again { USAGE } else { FAILED })
     }

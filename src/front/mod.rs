@@ -5,13 +5,14 @@
 //!                 admin ◀── counters        ▲ feedback                     │
 //! worker threads: listener ─▶ requests ─────┴──────────────────────────────┘
 //!
-//! start:  bind proxy, admin, gossip → pools → workers → banner
+//! start:  lock state → bind proxy, admin, gossip → pools → workers → banner
 //! stop:   not ready → shutdown_delay → stop accepting, drain → leave gossip → 0
 //! ```
 
 mod banner;
 mod control;
 mod failure;
+mod memory;
 mod plan;
 mod view;
 
@@ -25,12 +26,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use self::banner::Banner;
+use self::banner::{Banner, Known};
 use self::control::{Control, Inputs, Order};
 use self::failure::Failure;
+use self::memory::Memory;
 use self::view::{Phase, View};
 use crate::gossip::driver::Handle;
 use crate::membership::{self, Signal, Signals};
+use crate::state::State;
 use crate::timeline::Timeline;
 use crate::{admin, clock, config, proxy, shutdown};
 
@@ -79,6 +82,7 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
 struct Front {
     config: config::Front,
     gossip: Handle,
+    state: Option<Arc<State>>,
     orders: mpsc::Sender<Order>,
     phase: Arc<Phase>,
     /// Our own listeners, which can't be backends.
@@ -93,17 +97,25 @@ impl Front {
     /// Binds everything that can fail first, then starts.
     async fn start(config: config::Front) -> Result<(Self, proxy::Server), Failure> {
         raise_descriptor_limit();
+        let state = membership::state(config.state.as_deref(), &config.gossip.node).await?;
         let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
         let addresses = listeners.addresses().to_vec();
         let admin = bind_admin(&config.admin).await?;
-        let gossip = membership::start(config.gossip.clone()).await?;
+        let gossip = membership::start(config.gossip.clone(), state.clone()).await?;
         let own: Vec<SocketAddr> = addresses
             .iter()
             .copied()
             .chain(config.admin.listen)
             .collect();
         let plans = plan::plans(&config.clusters, gossip.advertised().address, &own).await?;
-        let statics = plans.iter().map(|plan| plan.statics.len()).sum();
+        let memory = Memory::new(clock::now(), state.clone(), gossip.name());
+        let known = Known {
+            statics: plans.iter().map(|plan| plan.statics.len()).sum(),
+            remembered: plans
+                .iter()
+                .map(|plan| memory.count(&plan.cluster.pool.name))
+                .sum(),
+        };
 
         let (feedback, feedbacks) = mpsc::channel(FEEDBACK_MAX);
         let (orders, order_queue) = mpsc::channel(1);
@@ -111,6 +123,7 @@ impl Front {
             members: gossip.members(),
             feedback: feedbacks,
             orders: order_queue,
+            memory,
         };
         let control = Control::new(
             plans,
@@ -148,12 +161,13 @@ impl Front {
         }
         eprint!(
             "{}",
-            banner(&config, &addresses, server.workers(), &gossip, statics)
+            banner(&config, &addresses, server.workers(), &gossip, known)
         );
         Ok((
             Self {
                 config,
                 gossip,
+                state,
                 orders,
                 phase,
                 own,
@@ -208,6 +222,9 @@ impl Front {
         self.stop.trigger();
         server.drained().await;
         membership::leave(&self.gossip).await;
+        if let Some(state) = &self.state {
+            state.flush().await;
+        }
         self.end.trigger();
     }
 }
@@ -233,7 +250,7 @@ fn banner(
     listeners: &[SocketAddr],
     workers: usize,
     gossip: &Handle,
-    statics: usize,
+    known: Known,
 ) -> String {
     let banner = Banner {
         pools: config
@@ -246,8 +263,13 @@ fn banner(
         admin: config.admin.listen,
         node: gossip.name(),
         gossip: gossip.advertised(),
+        key: config
+            .gossip
+            .keyring
+            .as_ref()
+            .map(|keys| keys.primary().fingerprint()),
         join: &config.gossip.join,
-        statics,
+        known,
     };
     banner.text()
 }

@@ -208,6 +208,10 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
     if let Some(reason) = opinions.lost.and_then(|lost| lost.gone(opinions.check)) {
         return Some((State::Down, reason));
     }
+    if spec.standing == Standing::Saved && *opinions.check == CheckSpec::None {
+        let reason = "known from before the restart, and no check could tell that it serves: waiting for gossip";
+        return Some((State::Unproven, reason.to_owned()));
+    }
     match &spec.announced {
         announce::State::Ready => {}
         announce::State::Drain => return Some((State::Drain, "drained by its node".to_owned())),
@@ -253,6 +257,10 @@ fn agreement(opinions: &Opinions<'_>) -> (State, String) {
     if opinions.lost.is_some() {
         let reason = "agent lost: gossip says failed, checks still pass";
         return (State::Lost, reason.to_owned());
+    }
+    if opinions.spec.standing == Standing::Saved {
+        let reason = "known from before the restart, checks pass; gossip has not met it yet";
+        return (State::Up, reason.to_owned());
     }
     match (opinions.check, opinions.health) {
         (check, Health::Up(saw)) if *check != CheckSpec::None => {

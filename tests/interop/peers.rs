@@ -164,6 +164,8 @@ impl Ours {
             join: join.iter().map(|text| (*text).to_owned()).collect(),
             profile: Profile::Lan,
             tags: tags_of(tags),
+            keyring: None,
+            peers: Vec::new(),
         };
         let (stop, stopped) = oneshot::channel();
         let (started, handle) = std::sync::mpsc::channel();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use lb::announce::Tags;
+use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Members, Status};
 use lb::gossip::core::node::{Event, Node};
 
@@ -39,6 +40,8 @@ pub(crate) struct Host {
     pub(crate) highest: u32,
     /// When the next wake-up is due.
     pub(crate) wake: Option<Instant>,
+    /// Keys of its next process.
+    pub(crate) keyring: Option<Keyring>,
 }
 
 impl Host {

@@ -13,6 +13,7 @@
 mod detection;
 mod host;
 mod invariants;
+mod keys;
 mod network;
 mod random;
 mod scenarios;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb::announce::Tags;
+use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::node::{Config, Event, Node};
 use lb::gossip::core::timing::{Profile, Timing};
 use rand::{RngExt, SeedableRng};
@@ -67,6 +68,10 @@ pub(crate) struct World {
     pub(crate) steps: u64,
     timing: Timing,
     pub(crate) compress: bool,
+    /// Bytes of the longest packet sent.
+    pub(crate) longest: usize,
+    /// Keys of hosts added from now on.
+    pub(crate) keyring: Option<Keyring>,
 }
 
 impl World {
@@ -100,6 +105,8 @@ impl World {
             steps: 0,
             timing: Timing::of(Profile::Lan),
             compress: false,
+            longest: 0,
+            keyring: None,
         }
     }
 
@@ -165,6 +172,7 @@ impl World {
             events: Vec::new(),
             highest: 0,
             wake: None,
+            keyring: self.keyring.clone(),
         });
         id
     }
@@ -194,6 +202,7 @@ impl World {
             tags: host.tags.clone(),
             timing: self.timing.clone(),
             compress: self.compress,
+            keyring: host.keyring.clone(),
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         let node = Node::new(config, self.now, random).expect("the tags are short");
@@ -253,6 +262,7 @@ impl World {
         let from = self.hosts[id].address;
         while let Some(transmit) = node.poll_transmit() {
             let to = self.by_address.get(&transmit.to).copied();
+            self.longest = self.longest.max(transmit.packet.len());
             for delay in self.network.fate(id, to, &mut self.random) {
                 if let Some(to) = to {
                     let packet = transmit.packet.clone();

@@ -5,7 +5,7 @@
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
 //!     ▲
-//!     └── join keeper: tries `settings.join` for as long as we are alone
+//!     └── join keeper: tries `settings.join` and `settings.peers` for as long as we are alone
 //! ```
 //!
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
@@ -13,6 +13,7 @@
 
 mod advertise;
 mod join;
+mod mismatches;
 mod owner;
 mod tcp;
 mod udp;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
+use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
 use super::core::timing::{Profile, Timing};
@@ -46,6 +48,10 @@ pub struct Settings {
     pub profile: Profile,
     /// Our tags.
     pub tags: Tags,
+    /// Keys of the cluster; `None`: gossip in clear.
+    pub keyring: Option<Keyring>,
+    /// Members of the last run, to join through too; not a setting.
+    pub peers: Vec<SocketAddr>,
 }
 
 /// The address that others are told, and why that one.
@@ -192,8 +198,8 @@ impl Handle {
     }
 }
 
-/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` with back-off
-/// for as long as no other member is there.
+/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` and `settings.peers`
+/// with back-off for as long as no other member is there.
 ///
 /// # Errors
 /// [`StartError`].
@@ -209,6 +215,11 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     )
     .map_err(StartError::Advertise)?;
 
+    let fingerprint = settings
+        .keyring
+        .as_ref()
+        .map(|keys| keys.primary().fingerprint());
+    let mismatches = mismatches::Mismatches::new(fingerprint);
     let timing = Timing::of(settings.profile);
     let config = Config {
         name: settings.node.clone(),
@@ -216,18 +227,26 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         tags: settings.tags,
         timing: timing.clone(),
         compress: true,
+        keyring: settings.keyring,
     };
     let node = Node::new(config, clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
-    let (owner, members, events) =
-        owner::Owner::new(node, udp, listener, asked, timing.stream_timeout);
+    let (owner, members, events) = owner::Owner::new(
+        node,
+        udp,
+        listener,
+        asked,
+        timing.stream_timeout,
+        mismatches,
+    );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
         commands.downgrade(),
         members.clone(),
         join::Keeper {
             addresses: settings.join,
+            peers: settings.peers,
             name: settings.node.clone(),
             own: [advertised.address, bound],
             random: clock::random(),

@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::Command;
 use super::join::Tried;
+use super::mismatches::Mismatches;
 use super::tcp::{self, FromStream, Link, ToStream};
 use super::udp::{DATAGRAM_BYTES_MAX, Udp};
 use crate::clock;
@@ -50,6 +51,7 @@ pub(super) struct Owner {
     joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
     leavers: Vec<oneshot::Sender<()>>,
     accept_after: Option<Instant>,
+    mismatches: Mismatches,
     ended: bool,
 }
 
@@ -60,6 +62,7 @@ impl Owner {
         listener: TcpListener,
         commands: mpsc::Receiver<Command>,
         stream_timeout: Duration,
+        mismatches: Mismatches,
     ) -> (
         Self,
         watch::Receiver<Arc<Members>>,
@@ -84,6 +87,7 @@ impl Owner {
             joins: BTreeMap::new(),
             leavers: Vec::new(),
             accept_after: None,
+            mismatches,
             ended: false,
         };
         (owner, watched, listened)
@@ -129,6 +133,9 @@ impl Owner {
         }
         while let Some(event) = self.node.poll_event() {
             self.tell(event);
+        }
+        while let Some(mismatch) = self.node.poll_mismatch() {
+            self.mismatches.tell(clock::now(), &mismatch);
         }
         while self.tasks.try_join_next().is_some() {}
     }

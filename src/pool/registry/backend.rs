@@ -331,6 +331,7 @@ impl Backend {
             Standing::Static => "no longer configured",
             Standing::Leaving => "left the cluster",
             Standing::Failed => "forgotten by gossip",
+            Standing::Saved => "known from before the restart, but not to the cluster",
             Standing::Alive | Standing::Suspect => {
                 "left the cluster, or announces this service no longer"
             }
@@ -341,9 +342,10 @@ impl Backend {
     /// take a configured backend's place; then who is alive, and of these who joined last.
     pub(super) fn claim(&self) -> Option<(u8, u64)> {
         let standing = match self.spec.standing {
-            Standing::Static => 3,
-            Standing::Alive | Standing::Suspect => 2,
-            Standing::Leaving => 1,
+            Standing::Static => 4,
+            Standing::Alive | Standing::Suspect => 3,
+            Standing::Leaving => 2,
+            Standing::Saved => 1,
             Standing::Failed => 0,
         };
         let usable = self.spec.unusable.is_none();

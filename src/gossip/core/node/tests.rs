@@ -40,6 +40,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let config = Config {
+            keyring: None,
             name: "us".to_owned(),
             advertise: at(US),
             tags: Tags::new(),

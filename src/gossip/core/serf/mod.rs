@@ -37,7 +37,9 @@ use self::layer::{Layer, Timer};
 use self::leave::Life;
 use super::member::{Members, Status};
 use super::memberlist::{META_BYTES_MAX, Memberlist};
-use super::node::{Config, Event, JoinId, Refused, Stats, StreamAction, StreamId, Transmit};
+use super::node::{
+    Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
+};
 use super::wire::serf::{LeaveIntent, SerfMessage};
 use crate::announce::Tags;
 
@@ -206,6 +208,10 @@ impl Serf {
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.layer.out.pop_front()
+    }
+
+    pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {
+        self.memberlist.poll_mismatch()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
