@@ -180,10 +180,11 @@ fn padding_of(plain: &[u8]) -> Option<usize> {
 /// Whether a packet that no key opens was not sealed at all.
 ///
 /// The bytes cannot tell for sure, as a sealed packet has no type byte: its version is 0 or 1, like the type of a ping and
-/// an indirect ping. Those have to be read whole; random bytes that do so are rarer than one in a million.
+/// an indirect ping. Those have to read as a map of at least the two fields that everybody sends; no nonce in a million does.
 fn reads_as_plain(packet: &[u8]) -> bool {
     match packet {
-        [PADDED | PLAIN, fields, ..] => *fields != 0x80 && Message::decode(packet).is_ok(),
+        [PADDED | PLAIN, 0x82..=0x8f, ..] => Message::decode(packet).is_ok(),
+        [PADDED | PLAIN, ..] => false,
         [kind, ..] => *kind <= TYPE_MAX,
         [] => false,
     }
@@ -308,6 +309,17 @@ mod tests {
             );
         }
         assert_eq!(open_packet(&ring(&[1]), &[]), Err(WireError::Truncated));
+    }
+
+    #[test]
+    fn a_sealed_packet_is_hardly_ever_taken_for_one_in_clear() {
+        use rand::SeedableRng;
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        for _ in 0..200_000 {
+            let mut packet: [u8; 80] = random.random();
+            packet[0] = random.random_range(PADDED..=PLAIN);
+            assert!(!reads_as_plain(&packet), "{packet:?}");
+        }
     }
 
     #[test]
