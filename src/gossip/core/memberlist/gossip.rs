@@ -100,6 +100,11 @@ impl Memberlist {
         self.send(to, &[Message::User(message).encode()], false);
     }
 
+    /// Sends to an address, with nothing else.
+    pub(super) fn send_plain(&mut self, to: SocketAddr, parts: &[Vec<u8>]) {
+        self.send(to, parts, false);
+    }
+
     /// Sends to a node that we know, with nothing else, and with a CRC if it reads one.
     pub(super) fn send_to_node(&mut self, name: &str, parts: &[Vec<u8>]) {
         if let Some(node) = self.nodes.get(name) {

@@ -18,6 +18,7 @@ pub(crate) mod node;
 pub(crate) mod pause;
 mod probe;
 mod pushpull;
+mod recall;
 mod rules;
 mod stream;
 pub(crate) mod suspicion;
@@ -35,6 +36,7 @@ use self::broadcast::{BroadcastId, Broadcasts};
 use self::check::{Check, CheckId};
 use self::node::{NodeState, Nodes, State};
 use self::probe::{Asked, Probe};
+use self::recall::Recalls;
 use self::stream::Stream;
 use self::timer::Timers;
 use super::node::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Transmit};
@@ -167,6 +169,7 @@ pub(crate) struct Memberlist {
     acked: Option<(String, Instant)>,
     asked: BTreeMap<u32, Asked>,
     checks: BTreeMap<u32, Check>,
+    recalls: Recalls,
     broadcasts: Broadcasts,
     streams: BTreeMap<StreamId, Stream>,
     last_stream: u64,
@@ -211,6 +214,7 @@ impl Memberlist {
             acked: None,
             asked: BTreeMap::new(),
             checks: BTreeMap::new(),
+            recalls: Recalls::default(),
             broadcasts: Broadcasts::default(),
             streams: BTreeMap::new(),
             last_stream: 0,

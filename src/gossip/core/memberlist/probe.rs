@@ -269,7 +269,7 @@ impl Memberlist {
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, ack: Ack, delegate: &mut dyn Delegate) {
-        if self.check_acked(ack.seq_no, delegate) {
+        if self.recalled(now, ack.seq_no) || self.check_acked(ack.seq_no, delegate) {
             return;
         }
         if let Some(asked) = self.asked.remove(&ack.seq_no) {

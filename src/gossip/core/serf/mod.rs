@@ -21,6 +21,7 @@ mod members;
 mod names;
 mod queries;
 mod reap;
+mod recall;
 mod state;
 pub mod tags;
 
@@ -158,6 +159,7 @@ impl Serf {
             Timer::Leave => self.leave_step_timed_out(now),
             Timer::Reap => self.layer.reap(now, at),
             Timer::Reconnect => self.reconnect(now, at),
+            Timer::Recall => self.recall(now, at),
             Timer::Prune(name) => self.layer.prune(now, &name),
             Timer::Name(name) => self.name_timer(now, &name),
         }
