@@ -187,3 +187,33 @@ fn a_living_member_of_ours_keeps_the_name_that_a_stock_agent_claims() {
         assert!(!agent.process.output().contains("EventMemberFailed: web1"));
     }
 }
+
+#[test]
+fn a_living_stock_agent_among_ours_keeps_the_name_that_another_claims() {
+    if !system_tests(&["serf"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let seed = address(65, 1);
+    let front = Ours::start("front", &member_at(65, 1), &[]);
+    let other = Ours::start("other", &member_at(65, 2), &[&seed]);
+    let join = format!("-join={seed}");
+    let mut web = Agent::start(directory.path(), "web1", &address(65, 3), &[&join]);
+    front.sees("web1", Status::Alive);
+    other.sees("web1", Status::Alive);
+    web.sees("other", "alive");
+    let before = front.call(front.handle.stats()).repairs;
+    for round in 0..3 {
+        // Through the living one itself, which then puts its name to the vote, and through us.
+        let join = format!("-join={}", address(65, [3, 1, 2][usize::from(round)]));
+        let at = address(65, 20 + round);
+        let mut claimant = Agent::start(directory.path(), "claimant", &at, &["-node=web1", &join]);
+        claimant.process.wait(Duration::from_secs(30));
+    }
+    assert!(web.process.is_running(), "{}", web.process.output());
+    for ours in [&front, &other] {
+        let seen = ours.sees("web1", Status::Alive);
+        assert_eq!(seen.address.to_string(), member_at(65, 3));
+    }
+    assert_eq!(front.call(front.handle.stats()).repairs, before);
+}

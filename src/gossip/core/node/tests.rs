@@ -1,6 +1,7 @@
 //! One member, spoken to in messages; whole clusters are in `tests/sim`.
 
 mod claims;
+mod names;
 mod probing;
 mod serf;
 mod streams;
@@ -39,13 +40,18 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::claiming(false)
+    }
+
+    /// One that looks into names at two addresses, as all of ours do.
+    fn claiming(claim: bool) -> Self {
         let config = Config {
             name: "us".to_owned(),
             advertise: at(US),
             tags: Tags::new(),
             timing: Timing::of(Profile::Lan),
             compress: false,
-            claim: false,
+            claim,
         };
         let now = crate::clock::now();
         let node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("short tags");
