@@ -1,7 +1,7 @@
 //! The companion on a web node: announces services, leaves properly.
 //!
 //! ```text
-//! config ─▶ gossip member with tags role, port, … ─▶ SIGTERM or SIGINT ─▶ graceful leave ─▶ 0
+//! config ─▶ state ─▶ gossip member with tags role, port, … ─▶ SIGTERM or SIGINT ─▶ graceful leave ─▶ 0
 //! ```
 //!
 //! One current-thread runtime and no server of any kind: it must cost a web node nothing.
@@ -42,7 +42,14 @@ async fn serve(config: config::Agent) -> ExitCode {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let gossip = match membership::start(config.gossip.clone()).await {
+    let state = match membership::state(config.state.as_deref(), &config.gossip.node).await {
+        Ok(state) => state,
+        Err(busy) => {
+            eprintln!("lb-agent: {busy}");
+            return ExitCode::from(1);
+        }
+    };
+    let gossip = match membership::start(config.gossip.clone(), state.clone()).await {
         Ok(gossip) => gossip,
         Err(error) => {
             eprintln!("lb-agent: {error}");
@@ -55,12 +62,16 @@ async fn serve(config: config::Agent) -> ExitCode {
     };
     let advertised = gossip.advertised();
     eprintln!(
-        "lb-agent {}: {} as {:?} at {} ({}), UNENCRYPTED",
+        "lb-agent {}: {} as {:?} at {} ({}), {}",
         env!("CARGO_PKG_VERSION"),
         services(&config.services),
         gossip.name(),
         advertised.address,
-        advertised.why
+        advertised.why,
+        match &config.gossip.keyring {
+            Some(keys) => format!("encrypted (key {})", keys.primary().fingerprint()),
+            None => "UNENCRYPTED".to_owned(),
+        }
     );
 
     loop {
@@ -80,6 +91,9 @@ async fn serve(config: config::Agent) -> ExitCode {
     tokio::select! {
         () = membership::leave(&gossip) => info!("left"),
         () = signals.stop_again() => warn!("stopped at once, as asked twice"),
+    }
+    if let Some(state) = state {
+        state.flush().await;
     }
     ExitCode::SUCCESS
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! L0  clock  shutdown  log  announce
 //! L1  gossip/core   pool   timeline
-//! L2  gossip/driver   health
+//! L2  gossip/driver   health   state
 //! L3  discovery   proxy
 //! L4  admin
 //! L5  config   membership
@@ -24,6 +24,7 @@ pub mod pool;
 pub mod timeline;
 
 pub mod health;
+pub mod state;
 
 pub mod discovery;
 pub mod proxy;

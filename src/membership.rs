@@ -2,29 +2,41 @@
 //!
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
+//! State ──peers──▶ │               └───▶ members ─▶ State
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{self, SignalKind};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::gossip::core::member::Member;
+use crate::gossip::core::member::{Member, Members};
 use crate::gossip::core::node::Event;
 use crate::gossip::driver::{self, Handle, Settings, StartError};
+use crate::state::{self, State};
 
-/// Binds, starts the member and tells of everyone who comes and goes.
+/// Binds, starts the member, tells of everyone who comes and goes, and has `state` remember who is alive.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(settings: Settings) -> Result<Handle, StartError> {
+pub async fn start(
+    mut settings: Settings,
+    state: Option<Arc<State>>,
+) -> Result<Handle, StartError> {
+    if let Some(state) = &state {
+        settings.peers = state.peers().to_vec();
+    }
     let handle = driver::start(settings).await?;
+    if let Some(state) = state {
+        tokio::spawn(remember(handle.members(), handle.name().to_string(), state));
+    }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
     tokio::spawn(tell(handle.events(), handle.name()));
     Ok(handle)
@@ -45,6 +57,28 @@ pub fn is_configuration(error: &StartError) -> bool {
     match error {
         StartError::Bind { source, .. } => source.kind() != std::io::ErrorKind::AddrInUse,
         StartError::Advertise(_) | StartError::Refused(_) => true,
+    }
+}
+
+/// Takes the node's state directory, unless nothing is to be kept.
+///
+/// # Errors
+/// [`state::Busy`].
+pub async fn state(
+    directory: Option<&Path>,
+    node: &str,
+) -> Result<Option<Arc<State>>, state::Busy> {
+    match directory {
+        Some(directory) => State::open(directory, node, state::machine()).await,
+        None => Ok(None),
+    }
+}
+
+/// Until gossip ends. Our own leave changes nothing: whoever is alive then is alive when we come back.
+async fn remember(mut members: watch::Receiver<Arc<Members>>, own: String, state: Arc<State>) {
+    while members.changed().await.is_ok() {
+        let now = Arc::clone(&members.borrow_and_update());
+        state.save_peers(now, &own);
     }
 }
 

@@ -121,8 +121,8 @@ fn a_usage_error_of_the_front_is_one_line_and_exit_2() {
             "lb: reading /nonexistent/lb.toml: no such file",
         ),
         (
-            &["--cluster", "web", "--encrypt-key-file", "k"],
-            "lb: --encrypt-key-file k: gossip encryption is not built yet; refusing to run unencrypted",
+            &["--cluster", "web", "--encrypt-key-file", "/nonexistent/k"],
+            "lb: --encrypt-key-file /nonexistent/k: no such file; write one base64 key a line, of 16, 24 or 32 bytes, as `serf keygen` makes them",
         ),
     ];
     for (flags, line) in cases {

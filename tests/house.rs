@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["clock", "shutdown", "log", "announce"],
     &["gossip::core", "pool", "timeline"],
-    &["gossip::driver", "health"],
+    &["gossip::driver", "health", "state"],
     &["discovery", "proxy"],
     &["admin"],
     &["config", "membership"],

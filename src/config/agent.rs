@@ -38,6 +38,7 @@ pub(super) fn read(
         discover,
         insecure_gossip,
         admin,
+        state,
         log,
         ..
     } = shared;
@@ -48,6 +49,7 @@ pub(super) fn read(
         insecure_gossip,
         services,
         admin,
+        state,
         log,
         file: None,
         warnings: sources.warnings.into_inner(),

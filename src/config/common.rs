@@ -5,12 +5,14 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::address;
 use super::defaults;
 use super::document::{Found, Table};
 use super::error::At;
 use super::flags::Common;
+use super::keys::{self, Keys};
 use super::parse;
 use super::sources::{Sources, Surroundings, Valued};
 use crate::announce::{Tags, VOCABULARY};
@@ -28,6 +30,7 @@ pub(super) struct Shared {
     pub(super) tags: Vec<(String, Valued<String>)>,
     pub(super) insecure_gossip: bool,
     pub(super) admin: admin::Settings,
+    pub(super) state: Option<PathBuf>,
     pub(super) log: log::Level,
 }
 
@@ -63,6 +66,7 @@ pub(super) fn read(
         shared.log = level.value;
     }
     unbuilt(sources, flags, root);
+    shared.state = state(sources, flags, root.table("state"), around);
     shared
 }
 
@@ -121,11 +125,15 @@ fn gossip(
         parse::boolean,
     );
     let tags = tags(sources, flags, &mut table);
-    sources.refuse_unbuilt_encryption(&flags.encrypt_key_file, table.text("encrypt_key_file"));
+    let keys = keys::read(
+        sources,
+        &flags.encrypt_key_file,
+        table.text("encrypt_key_file"),
+    );
     rpc_and_handlers(sources, flags, &mut table);
 
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
-    if !insecure_gossip {
+    if !insecure_gossip && matches!(keys, Keys::None) {
         refuse_public(sources, bind.iter().chain(&advertise), &join);
     }
     Shared {
@@ -137,12 +145,15 @@ fn gossip(
             join: join.into_iter().map(|join| join.value).collect(),
             profile: profile.map_or_else(Profile::default, |profile| profile.value),
             tags: Tags::new(),
+            keyring: keys.ring(),
+            peers: Vec::new(),
             when_taken: gossip::driver::WhenTaken::default(),
         },
         discover: discover.map(|discover| discover.value),
         tags,
         insecure_gossip,
         admin: defaults::admin(true),
+        state: None,
         log: log::Level::default(),
     }
 }
@@ -193,7 +204,7 @@ fn refuse_public<'v>(
     join: &[Valued<String>],
 ) {
     const WHY: &str = "is a public address and gossip is not encrypted, so anyone could name backends; \
-                       use a private address, or --insecure-gossip if a firewall guards it";
+                       use a private address, --encrypt-key-file, or --insecure-gossip if a firewall guards it";
     for valued in own.filter(|valued| address::is_public(valued.value.ip())) {
         sources.refuse(valued, WHY);
     }
@@ -292,12 +303,20 @@ fn unbuilt(sources: &Sources<'_>, flags: &Common, root: &mut Table<'_>) {
         parse::text,
         &[defaults::DNS_DOMAIN.to_owned()],
     );
-    let mut state = root.table("state");
-    sources.without_effect(
+}
+
+/// The directory, unless there shall be none.
+fn state(
+    sources: &Sources<'_>,
+    flags: &Common,
+    mut table: Table<'_>,
+    around: &Surroundings,
+) -> Option<PathBuf> {
+    let dir = sources.scalar(
         "state-dir",
         &flags.state_dir,
-        state.text("dir"),
-        parse::text,
-        &["none".to_owned()],
+        table.text("dir"),
+        parse::directory,
     );
+    dir.map_or_else(|| around.state_home.clone(), |dir| dir.value)
 }

@@ -125,7 +125,7 @@ pub enum Error {
 }
 
 /// `permission denied` rather than `Permission denied (os error 13)`.
-fn cause(error: &io::Error) -> String {
+pub(super) fn cause(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         io::ErrorKind::InvalidData => "is not UTF-8 text".to_owned(),

@@ -33,7 +33,7 @@ pub struct Common {
     /// Name under which members find one another without --join; default: the first cluster or role
     #[arg(long, value_name = "NAME|off", help_heading = GOSSIP)]
     pub discover: Option<String>,
-    /// File with the gossip encryption keys
+    /// File with the gossip keys, base64, one a line, or Serf's keyring.json; or the key itself in LB_ENCRYPT_KEY
     #[arg(long, value_name = "FILE", help_heading = GOSSIP)]
     pub encrypt_key_file: Option<String>,
     /// Gossip in clear over public addresses: anyone who reaches the port can name backends
@@ -66,7 +66,7 @@ pub struct Common {
     /// Domain that the DNS server answers for
     #[arg(long, value_name = "DOMAIN", help_heading = OPERATION)]
     pub dns_domain: Option<String>,
-    /// Directory for what outlives a restart, or none
+    /// Directory for what outlives a restart; default: $STATE_DIRECTORY, else /var/lib/lb for root, else the XDG state directory
     #[arg(long, value_name = "DIR|none", help_heading = OPERATION)]
     pub state_dir: Option<String>,
     /// How much is logged: error, warn, info, debug or trace

@@ -18,6 +18,7 @@ mod document;
 mod error;
 pub mod flags;
 mod front;
+mod keys;
 mod parse;
 mod sources;
 #[cfg(test)]
@@ -74,6 +75,8 @@ pub struct Front {
     pub proxy: proxy::Settings,
     /// Admin.
     pub admin: admin::Settings,
+    /// Where state is kept; `None`: nowhere.
+    pub state: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
     /// The file it was read from.
@@ -97,6 +100,8 @@ pub struct Agent {
     pub services: Vec<Service>,
     /// Admin, off by default.
     pub admin: admin::Settings,
+    /// Where state is kept; `None`: nowhere.
+    pub state: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
     /// The file it was read from.
@@ -186,6 +191,7 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
         ),
         ("gossip.profile", a.profile != b.profile),
         ("gossip.tags", a.tags != b.tags),
+        ("gossip.encrypt_key_file", a.keyring != b.keyring),
         (
             "gossip.insecure_gossip",
             old.insecure_gossip != new.insecure_gossip,
@@ -195,6 +201,7 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
             "admin.ready_requires_backend",
             old.admin.ready_requires_backend != new.admin.ready_requires_backend,
         ),
+        ("state.dir", old.state != new.state),
         ("listener", old.proxy.listen != new.proxy.listen),
         ("limits.workers", old.proxy.workers != new.proxy.workers),
         ("timeouts", old.proxy.timeouts != new.proxy.timeouts),

@@ -7,6 +7,7 @@
 //! The same parser serves all three sources, so a value means the same wherever it is written.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -148,6 +149,15 @@ pub(super) fn node(text: &str) -> Parsed<String> {
         return Ok(text.to_owned());
     }
     Err("is not a node name; 1 to 128 bytes without spaces, like web1".to_owned())
+}
+
+/// A directory, or `none`.
+pub(super) fn directory(text: &str) -> Parsed<Option<PathBuf>> {
+    match text {
+        "" => Err("is not a directory; give one, or none".to_owned()),
+        "none" => Ok(None),
+        path => Ok(Some(PathBuf::from(path))),
+    }
 }
 
 /// A discovery name, or `off`.

@@ -8,14 +8,16 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
 
 use super::document::Found;
 use super::error::{At, Error, Faults};
 use super::flags::variable;
-use super::parse;
 
 /// What the program finds around itself besides its flags: read once, at the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// Variables whose name begins with `LB_`.
     pub variables: BTreeMap<String, String>,
@@ -23,6 +25,8 @@ pub struct Surroundings {
     pub hostname: String,
     /// Makes a node name unique where the hostname is none.
     pub dice: u16,
+    /// Where state is kept unless said otherwise; `None`: nowhere.
+    pub state_home: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -43,8 +47,38 @@ impl Surroundings {
                 .to_string_lossy()
                 .into_owned(),
             dice: crate::clock::random().random(),
+            state_home: state_home(rustix::process::geteuid().is_root(), &|name| {
+                std::env::var_os(name).filter(|value| !value.is_empty())
+            }),
         }
     }
+}
+
+/// Names of variables only: one of them may be a key.
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("variables", &self.variables.keys())
+            .field("hostname", &self.hostname)
+            .finish_non_exhaustive()
+    }
+}
+
+/// systemd's `StateDirectory=`, else the place of system programs for root, else that of the user's own (XDG).
+fn state_home(root: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(given) = variable("STATE_DIRECTORY") {
+        // Several are separated by colons; the first is as good as any.
+        return std::env::split_paths(&given).next();
+    }
+    if root {
+        return Some(PathBuf::from("/var/lib/lb"));
+    }
+    // The XDG rules have relative paths ignored.
+    let home = variable("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let user = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    home.or_else(user).map(|home| home.join("lb"))
 }
 
 /// Reads settings; notes faults and warnings.
@@ -230,18 +264,6 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Refuses secrets whose protection is not built: going on without it would betray who set them.
-    pub(super) fn refuse_unbuilt_encryption(&self, given: &Option<String>, file: Option<Found>) {
-        const WHY: &str = "gossip encryption is not built yet; refusing to run unencrypted";
-        if let Some(file) = self.scalar("encrypt-key-file", given, file, parse::text) {
-            self.refuse(&file, WHY);
-        }
-        if let Some(key) = self.variable("encrypt-key") {
-            // The key itself does not belong in a log.
-            self.faults.value(&key.at, "…", WHY);
-        }
-    }
-
     /// Notes what is wrong with several settings together.
     pub(super) fn conflict(&self, sentence: String) {
         self.faults.push(Error::Conflict(sentence));
@@ -257,5 +279,34 @@ fn of_flag(flag: &'static str, text: &str) -> Found {
         } else {
             text.to_owned()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(root: bool, variables: &[(&str, &str)]) -> Option<String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        state_home(root, &variable).map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn state_is_kept_where_the_system_wants_it() {
+        let user = [("HOME", "/home/x"), ("XDG_STATE_HOME", "/s")];
+        let given = [("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"), user[0]];
+
+        assert_eq!(home(true, &given).as_deref(), Some("/var/lib/a"));
+        assert_eq!(home(false, &given).as_deref(), Some("/var/lib/a"));
+        assert_eq!(home(true, &user).as_deref(), Some("/var/lib/lb"));
+        assert_eq!(home(false, &user).as_deref(), Some("/s/lb"));
+        assert_eq!(
+            home(false, &user[..1]).as_deref(),
+            Some("/home/x/.local/state/lb")
+        );
+        assert_eq!(home(false, &[("XDG_STATE_HOME", "s")]), None);
     }
 }

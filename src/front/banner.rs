@@ -14,8 +14,19 @@ pub(super) struct Banner<'a> {
     pub admin: Option<SocketAddr>,
     pub node: &'a str,
     pub gossip: &'a Advertised,
+    /// Fingerprint of the primary key; `None`: in clear.
+    pub key: Option<String>,
     pub join: &'a [String],
+    pub known: Known,
+}
+
+/// Backends before anyone has joined.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// Of flags and file.
     pub statics: usize,
+    /// Of the last run.
+    pub remembered: usize,
 }
 
 impl Banner<'_> {
@@ -52,24 +63,36 @@ impl Banner<'_> {
         }
         let _ = writeln!(
             out,
-            "  gossip  {}  ({})  as {:?}, UNENCRYPTED: anyone who reaches this port can name a backend",
-            self.gossip.address, self.gossip.why, self.node
+            "  gossip  {}  ({})  as {:?}, {}",
+            self.gossip.address,
+            self.gossip.why,
+            self.node,
+            match &self.key {
+                Some(fingerprint) => format!("encrypted (key {fingerprint})"),
+                None => "UNENCRYPTED: anyone who reaches this port can name a backend".to_owned(),
+            }
         );
         if !self.join.is_empty() {
             let _ = writeln!(out, "  joining {}", self.join.join(", "));
         }
-        if self.statics == 0 {
+        let Known {
+            statics,
+            remembered,
+        } = self.known;
+        if remembered > 0 {
+            let _ = writeln!(
+                out,
+                "  {remembered} backends known from before the restart: checked first thing"
+            );
+        } else if statics == 0 {
             let _ = writeln!(
                 out,
                 "  0 backends: waiting; start `lb-agent --role {first} --join {}` on a web node",
                 self.join_address()
             );
-        } else {
-            let _ = writeln!(
-                out,
-                "  {} static backends, more may join by gossip",
-                self.statics
-            );
+        }
+        if statics > 0 {
+            let _ = writeln!(out, "  {statics} static backends, more may join by gossip");
         }
         out
     }
@@ -129,8 +152,9 @@ mod tests {
             admin: Some("127.0.0.1:9901".parse().unwrap()),
             node: "front",
             gossip: &gossip,
+            key: None,
             join: &[],
-            statics: 0,
+            known: Known::default(),
         };
 
         let text = banner.text();
@@ -145,6 +169,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("UNENCRYPTED"), "{text}");
+        let encrypted = Banner {
+            key: Some("1a2b3c4d".to_owned()),
+            ..banner
+        };
+        let text = encrypted.text();
+        assert!(text.contains("encrypted (key 1a2b3c4d)"), "{text}");
+        assert!(!text.contains("UNENCRYPTED"), "{text}");
         assert!(
             text.contains(
                 "0 backends: waiting; start `lb-agent --role web --join 10.0.0.1` on a web node"
@@ -166,8 +197,9 @@ mod tests {
             admin: None,
             node: "x",
             gossip: &gossip,
+            key: None,
             join: &[],
-            statics: 0,
+            known: Known::default(),
         };
 
         assert!(banner.text().contains("--join 127.0.0.1:17946"));

@@ -4,19 +4,24 @@
 //! members (watch) ──specs()──┐
 //! check reports ─────────────┼─▶ Control ── Registry ──▶ ArcSwap<Snapshot>
 //! feedback of workers ───────┤      │└──── targets ────▶ health::Supervisor
+//! memory of the last run ────┤
 //! orders (reload) ───────────┘      └───── changes ────▶ log line, timeline
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::memory::Memory;
+use super::pulse::{Bystander, Pulse};
 use crate::discovery::{self, Trust};
 use crate::gossip::core::member::Members;
+use crate::gossip::driver::Acks;
 use crate::health;
 use crate::pool::effective::State;
 use crate::pool::registry::{Change, Key, Outcome, Registry};
@@ -51,6 +56,7 @@ pub(super) enum Order {
 pub(super) struct CheckCounts {
     passed: AtomicU64,
     failed: AtomicU64,
+    void: AtomicU64,
 }
 
 impl CheckCounts {
@@ -61,14 +67,32 @@ impl CheckCounts {
             self.failed.load(Ordering::Relaxed),
         )
     }
+
+    /// Failed ones that did not count.
+    pub(super) fn void(&self) -> u64 {
+        self.void.load(Ordering::Relaxed)
+    }
 }
 
 /// What the task is connected to.
 #[derive(Debug)]
 pub(super) struct Inputs {
     pub members: watch::Receiver<Arc<Members>>,
+    pub acks: Acks,
     pub feedback: mpsc::Receiver<Feedback>,
     pub orders: mpsc::Receiver<Order>,
+    pub memory: Memory,
+}
+
+/// What wakes the task.
+#[derive(Debug)]
+enum Input {
+    /// False: gossip has ended.
+    Members(bool),
+    Report(health::Report<Key>),
+    Feedback(Feedback),
+    Order(Option<Order>),
+    Due,
 }
 
 /// What others read.
@@ -77,6 +101,7 @@ pub(super) struct Shared {
     pub routes: Arc<ArcSwap<Routes>>,
     pub timeline: Arc<Mutex<Timeline>>,
     pub checks: Arc<CheckCounts>,
+    pub pulse: Arc<Pulse>,
 }
 
 /// The registry's owner.
@@ -88,6 +113,8 @@ pub(super) struct Control {
     reports: mpsc::Receiver<health::Report<Key>>,
     /// Of the last `targets` given to the supervisor; `None` before the first.
     targets_generation: Option<u64>,
+    /// When something remembered from the last run is to be forgotten.
+    forget_at: Option<Instant>,
     inputs: Inputs,
     shared: Shared,
 }
@@ -113,11 +140,13 @@ impl Control {
             supervisor: health::Supervisor::new(sender),
             reports,
             targets_generation: None,
+            forget_at: None,
             inputs,
             shared: Shared {
                 routes,
                 timeline,
                 checks: Arc::default(),
+                pulse: Arc::new(Pulse::new(clock::now())),
             },
         }
     }
@@ -133,25 +162,47 @@ impl Control {
         self.settle();
         let mut gossip = true;
         loop {
-            let due = self.registry.poll_timeout();
-            tokio::select! {
-                changed = self.inputs.members.changed(), if gossip => match changed {
-                    Ok(()) => self.take_members(),
-                    // Gossip has ended: keep the last view and go on with checks.
-                    Err(_) => gossip = false,
-                },
-                Some(report) = self.reports.recv() => self.take_report(report),
-                Some(feedback) = self.inputs.feedback.recv() => self.take_feedback(feedback),
-                order = self.inputs.orders.recv() => match order {
-                    Some(Order::Reload { plans, done }) => {
-                        self.reload(plans);
-                        let _ = done.send(());
-                    }
-                    None => return,
-                },
-                () = sleep_until(due) => self.registry.handle_timeout(clock::now()),
+            let beat = self.shared.pulse.due();
+            let due = self.poll_timeout();
+            let due = due.map_or(beat, |due| due.min(beat));
+            let input = tokio::select! {
+                changed = self.inputs.members.changed(), if gossip => Input::Members(changed.is_ok()),
+                Some(report) = self.reports.recv() => Input::Report(report),
+                Some(feedback) = self.inputs.feedback.recv() => Input::Feedback(feedback),
+                order = self.inputs.orders.recv() => Input::Order(order),
+                () = tokio::time::sleep_until(due.into()) => Input::Due,
+            };
+            // Before anything is believed: were we there to hear it?
+            if let Some(pause) = self.shared.pulse.beat(clock::now()) {
+                self.slept(pause);
+            }
+            match input {
+                Input::Members(true) => self.take_members(),
+                // Gossip has ended: keep the last view and go on with checks.
+                Input::Members(false) => gossip = false,
+                Input::Report(report) => self.take_report(report),
+                Input::Feedback(feedback) => self.take_feedback(feedback),
+                Input::Order(Some(Order::Reload { plans, done })) => {
+                    self.reload(plans);
+                    let _ = done.send(());
+                }
+                Input::Order(None) => return,
+                Input::Due => self.handle_timeout(),
             }
             self.settle();
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let registry = self.registry.poll_timeout();
+        [registry, self.forget_at].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = clock::now();
+        self.registry.handle_timeout(now);
+        if self.forget_at.is_some_and(|due| due <= now) {
+            self.take_members();
         }
     }
 
@@ -159,26 +210,49 @@ impl Control {
     fn take_members(&mut self) {
         let members = Arc::clone(&self.inputs.members.borrow_and_update());
         let now = clock::now();
+        let memory = &mut self.inputs.memory;
+        memory.look(now, &members);
+        let mut discovered = BTreeMap::new();
         for plan in &self.plans {
             let pool = &plan.cluster.pool;
-            let mut specs = plan.statics.clone();
-            specs.extend(discovery::specs(
-                &members,
-                &pool.name,
-                pool.default_port,
-                &plan.trust,
-            ));
-            self.registry.set_specs(now, &pool.name, specs);
+            let mut found = discovery::specs(&members, &pool.name, pool.default_port, &plan.trust);
+            found.extend(memory.specs(now, plan));
+            discovered.insert(pool.name.clone(), found.clone());
+            found.extend(plan.statics.iter().cloned());
+            self.registry.set_specs(now, &pool.name, found);
         }
+        memory.save(discovered, &self.registry.pools());
+        self.forget_at = memory.poll_timeout(now, &self.plans);
+    }
+
+    fn slept(&mut self, pause: Duration) {
+        let pause = clock::readable(pause);
+        warn!("this process slept for {pause}: what failed meanwhile is not counted");
+        self.registry.slept();
+        push(
+            &self.shared.timeline,
+            Entry {
+                at: clock::wall(),
+                pool: String::new(),
+                node: String::new(),
+                what: "slept",
+                reason: format!("this process was not running for {pause}"),
+            },
+        );
     }
 
     fn take_report(&mut self, report: health::Report<Key>) {
-        let counter = if report.result.is_ok() {
-            &self.shared.checks.passed
-        } else {
-            &self.shared.checks.failed
+        let checks = &self.shared.checks;
+        let counter = match (&report.void, &report.result) {
+            (Some(_), _) => &checks.void,
+            (None, Ok(_)) => &checks.passed,
+            (None, Err(_)) => &checks.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(void) = report.void {
+            debug!(backend = %report.key.id, result = ?report.result, ?void, "a check does not count");
+            return;
+        }
         let outcome = Outcome {
             started: report.started,
             ended: report.ended,
@@ -191,10 +265,13 @@ impl Control {
 
     fn take_feedback(&mut self, feedback: Feedback) {
         let now = clock::now();
+        let aftermath = self.shared.pulse.is_aftermath(now);
         match feedback {
+            Feedback::ConnectFailed { .. } | Feedback::Failed { .. } if aftermath => {}
             Feedback::ConnectFailed { key, reason } => {
                 self.registry.connect_failed(now, &key, &reason)
             }
+            Feedback::Failed { key, reason } => self.registry.request_failed(now, &key, &reason),
             Feedback::Connected { key } => self.registry.connected(now, &key),
             Feedback::Slow { key } => self.registry.slow(now, &key),
         }
@@ -241,19 +318,31 @@ impl Control {
                         .cloned()
                         .unwrap_or_default(),
                     extra: target.extra,
+                    witness: self.witness(&target.key),
                     key: target.key,
                 });
             self.supervisor.set(targets.collect());
         }
         while let Some(change) = self.registry.poll_change() {
             tell(&change);
-            self.shared
-                .timeline
-                .lock()
-                .expect("no holder panics")
-                .push(entry(change));
+            push(&self.shared.timeline, entry(change));
         }
     }
+
+    /// Who may void failed checks of this backend.
+    fn witness(&self, key: &Key) -> Option<Arc<dyn health::Witness>> {
+        let bystander = Bystander {
+            pulse: Arc::clone(&self.shared.pulse),
+            live: self.registry.live(key)?,
+            node: Arc::clone(&key.id.node),
+            acks: self.inputs.acks.clone(),
+        };
+        Some(Arc::new(bystander))
+    }
+}
+
+fn push(timeline: &Mutex<Timeline>, entry: Entry) {
+    timeline.lock().expect("no holder panics").push(entry);
 }
 
 /// One line for a change, at the level of its weight.
@@ -279,6 +368,7 @@ fn tell(change: &Change) {
 
 fn entry(change: Change) -> Entry {
     let what = match change.to {
+        None if change.backend.is_none() => "pool",
         None => "removed",
         Some(State::Unproven) => "unproven",
         Some(State::Up) => "up",
@@ -299,13 +389,6 @@ fn entry(change: Change) -> Entry {
             .unwrap_or_default(),
         what,
         reason: change.reason,
-    }
-}
-
-async fn sleep_until(due: Option<std::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::plan::Unresolved;
 use crate::gossip::driver::{NameTaken, StartError};
-use crate::{membership, proxy};
+use crate::{membership, proxy, state};
 
 /// What went wrong, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub(super) enum Failure {
     #[error("{}", membership::taken(&.0.name, .0.holder))]
     Name(NameTaken),
     #[error(transparent)]
+    State(#[from] state::Busy),
+    #[error(transparent)]
     Backend(#[from] Unresolved),
     #[error("{what} cannot be started: {source}")]
     System {
@@ -43,7 +45,7 @@ impl Failure {
             Self::Name(_) => return ExitCode::from(NAME_CONFLICT),
             Self::Gossip(error) => membership::is_configuration(error),
             // A name server that does not answer yet is the usual cause.
-            Self::Backend(_) | Self::System { .. } => false,
+            Self::Backend(_) | Self::State(_) | Self::System { .. } => false,
         };
         ExitCode::from(if again { USAGE } else { FAILED })
     }

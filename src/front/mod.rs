@@ -5,14 +5,16 @@
 //!                 admin ◀── counters        ▲ feedback                     │
 //! worker threads: listener ─▶ requests ─────┴──────────────────────────────┘
 //!
-//! start:  bind proxy, admin, gossip → pools → workers → banner
+//! start:  lock state → bind proxy, admin, gossip → pools → workers → banner
 //! stop:   not ready → shutdown_delay → stop accepting, drain → leave gossip → 0
 //! ```
 
 mod banner;
 mod control;
 mod failure;
+mod memory;
 mod plan;
+mod pulse;
 mod view;
 
 use std::io;
@@ -25,12 +27,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use self::banner::Banner;
+use self::banner::{Banner, Known};
 use self::control::{Control, Inputs, Order};
 use self::failure::Failure;
+use self::memory::Memory;
 use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle, NameTaken, WhenTaken};
 use crate::membership::{self, Signal, Signals};
+use crate::state::State;
 use crate::timeline::Timeline;
 use crate::{admin, clock, config, proxy, shutdown};
 
@@ -95,6 +99,7 @@ async fn taken_at_start(gossip: Handle) -> NameTaken {
 struct Front {
     config: config::Front,
     gossip: Handle,
+    state: Option<Arc<State>>,
     orders: mpsc::Sender<Order>,
     phase: Arc<Phase>,
     /// Our own listeners, which can't be backends.
@@ -109,13 +114,17 @@ impl Front {
     /// Binds everything that can fail first, then starts.
     async fn start(config: config::Front) -> Result<(Self, proxy::Server), Failure> {
         raise_descriptor_limit();
+        let state = membership::state(config.state.as_deref(), &config.gossip.node).await?;
         let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
         let addresses = listeners.addresses().to_vec();
         let admin = bind_admin(&config.admin).await?;
-        let gossip = membership::start(driver::Settings {
-            when_taken: WhenTaken::Rename,
-            ..config.gossip.clone()
-        })
+        let gossip = membership::start(
+            driver::Settings {
+                when_taken: WhenTaken::Rename,
+                ..config.gossip.clone()
+            },
+            state.clone(),
+        )
         .await?;
         let own: Vec<SocketAddr> = addresses
             .iter()
@@ -123,14 +132,23 @@ impl Front {
             .chain(config.admin.listen)
             .collect();
         let plans = plan::plans(&config.clusters, gossip.advertised().address, &own).await?;
-        let statics = plans.iter().map(|plan| plan.statics.len()).sum();
+        let memory = Memory::new(clock::now(), state.clone(), &gossip.name());
+        let known = Known {
+            statics: plans.iter().map(|plan| plan.statics.len()).sum(),
+            remembered: plans
+                .iter()
+                .map(|plan| memory.count(&plan.cluster.pool.name))
+                .sum(),
+        };
 
         let (feedback, feedbacks) = mpsc::channel(FEEDBACK_MAX);
         let (orders, order_queue) = mpsc::channel(1);
         let inputs = Inputs {
             members: gossip.members(),
+            acks: gossip.acks(),
             feedback: feedbacks,
             orders: order_queue,
+            memory,
         };
         let control = Control::new(
             plans,
@@ -168,12 +186,13 @@ impl Front {
         }
         eprint!(
             "{}",
-            banner(&config, &addresses, server.workers(), &gossip, statics)
+            banner(&config, &addresses, server.workers(), &gossip, known)
         );
         Ok((
             Self {
                 config,
                 gossip,
+                state,
                 orders,
                 phase,
                 own,
@@ -228,6 +247,9 @@ impl Front {
         self.stop.trigger();
         server.drained().await;
         membership::leave(&self.gossip).await;
+        if let Some(state) = &self.state {
+            state.flush().await;
+        }
         self.end.trigger();
     }
 }
@@ -253,7 +275,7 @@ fn banner(
     listeners: &[SocketAddr],
     workers: usize,
     gossip: &Handle,
-    statics: usize,
+    known: Known,
 ) -> String {
     let banner = Banner {
         pools: config
@@ -266,8 +288,13 @@ fn banner(
         admin: config.admin.listen,
         node: &gossip.name(),
         gossip: gossip.advertised(),
+        key: config
+            .gossip
+            .keyring
+            .as_ref()
+            .map(|keys| keys.primary().fingerprint()),
         join: &config.gossip.join,
-        statics,
+        known,
     };
     banner.text()
 }

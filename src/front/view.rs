@@ -88,6 +88,14 @@ impl Source for View {
     fn checks(&self) -> (u64, u64) {
         self.shared.checks.read()
     }
+
+    fn void_checks(&self) -> u64 {
+        self.shared.checks.void()
+    }
+
+    fn pauses(&self) -> u64 {
+        self.shared.pulse.pauses()
+    }
 }
 
 #[cfg(test)]

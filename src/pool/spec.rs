@@ -34,6 +34,8 @@ pub enum Standing {
     Failed,
     /// Gossip: announced that it leaves.
     Leaving,
+    /// From the last run of this front; gossip has not spoken of its node yet.
+    Saved,
 }
 
 /// A backend as announced or configured. Left members have no spec.

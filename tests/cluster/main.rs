@@ -12,6 +12,7 @@ mod faults;
 mod fire;
 mod load;
 mod net;
+mod peers;
 mod rotation;
 mod web;
 mod world;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::common::{Running, eventually};
 use crate::net::{Host, Network};
+use crate::peers;
 use crate::web;
 
 /// What announces a web node.
@@ -31,6 +32,7 @@ pub(crate) struct World {
     front_host: Host,
     files: tempfile::TempDir,
     agents: Agents,
+    kind: peers::Front,
     _network: Network,
 }
 
@@ -48,7 +50,14 @@ impl World {
         let network = Network::new(count + 2);
         let files = tempfile::tempdir().expect("a directory for logs");
         let front_host = network.host(0);
-        let front = start_front(&front_host, files.path());
+        let kind = peers::Front::chosen();
+        let front = match kind {
+            peers::Front::Lb => start_front(&front_host, files.path()),
+            peers::Front::Haproxy => {
+                peers::start_haproxy(&front_host, files.path(), &web_ips(&network, count))
+            }
+            peers::Front::Nginx => peers::start_nginx(&front_host, files.path()),
+        };
         let webs = (1..=count)
             .map(|number| Web {
                 name: format!("web{number}"),
@@ -64,8 +73,12 @@ impl World {
             front_host,
             files,
             agents,
+            kind,
             _network: network,
         };
+        if kind != peers::Front::Lb {
+            return world;
+        }
         eventually("the front is up", START, || {
             world.get("/healthz").filter(|(status, _)| *status == 200)
         });
@@ -134,6 +147,7 @@ impl World {
                 command.args([
                     "--role", "web", "--port", "80", "--node", &web.name, "--join", &front,
                 ]);
+                command.args(["--state-dir", "none"]);
                 command
             }
             Agents::Stock => {
@@ -212,6 +226,10 @@ impl World {
 
     /// Waits until `count` backends are in rotation.
     pub(crate) fn until_in(&self, count: usize) {
+        if self.kind != peers::Front::Lb {
+            let vip = self.vip();
+            return peers::until_rotating(&self.client, vip, count);
+        }
         eventually(&format!("{count} backends in rotation"), SETTLE, || {
             let (_, body) = self.get("/api/v1/pools")?;
             let pools: Value = serde_json::from_str(&body).expect("the admin gives JSON");
@@ -277,9 +295,16 @@ impl World {
     }
 }
 
+fn web_ips(network: &Network, count: u8) -> Vec<std::net::Ipv4Addr> {
+    (0..usize::from(count))
+        .map(|index| network.host(index + 2).ip)
+        .collect()
+}
+
 fn start_front(host: &Host, files: &Path) -> Running {
     let mut command: Command = host.command(env!("CARGO_BIN_EXE_lb"));
     command.args(["--cluster", "web", "--node", "front", "--workers", "2"]);
+    command.arg("--state-dir").arg(files.join("state"));
     Running::start("front", files, &mut command)
 }
 

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use lb::announce::Tags;
+use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Status};
 use lb::gossip::core::node::Event;
 use lb::gossip::core::timing::Profile;
@@ -156,16 +157,26 @@ impl Ours {
 
     /// The same with other tags.
     pub(crate) fn with_tags(name: &str, bind: &str, join: &[&str], tags: &[(&str, &str)]) -> Self {
-        let settings = Settings {
-            bind: bind.parse().expect("an address"),
-            advertise: None,
-            iface: None,
-            node: name.to_owned(),
-            join: join.iter().map(|text| (*text).to_owned()).collect(),
-            profile: Profile::Lan,
+        Self::with_settings(Settings {
             tags: tags_of(tags),
-            when_taken: WhenTaken::Wait,
-        };
+            ..settings(name, bind, join)
+        })
+    }
+
+    /// With role `lb` and keys.
+    pub(crate) fn with_keys(
+        name: &str,
+        bind: &str,
+        join: &[&str],
+        keyring: Option<Keyring>,
+    ) -> Self {
+        Self::with_settings(Settings {
+            keyring,
+            ..settings(name, bind, join)
+        })
+    }
+
+    fn with_settings(settings: Settings) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (started, handle) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
@@ -282,6 +293,21 @@ pub(crate) fn pull(at: SocketAddr) -> Vec<PushNode> {
             Some(other) => panic!("{other:?}"),
             None => {}
         }
+    }
+}
+
+fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
+    Settings {
+        bind: bind.parse().expect("an address"),
+        advertise: None,
+        iface: None,
+        node: name.to_owned(),
+        join: join.iter().map(|text| (*text).to_owned()).collect(),
+        profile: Profile::Lan,
+        tags: tags_of(&[("role", "lb")]),
+        keyring: None,
+        peers: Vec::new(),
+        when_taken: WhenTaken::Wait,
     }
 }
 

@@ -13,9 +13,13 @@
 mod detection;
 mod host;
 mod invariants;
+mod keys;
 mod names;
 mod network;
+mod partitions;
 mod random;
+mod recall;
 mod scenarios;
+mod storms;
 mod streams;
 mod world;

@@ -19,6 +19,10 @@ fn story(seed: u64) {
     let count = world.random.random_range(3..=12);
     let cuts = world.random.random_bool(0.5);
     world.compress = world.random.random_bool(0.2);
+    // By the seed and not drawn: so the stories of old seeds stay what they were.
+    if seed.is_multiple_of(4) {
+        world.keyring = crate::keys::ring(&[2, 3]);
+    }
     world.cluster(count, SECOND);
     for _ in 0..world.random.random_range(10..40) {
         act(&mut world, cuts);

@@ -6,11 +6,11 @@
 //!                            └──── encode ◀──────┘   where there is one encoding
 //! ```
 //!
-//! Left out, since the layers are not built yet: `udp_encrypted`, `tcp_encrypted` and the encrypted answer in `tcp_extra`
-//! (encryption), `rpc` (the control port), `mdns` (discovery), and the payloads of queries and their answers
+//! Left out, since the layers are not built yet: `rpc` (the control port), `mdns` (discovery), and the payloads of queries and their answers
 //! (`payload_decoded`, `filters`), which are opaque bytes to this codec.
 
 mod bad_input;
 mod captured;
 mod meaning;
 mod samples;
+mod sealed;

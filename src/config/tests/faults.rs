@@ -17,7 +17,7 @@ lb.toml:2:8: gossip.bind = \"nowhere\": is not an address of this machine; write
 lb.toml:3:1: gossip.profil: is not a key here; did you mean profile?
 lb.toml:3:10: gossip.profile = \"lann\": is not one of lan, wan, local; did you mean lan?
 lb.toml:6:13: cluster.web.lost_keep = 5: is a number; write text in quotes
-lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, lost_keep, backend_networks, check, backend
+lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, lost_keep, backend_networks, check, ejection, backend
 lb.toml:8:14: cluster.web.check.rise = 0: rise is a whole number from 1 to 1000
 lb.toml:9:7: cluster.web.check.intervall: is not a key here; did you mean interval?
 lb.toml:9:19: cluster.web.check.interval = \"1 parsec\": is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\"
@@ -83,8 +83,8 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
              lb.toml:4:11: listener = b: is a second listener; one is supported so far, with a list of addresses",
         ),
         (
-            "[cluster.web]\n[gossip]\nencrypt_key_file = \"k\"\n",
-            "lb.toml:3:20: gossip.encrypt_key_file = \"k\": gossip encryption is not built yet; refusing to run unencrypted",
+            "[cluster.web]\n[gossip]\nencrypt_key_file = \"/nonexistent/k\"\n",
+            "lb.toml:3:20: gossip.encrypt_key_file = \"/nonexistent/k\": no such file; write one base64 key a line, of 16, 24 or 32 bytes, as `serf keygen` makes them",
         ),
         (
             "[cluster.web]\n[admin]\nlisten = \"0.0.0.0:9901\"\ntoken_file = \"t\"\n",
@@ -120,7 +120,7 @@ fn a_wrong_flag_or_variable_is_told_in_one_line() {
             |flags| flags.common.bind = Some("8.8.8.8".to_owned()),
             &[],
             "--bind 8.8.8.8: is a public address and gossip is not encrypted, so anyone could name backends; \
-             use a private address, or --insecure-gossip if a firewall guards it",
+             use a private address, --encrypt-key-file, or --insecure-gossip if a firewall guards it",
         ),
         (
             |_| (),
@@ -158,14 +158,14 @@ fn a_wrong_flag_or_variable_is_told_in_one_line() {
             "--log-level loud: is not one of error, warn, info, debug, trace",
         ),
         (
-            |flags| flags.common.encrypt_key_file = Some("k".to_owned()),
+            |flags| flags.common.encrypt_key_file = Some("/".to_owned()),
             &[],
-            "--encrypt-key-file k: gossip encryption is not built yet; refusing to run unencrypted",
+            "--encrypt-key-file /: is no file; write one base64 key a line, of 16, 24 or 32 bytes, as `serf keygen` makes them",
         ),
         (
             |_| (),
             &[("LB_ENCRYPT_KEY", "c2VjcmV0")],
-            "LB_ENCRYPT_KEY=…: gossip encryption is not built yet; refusing to run unencrypted",
+            "LB_ENCRYPT_KEY=…: key 1 has 6 bytes; AES takes 16, 24 or 32; write one base64 key a line, of 16, 24 or 32 bytes, as `serf keygen` makes them",
         ),
         (
             |flags| flags.common.admin = Some(":9901".to_owned()),

@@ -1,6 +1,7 @@
 //! Facts about reading settings: who wins, and what is announced.
 
 mod faults;
+mod keys;
 mod samples;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ fn around(variables: &[(&str, &str)]) -> Surroundings {
             .collect(),
         hostname: "web1".to_owned(),
         dice: 0xbeef,
+        state_home: Some("/var/lib/lb".into()),
     }
 }
 
@@ -191,7 +193,7 @@ fn a_file_sets_every_kind_of_value() {
 
 #[test]
 fn what_has_no_effect_yet_is_said_only_if_it_was_asked_for() {
-    let file = "[cluster.web]\n[dns]\nlisten = \"10.0.0.1:53\"\n[state]\ndir = \"/var/lib/lb\"\n[[route]]\npath = [\"/api\"]\ncluster = \"api\"\n";
+    let file = "[cluster.web]\n[dns]\nlisten = \"10.0.0.1:53\"\n[[route]]\npath = [\"/api\"]\ncluster = \"api\"\n";
     let mut flags = flags::Front::default();
     flags.common.event_handler = Some("/bin/true".to_owned());
     flags.common.discover = Some("web".to_owned());
@@ -203,8 +205,7 @@ fn what_has_no_effect_yet_is_said_only_if_it_was_asked_for() {
         "--event-handler has no effect yet",
         "LB_RPC_ADDR has no effect yet",
         "lb.toml:3:10: dns.listen has no effect yet",
-        "lb.toml:5:7: state.dir has no effect yet",
-        "lb.toml:6:1: route[0] has no effect yet: the first pool takes all requests",
+        "lb.toml:4:1: route[0] has no effect yet: the first pool takes all requests",
     ];
     assert_eq!(front.warnings, warnings);
 }
@@ -300,4 +301,21 @@ fn an_agent_may_say_its_service_as_serf_users_do() {
         ("web", Some(8080))
     );
     assert_eq!(agent.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn state_is_kept_in_the_usual_place_in_another_or_nowhere() {
+    let state = |dir: Option<&str>, file: &str| {
+        let mut flags = cluster("web");
+        flags.common.state_dir = dir.map(str::to_owned);
+        read_front(flags, &[], file).map(|front| front.state)
+    };
+
+    assert_eq!(state(None, ""), Ok(Some("/var/lib/lb".into())));
+    assert_eq!(
+        state(None, "[state]\ndir = \"/srv\""),
+        Ok(Some("/srv".into()))
+    );
+    assert_eq!(state(Some("none"), "[state]\ndir = \"/srv\""), Ok(None));
+    assert!(state(Some(""), "").is_err());
 }

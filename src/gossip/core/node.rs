@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use rand_chacha::ChaCha8Rng;
 
+use super::keyring::Keyring;
 use super::member::{Member, Members};
 use super::serf::Serf;
 use super::timing::Timing;
+use super::wire::WireError;
 use crate::announce::Tags;
 
 /// What a member is told at its birth.
@@ -28,6 +30,8 @@ pub struct Config {
     pub timing: Timing,
     /// LZW on packets and streams we send, as `serf agent` does by default.
     pub compress: bool,
+    /// Keys of the cluster. With them all we send is sealed and nothing else is read; `None`: all in clear.
+    pub keyring: Option<Keyring>,
     /// Look into a name seen at two addresses: move it when the old one is silent (see `serf::names`).
     /// A stock agent does not.
     pub claim: bool,
@@ -138,6 +142,15 @@ pub enum Event {
     LeaveFinished,
 }
 
+/// A peer whose encryption does not fit ours sent something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Who.
+    pub from: SocketAddr,
+    /// [`WireError::Decrypt`], [`WireError::Plaintext`] or [`WireError::Encrypted`].
+    pub why: WireError,
+}
+
 /// Plain counters, copied out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -149,12 +162,15 @@ pub struct Stats {
     pub packet_bytes_received: u64,
     /// Bytes emitted in packets.
     pub packet_bytes_sent: u64,
-    /// Dropped input, by reason (`truncated`, `crc`, `msgpack`, `too_deep`, `too_large`, `unknown_type`, `encrypted`, …).
+    /// Dropped input, by reason (`truncated`, `crc`, `msgpack`, `too_deep`, `too_large`, `unknown_type`,
+    /// `decrypt`: no key of ours opens it; `plaintext`: in clear, and we have keys; `encrypted`: a sealed stream, and we have none; …).
     pub dropped: std::collections::BTreeMap<&'static str, u64>,
     /// Probes sent.
     pub probes: u64,
     /// Probes without any answer.
     pub probes_failed: u64,
+    /// Times we found that we had slept.
+    pub pauses: u64,
     /// Times we had to refute.
     pub refutations: u64,
     /// Lifeguard's score, 0 is healthy.
@@ -197,6 +213,9 @@ pub struct Node {
 
 impl Node {
     /// A member alone in its cluster, alive with incarnation 1.
+    ///
+    /// With a keyring, nonces are drawn from `random` too: outside of a simulation it must be seeded from the system
+    /// and for this node alone, since two nodes that draw the same would give their key away.
     ///
     /// # Errors
     /// [`Refused::TagsTooLong`].
@@ -274,6 +293,17 @@ impl Node {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.serf.poll_event()
+    }
+
+    /// A member that answered a ping of ours, directly, and when.
+    pub fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.serf.poll_ack()
+    }
+
+    /// The next that came from a peer with another encryption. Of a flood between two calls only the first are kept;
+    /// [`Stats::dropped`] counts all.
+    pub fn poll_mismatch(&mut self) -> Option<Mismatch> {
+        self.serf.poll_mismatch()
     }
 
     /// When [`Self::handle_timeout`] is to be called; may have passed already.

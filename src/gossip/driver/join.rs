@@ -3,9 +3,12 @@
 //! ```text
 //! "web1", "10.0.0.3", "seeds.lan:7000" ──resolve──▶ addresses ──Command::Join──▶ Tried
 //!
-//! keeper:  alone? ─▶ try, pause 200 ms … 5 s ─▶ somebody is there ─▶ wait until alone again
+//! keeper:  peers of the last run, each once ─▶ alone? ─▶ try, pause 200 ms … 5 s ─▶ somebody is there ─▶ wait
+//!                                                ▲                                                         │
+//!                                                └────────────────────── alone again ◀─────────────────────┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A resolver that does not answer must not hold up the addresses that need none.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
+
+/// Peers of the last run that are tried together; so many push/pulls a core makes at one time.
+const REUNITE_AT_ONCE: usize = 16;
+
+/// Peers of the last run in one try of the keeper.
+const PEERS_A_ROUND: usize = 8;
+
+/// The longest that they hold up the next.
+const REUNITE_MAX: Duration = Duration::from_millis(500);
 
 /// What the core says of a join.
 #[derive(Clone, Debug, Default)]
@@ -153,6 +165,8 @@ async fn resolve(text: &str) -> Result<Vec<SocketAddr>, String> {
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) addresses: Vec<String>,
+    /// Members of the last run.
+    pub(super) peers: Vec<SocketAddr>,
     /// Our name, to tell others from us.
     pub(super) name: watch::Receiver<Arc<str>>,
     /// Addresses that are us.
@@ -168,9 +182,10 @@ pub(super) async fn keep(
     mut members: watch::Receiver<Arc<Members>>,
     mut keeper: Keeper,
 ) {
-    if keeper.addresses.is_empty() {
+    if keeper.addresses.is_empty() && keeper.peers.is_empty() {
         return;
     }
+    reunite(&commands, &members, &keeper).await;
     let mut pause = PAUSE_MIN;
     let mut told: Option<Vec<String>> = None;
     loop {
@@ -184,7 +199,14 @@ pub(super) async fn keep(
             return;
         };
         // Resolved anew each time: an address behind a name may have moved.
-        let targets = resolve_all(&keeper.addresses).await;
+        let mut targets = resolve_all(&keeper.addresses).await;
+        // A few at a time, others the next: machines that are switched off take long to say nothing.
+        let some = keeper.peers.len().min(PEERS_A_ROUND);
+        targets.extend(keeper.peers[..some].iter().map(|peer| Target {
+            text: peer.to_string(),
+            found: Ok(vec![*peer]),
+        }));
+        keeper.peers.rotate_left(some);
         let joined = attempt(&commands, &targets, &keeper.own).await;
         drop(commands);
         tell(&joined, &mut told);
@@ -197,6 +219,41 @@ pub(super) async fn keep(
         } else {
             (pause * 2).min(PAUSE_MAX)
         };
+    }
+}
+
+/// Tries every peer of the last run once, even when the first is there already.
+///
+/// Where all start at once, each meets whoever started before it. Were one enough, two that met could stay
+/// apart from another two for ever.
+async fn reunite(
+    commands: &mpsc::WeakSender<Command>,
+    members: &watch::Receiver<Arc<Members>>,
+    keeper: &Keeper,
+) {
+    for some in keeper.peers.chunks(REUNITE_AT_ONCE) {
+        let known: BTreeSet<SocketAddr> = members
+            .borrow()
+            .by_name
+            .values()
+            .filter(|member| member.status == Status::Alive)
+            .map(|member| member.address)
+            .collect();
+        let unmet = |peer: &&SocketAddr| !known.contains(peer) && !keeper.own.contains(peer);
+        let unmet: Vec<SocketAddr> = some.iter().filter(unmet).copied().collect();
+        let Some(commands) = commands.upgrade() else {
+            return;
+        };
+        if unmet.is_empty() {
+            continue;
+        }
+        // One that is switched off does not hold up the rest; the core goes on trying it meanwhile.
+        match tokio::time::timeout(REUNITE_MAX, ask(&commands, unmet)).await {
+            Ok(Some(tried)) if tried.reached > 0 => {
+                info!(reached = tried.reached, "joined members of the last run");
+            }
+            _ => {}
+        }
     }
 }
 

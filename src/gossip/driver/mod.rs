@@ -5,15 +5,17 @@
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
 //!     ▲
-//!     └── join keeper: tries `settings.join` for as long as we are alone
+//!     └── join keeper: tries `settings.join` and `settings.peers` for as long as we are alone
 //! ```
 //!
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
 //! call on a handle answers at once.
 
+mod acks;
 mod advertise;
 mod identity;
 mod join;
+mod mismatches;
 mod owner;
 mod tcp;
 mod udp;
@@ -24,6 +26,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
+pub use self::acks::Acks;
+use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
 use super::core::timing::{Profile, Timing};
@@ -47,6 +51,10 @@ pub struct Settings {
     pub profile: Profile,
     /// Our tags.
     pub tags: Tags,
+    /// Keys of the cluster; `None`: gossip in clear.
+    pub keyring: Option<Keyring>,
+    /// Members of the last run, to join through too; not a setting.
+    pub peers: Vec<SocketAddr>,
     /// What to do when our name turns out to be another living node's.
     pub when_taken: WhenTaken,
 }
@@ -144,6 +152,7 @@ pub struct Handle {
     events: broadcast::WeakSender<Event>,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
+    acks: Acks,
     advertised: Advertised,
 }
 
@@ -172,6 +181,11 @@ impl Handle {
     /// The level-triggered member list. The sender is gone once gossip has ended.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
+    }
+
+    /// Who answered our pings.
+    pub fn acks(&self) -> Acks {
+        self.acks.clone()
     }
 
     /// Events from now on; a slow reader is told how many it missed. Closed once gossip has ended.
@@ -229,8 +243,8 @@ impl Handle {
     }
 }
 
-/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` with back-off
-/// for as long as no other member is there.
+/// Binds the sockets and spawns the task on the current runtime. Keeps joining `settings.join` and `settings.peers`
+/// with back-off for as long as no other member is there.
 ///
 /// # Errors
 /// [`StartError`].
@@ -246,25 +260,41 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     )
     .map_err(StartError::Advertise)?;
 
+    let fingerprint = settings
+        .keyring
+        .as_ref()
+        .map(|keys| keys.primary().fingerprint());
+    let mismatches = mismatches::Mismatches::new(fingerprint);
     let config = Config {
         name: settings.node.clone(),
         advertise: advertised.address,
         tags: settings.tags,
         timing: Timing::of(settings.profile),
         compress: true,
+        keyring: settings.keyring,
         claim: true,
     };
     let node = Node::new(config.clone(), clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+    let acks = Acks::default();
     let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
-    let (owner, members, events) = owner::Owner::new(node, identity, udp, listener, asked);
+    let (owner, members, events) = owner::Owner::new(
+        node,
+        identity,
+        udp,
+        listener,
+        asked,
+        acks.clone(),
+        mismatches,
+    );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
         commands.downgrade(),
         members.clone(),
         join::Keeper {
             addresses: settings.join,
+            peers: settings.peers,
             name: name.clone(),
             own: [advertised.address, bound],
             random: clock::random(),
@@ -276,6 +306,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         events,
         name,
         taken,
+        acks,
         advertised,
     })
 }

@@ -14,8 +14,10 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Command;
+use super::acks::Acks;
 use super::identity::Identity;
 use super::join::Tried;
+use super::mismatches::Mismatches;
 use super::tcp::{self, FromStream, Link, ToStream};
 use super::udp::{DATAGRAM_BYTES_MAX, Udp};
 use crate::clock;
@@ -44,6 +46,7 @@ pub(super) struct Owner {
     commands: mpsc::Receiver<Command>,
     members: watch::Sender<Arc<Members>>,
     events: broadcast::Sender<Event>,
+    acks: Acks,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
@@ -51,6 +54,7 @@ pub(super) struct Owner {
     joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
     leavers: Vec<oneshot::Sender<()>>,
     accept_after: Option<Instant>,
+    mismatches: Mismatches,
     ended: bool,
 }
 
@@ -61,6 +65,8 @@ impl Owner {
         udp: Udp,
         listener: TcpListener,
         commands: mpsc::Receiver<Command>,
+        acks: Acks,
+        mismatches: Mismatches,
     ) -> (
         Self,
         watch::Receiver<Arc<Members>>,
@@ -78,6 +84,7 @@ impl Owner {
             commands,
             members,
             events,
+            acks,
             streams: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports,
@@ -85,6 +92,7 @@ impl Owner {
             joins: BTreeMap::new(),
             leavers: Vec::new(),
             accept_after: None,
+            mismatches,
             ended: false,
         };
         (owner, watched, listened)
@@ -126,10 +134,18 @@ impl Owner {
         }
         // Members first: whoever hears of an event finds it in the list.
         if self.node.generation() != self.members.borrow().generation {
-            self.members.send_replace(Arc::new(self.node.members()));
+            let members = Arc::new(self.node.members());
+            self.acks.keep(&members);
+            self.members.send_replace(members);
+        }
+        if let Some((node, at)) = self.node.poll_ack() {
+            self.acks.heard(node, at);
         }
         while let Some(event) = self.node.poll_event() {
             self.tell(event);
+        }
+        while let Some(mismatch) = self.node.poll_mismatch() {
+            self.mismatches.tell(clock::now(), &mismatch);
         }
         if let Some(node) = self.identity.renamed(&self.node) {
             self.take_over(node);

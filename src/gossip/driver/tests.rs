@@ -1,5 +1,7 @@
 //! The driver on real loopback sockets.
 
+mod encrypted;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         join: join.iter().map(|text| (*text).to_owned()).collect(),
         profile: Profile::Local,
         tags: Tags::from([("role".to_owned(), name.to_owned())]),
+        keyring: None,
+        peers: Vec::new(),
         when_taken: WhenTaken::Wait,
     }
 }

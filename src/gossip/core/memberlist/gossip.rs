@@ -13,7 +13,7 @@ use super::node::State;
 use super::{COMPOUND_HEADER, COMPOUND_PART, Delegate, Memberlist, USER_HEADER};
 use crate::gossip::core::node::Transmit;
 use crate::gossip::core::wire::message::Message;
-use crate::gossip::core::wire::packet;
+use crate::gossip::core::wire::{crypto, packet};
 
 /// First memberlist protocol that understands a CRC header.
 const CRC_PROTOCOL: u8 = 5;
@@ -40,7 +40,7 @@ impl Memberlist {
             });
         for name in chosen {
             let parts = self.fill(
-                self.timing.packet_bytes.saturating_sub(COMPOUND_HEADER),
+                self.packet_bytes().saturating_sub(COMPOUND_HEADER),
                 delegate,
             );
             if parts.is_empty() {
@@ -51,6 +51,12 @@ impl Memberlist {
                 self.send(to, &parts, crc);
             }
         }
+    }
+
+    /// What a packet may hold: less when it is to be sealed.
+    fn packet_bytes(&self) -> usize {
+        let overhead = self.sealer.as_ref().map_or(0, |_| crypto::OVERHEAD_BYTES);
+        self.timing.packet_bytes - overhead
     }
 
     /// Queued messages for one packet: ours first, then those of the layer above.
@@ -83,8 +89,7 @@ impl Memberlist {
     ) {
         let message = message.encode();
         let budget = self
-            .timing
-            .packet_bytes
+            .packet_bytes()
             .saturating_sub(message.len() + COMPOUND_HEADER + COMPOUND_PART);
         let mut parts = vec![message];
         parts.extend(self.fill(budget, delegate));
@@ -101,6 +106,11 @@ impl Memberlist {
         self.send(to, &[Message::User(message).encode()], false);
     }
 
+    /// Sends to an address, with nothing else.
+    pub(super) fn send_plain(&mut self, to: SocketAddr, parts: &[Vec<u8>]) {
+        self.send(to, parts, false);
+    }
+
     /// Sends to a node that we know, with nothing else, and with a CRC if it reads one.
     pub(super) fn send_to_node(&mut self, name: &str, parts: &[Vec<u8>]) {
         if let Some(node) = self.nodes.get(name) {
@@ -110,7 +120,10 @@ impl Memberlist {
     }
 
     fn send(&mut self, to: SocketAddr, parts: &[Vec<u8>], crc: bool) {
-        let packet = packet::seal(parts, self.compress, crc);
+        let mut packet = packet::seal(parts, self.compress, crc);
+        if let Some(sealer) = &mut self.sealer {
+            packet = sealer.seal_packet(packet);
+        }
         self.stats.packets_sent += 1;
         self.stats.packet_bytes_sent += packet.len() as u64;
         self.transmits.push_back(Transmit { to, packet });

@@ -15,8 +15,10 @@ pub(crate) mod check;
 mod gossip;
 pub(crate) mod moving;
 pub(crate) mod node;
+pub(crate) mod pause;
 mod probe;
 mod pushpull;
+mod recall;
 mod rules;
 mod stream;
 pub(crate) mod suspicion;
@@ -26,7 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::awareness::Awareness;
@@ -34,13 +36,15 @@ use self::broadcast::{BroadcastId, Broadcasts};
 use self::check::{Check, CheckId};
 use self::node::{NodeState, Nodes, State};
 use self::probe::{Asked, Probe};
+use self::recall::Recalls;
 use self::stream::Stream;
 use self::timer::Timers;
-use super::node::{Config, JoinId, Stats, StreamAction, StreamId, Transmit};
+use super::node::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Transmit};
 use super::timing::Timing;
+use super::wire::crypto::{self, Sealer};
 use super::wire::message::{Alive, Message, Source, WireAddr};
-use super::wire::packet;
 use super::wire::stream::PushNode;
+use super::wire::{WireError, packet};
 
 /// Protocol min, max, current; delegate min, max, current: what `serf agent` 0.9.4 announces.
 pub(crate) const VERSIONS: [u8; 6] = [1, 5, 2, 2, 5, 5];
@@ -57,6 +61,9 @@ const NAME_BYTES_MAX: usize = 255;
 /// Cost of one more message in a compound packet (its length), and of the compound itself.
 const COMPOUND_PART: usize = 2;
 const COMPOUND_HEADER: usize = 2;
+
+/// Mismatches kept for the driver, which asks after each burst of packets.
+const MISMATCHES_MAX: usize = 64;
 
 /// memberlist's type byte in front of each Serf message.
 const USER_HEADER: usize = 1;
@@ -149,6 +156,7 @@ pub(crate) struct Memberlist {
     own_addr: WireAddr,
     timing: Timing,
     compress: bool,
+    sealer: Option<Sealer>,
     random: ChaCha8Rng,
     nodes: Nodes,
     incarnation: u32,
@@ -159,14 +167,18 @@ pub(crate) struct Memberlist {
     pub(crate) silent: bool,
     awareness: Awareness,
     probe: Option<Probe>,
+    /// Who answered a probe directly, until polled.
+    acked: Option<(String, Instant)>,
     asked: BTreeMap<u32, Asked>,
     checks: BTreeMap<u32, Check>,
+    recalls: Recalls,
     broadcasts: Broadcasts,
     streams: BTreeMap<StreamId, Stream>,
     last_stream: u64,
     timers: Timers<Timer>,
     transmits: VecDeque<Transmit>,
     actions: VecDeque<StreamAction>,
+    mismatches: VecDeque<Mismatch>,
     stats: Stats,
 }
 
@@ -176,9 +188,14 @@ impl Memberlist {
         config: &Config,
         meta: Vec<u8>,
         now: Instant,
-        random: ChaCha8Rng,
+        mut random: ChaCha8Rng,
         delegate: &mut dyn Delegate,
     ) -> Self {
+        // Nonces have a generator of their own: nothing else that is drawn can show where it stands.
+        let sealer = config
+            .keyring
+            .clone()
+            .map(|keys| Sealer::new(keys, ChaCha8Rng::from_rng(&mut random)));
         let mut memberlist = Self {
             name: config.name.clone(),
             address: SocketAddr::new(
@@ -188,6 +205,7 @@ impl Memberlist {
             own_addr: WireAddr::of(config.advertise),
             timing: config.timing.clone(),
             compress: config.compress,
+            sealer,
             random,
             nodes: Nodes::default(),
             incarnation: 1,
@@ -196,14 +214,17 @@ impl Memberlist {
             silent: false,
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
+            acked: None,
             asked: BTreeMap::new(),
             checks: BTreeMap::new(),
+            recalls: Recalls::default(),
             broadcasts: Broadcasts::default(),
             streams: BTreeMap::new(),
             last_stream: 0,
             timers: Timers::new(),
             transmits: VecDeque::new(),
             actions: VecDeque::new(),
+            mismatches: VecDeque::new(),
             stats: Stats::default(),
         };
         let own = NodeState {
@@ -246,7 +267,14 @@ impl Memberlist {
     ) {
         self.stats.packets_received += 1;
         self.stats.packet_bytes_received += bytes.len() as u64;
-        for message in packet::open(bytes) {
+        let messages = match &self.sealer {
+            None => packet::open(bytes),
+            Some(sealer) => match crypto::open_packet(sealer.keys(), bytes) {
+                Ok(plain) => packet::open(&plain),
+                Err(error) => return self.refuse_peer(from, error),
+            },
+        };
+        for message in messages {
             match message {
                 Ok(message) => self.handle_message(now, from, message, delegate),
                 Err(error) => self.refuse(error.reason()),
@@ -264,7 +292,7 @@ impl Memberlist {
         match message {
             Message::Ping(ping) => self.on_ping(from, ping, delegate),
             Message::IndirectPing(request) => self.on_indirect_ping(now, from, request, delegate),
-            Message::Ack(ack) => self.on_ack(ack, delegate),
+            Message::Ack(ack) => self.on_ack(now, ack, delegate),
             Message::Nack(nack) => self.on_nack(nack),
             Message::Suspect(accusation) => self.on_suspect(now, accusation, delegate),
             Message::Alive(alive) => self.on_alive(now, alive, delegate),
@@ -362,6 +390,14 @@ impl Memberlist {
         self.actions.pop_front()
     }
 
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.acked.take()
+    }
+
+    pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {
+        self.mismatches.pop_front()
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             health_score: self.awareness.score(),
@@ -374,6 +410,18 @@ impl Memberlist {
     /// Counts input that was not taken.
     fn refuse(&mut self, reason: &'static str) {
         *self.stats.dropped.entry(reason).or_default() += 1;
+    }
+
+    /// The same for what another encryption than ours may explain.
+    fn refuse_peer(&mut self, from: SocketAddr, why: WireError) {
+        self.refuse(why.reason());
+        let of_keys = matches!(
+            why,
+            WireError::Decrypt | WireError::Plaintext | WireError::Encrypted
+        );
+        if of_keys && self.mismatches.len() < MISMATCHES_MAX {
+            self.mismatches.push_back(Mismatch { from, why });
+        }
     }
 
     fn next_seq_no(&mut self) -> u32 {

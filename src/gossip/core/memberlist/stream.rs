@@ -103,12 +103,13 @@ impl Memberlist {
         self.last_stream += 1;
         let id = StreamId(self.last_stream);
         self.timers.set(Timer::Stream(id), deadline);
+        let keys = self.sealer.as_ref().map(|sealer| Arc::clone(sealer.keys()));
         self.streams.insert(
             id,
             Stream {
                 peer,
                 purpose,
-                decoder: Decoder::new(),
+                decoder: Decoder::with_keys(keys),
                 received: 0,
                 requested: false,
             },
@@ -266,7 +267,12 @@ impl Memberlist {
                 self.close_stream(id);
             }
             (_, StreamMessage::Err(text)) => {
-                self.end_stream(id, format!("remote error: {text}"), delegate);
+                let why = if text == stream::NO_KEY_OPENS {
+                    self.another_key()
+                } else {
+                    format!("remote error: {text}")
+                };
+                self.end_stream(id, why, delegate);
             }
             _ => {
                 self.refuse("unexpected");
@@ -276,21 +282,48 @@ impl Memberlist {
     }
 
     fn on_stream_error(&mut self, id: StreamId, error: &WireError, delegate: &mut dyn Delegate) {
-        self.refuse(error.reason());
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let (peer, incoming) = (stream.peer, matches!(stream.purpose, Purpose::Incoming));
+        // Whoever asked is told by the outcome; of a stream that a peer opened nobody else would hear.
+        if incoming {
+            self.refuse_peer(peer, error.clone());
+        } else {
+            self.refuse(error.reason());
+        }
         // Only bad framing is answered; a bad body closes the stream in silence, as in Go.
         let text = match error {
             WireError::Encrypted => Some(stream::NOT_ENCRYPTING.to_owned()),
+            WireError::Decrypt => Some(stream::NO_KEY_OPENS.to_owned()),
+            WireError::Plaintext => Some(stream::NOT_ENCRYPTED.to_owned()),
             WireError::Compression => Some(error.to_string()),
             _ => None,
         };
-        let incoming = self
-            .streams
-            .get(&id)
-            .is_some_and(|stream| matches!(stream.purpose, Purpose::Incoming));
         if let Some(text) = text.filter(|_| incoming) {
             self.send_on_stream(id, &StreamMessage::Err(text));
         }
-        self.end_stream(id, error.to_string(), delegate);
+        let why = match error {
+            WireError::Decrypt => self.another_key(),
+            WireError::Plaintext => "does not encrypt its gossip, and we have a key".to_owned(),
+            WireError::Encrypted => {
+                "encrypts its gossip, and we have no key; give us --encrypt-key-file".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        self.end_stream(id, why, delegate);
+    }
+
+    /// Said when a peer can't open what we sealed, or we not what it did.
+    fn another_key(&self) -> String {
+        let ours = self
+            .sealer
+            .as_ref()
+            .map_or_else(String::new, |sealer| sealer.keys().primary().fingerprint());
+        format!(
+            "uses another gossip key than ours ({ours}): {}",
+            stream::NO_KEY_OPENS
+        )
     }
 
     /// The peer closed, or the driver could not connect or read.
@@ -343,7 +376,10 @@ impl Memberlist {
     }
 
     fn send_on_stream(&mut self, id: StreamId, message: &StreamMessage) {
-        let bytes = stream::encode(message, self.compress);
+        let mut bytes = stream::encode(message, self.compress);
+        if let Some(sealer) = &mut self.sealer {
+            bytes = sealer.seal_stream(bytes);
+        }
         self.actions.push_back(StreamAction::Send { id, bytes });
     }
 }

@@ -39,6 +39,16 @@ struct Bench {
 }
 
 impl Bench {
+    /// Lives through `span`, every timer in time: one that comes late is taken for a pause of ours.
+    fn live(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(due) = self.node.poll_timeout().filter(|due| *due <= end) {
+            self.now = due.max(self.now);
+            self.node.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
     fn new() -> Self {
         Self::claiming(false)
     }
@@ -46,6 +56,7 @@ impl Bench {
     /// One that looks into names at two addresses, as all of ours do.
     fn claiming(claim: bool) -> Self {
         let config = Config {
+            keyring: None,
             name: "us".to_owned(),
             advertise: at(US),
             tags: Tags::new(),

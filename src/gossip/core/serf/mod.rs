@@ -22,6 +22,7 @@ mod members;
 mod names;
 mod queries;
 mod reap;
+mod recall;
 mod state;
 pub mod tags;
 
@@ -38,8 +39,11 @@ use self::layer::{Layer, Timer};
 use self::leave::Life;
 use self::names::Names;
 use super::member::{Members, Status};
+use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
-use super::node::{Config, Event, JoinId, Refused, Stats, StreamAction, StreamId, Transmit};
+use super::node::{
+    Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
+};
 use super::wire::serf::{LeaveIntent, SerfMessage};
 use crate::announce::Tags;
 
@@ -52,6 +56,8 @@ pub(crate) struct Serf {
     last_join: u64,
     life: Life,
     names: Names,
+    /// When we last found that we had slept: what is late since before is accounted for.
+    awake_since: Option<Instant>,
 }
 
 impl Serf {
@@ -71,10 +77,12 @@ impl Serf {
             last_join: 0,
             life: Life::Alive,
             names: Names::new(config.claim, now),
+            awake_since: None,
         })
     }
 
     pub(crate) fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        self.notice_pause(now);
         self.memberlist
             .handle_packet(now, from, packet, &mut self.layer);
         self.settle(now);
@@ -113,6 +121,7 @@ impl Serf {
 
     /// Does everything that is due, in the order of the deadlines.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.notice_pause(now);
         loop {
             // The earlier deadline goes first, whichever layer it belongs to.
             let (below, own) = (self.memberlist.next_timeout(), self.layer.timers.next());
@@ -133,11 +142,25 @@ impl Serf {
         }
     }
 
+    /// A timer that is far too late says that we were not there. The earliest is due within a gossip interval.
+    fn notice_pause(&mut self, now: Instant) {
+        let Some(due) = self.poll_timeout() else {
+            return;
+        };
+        let since = self.awake_since.map_or(due, |awake| awake.max(due));
+        let pause = now.saturating_duration_since(since);
+        if pause > PAUSE_MIN.max(self.layer.timing.gossip_interval) {
+            self.awake_since = Some(now);
+            self.memberlist.slept(now, pause, &mut self.layer);
+        }
+    }
+
     fn fire(&mut self, now: Instant, at: Instant, timer: Timer) {
         match timer {
             Timer::Leave => self.leave_step_timed_out(now),
             Timer::Reap => self.layer.reap(now, at),
             Timer::Reconnect => self.reconnect(now, at),
+            Timer::Recall => self.recall(now, at),
             Timer::Prune(name) => self.layer.prune(now, &name),
             Timer::Name(name) => self.name_timer(now, &name),
         }
@@ -227,8 +250,16 @@ impl Serf {
         self.memberlist.poll_stream()
     }
 
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.memberlist.poll_ack()
+    }
+
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.layer.out.pop_front()
+    }
+
+    pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {
+        self.memberlist.poll_mismatch()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {

@@ -8,6 +8,7 @@
 //! Source: the protocol as spoken by `serf agent` 0.9.4; vectors in `tests/data/serf`.
 
 mod compress;
+pub mod crypto;
 pub mod message;
 pub(crate) mod msgpack;
 pub mod packet;
@@ -47,6 +48,12 @@ pub enum WireError {
     /// Encrypted, but we have no key.
     #[error("encrypted, and no key is configured")]
     Encrypted,
+    /// Sealed, and no key of ours opens it: another key, or damaged.
+    #[error("no key of ours opens it")]
+    Decrypt,
+    /// Not encrypted, but we have keys.
+    #[error("not encrypted, and we have a key")]
+    Plaintext,
     /// A field has a value that cannot be.
     #[error("bad field {0}")]
     Field(&'static str),
@@ -64,6 +71,8 @@ impl WireError {
             Self::UnknownType(_) => "unknown_type",
             Self::Compression => "compression",
             Self::Encrypted => "encrypted",
+            Self::Decrypt => "decrypt",
+            Self::Plaintext => "plaintext",
             Self::Field(_) => "field",
         }
     }

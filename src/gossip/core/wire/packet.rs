@@ -1,10 +1,10 @@
 //! Packets: CRC, compression, compound.
 //!
 //! ```text
-//! open:  datagram ─▶ (decrypt: comes with keys) ─▶ [12 crc]? ─▶ ┌ [9 compress] ─┐
-//!                                                               ├ [7 compound]  ─┼─▶ messages
-//!                                                               └────────────────┘ nested, bounded
-//! seal:  parts ─▶ compound when many ─▶ compress when shorter ─▶ crc ─▶ (encrypt: comes with keys)
+//! open:  datagram ─▶ (crypto, with keys) ─▶ [12 crc]? ─▶ ┌ [9 compress] ─┐
+//!                                                        ├ [7 compound]  ─┼─▶ messages
+//!                                                        └────────────────┘ nested, bounded
+//! seal:  parts ─▶ compound when many ─▶ compress when shorter ─▶ crc ─▶ (crypto, with keys)
 //! ```
 
 use super::compress::{self, COMPRESS};
@@ -26,7 +26,6 @@ const PARTS_MAX: usize = 1024;
 
 /// Opens a packet into its messages, in order. A bad part does not hide the good ones before and after it.
 pub fn open(packet: &[u8]) -> Vec<Result<Message, WireError>> {
-    // Decryption belongs here: it yields the packet that the lines below read.
     let mut opening = Opening {
         found: Vec::new(),
         bytes_left: PACKET_BYTES_MAX,

@@ -1,7 +1,7 @@
 //! Streams: one request and at most one answer per connection.
 //!
 //! ```text
-//! bytes ─▶ Decoder ─▶ (decrypt: comes with keys) ─▶ [9 compress]? ─▶ one StreamMessage
+//! bytes ─▶ Decoder ─▶ (crypto, with keys) ─▶ [9 compress]? ─▶ one StreamMessage
 //!
 //! push/pull  [6][{Join, Nodes, UserStateLen}][node map] × Nodes [serf state: UserStateLen]
 //! user       [8][{UserMsgLen}][serf message: UserMsgLen]
@@ -11,17 +11,26 @@
 //! There is no length in front and the sender doesn't half-close: where a message ends is known by
 //! parsing it only. So the decoder resumes after the last whole node.
 
+use std::sync::Arc;
+
 use super::compress::{self, COMPRESS};
+use super::crypto::{self, ENCRYPT};
 use super::message::{ACK, Ack, PING, Ping, USER, WireAddr, versions};
 use super::msgpack::{Reader, Writer};
 use super::{STREAM_BYTES_MAX, WireError};
+use crate::gossip::core::keyring::Keyring;
 
 const PUSH_PULL: u8 = 6;
-const ENCRYPT: u8 = 10;
 const ERR: u8 = 13;
 
 /// What memberlist answers, as `err`, to an encrypted stream when it has no key.
 pub const NOT_ENCRYPTING: &str = "Remote state is encrypted and encryption is not configured";
+
+/// The same to a stream in clear when it has keys.
+pub const NOT_ENCRYPTED: &str = "Encryption is configured but remote state is not encrypted";
+
+/// The same to a stream that none of its keys opens.
+pub const NO_KEY_OPENS: &str = "No installed keys could decrypt the message";
 
 /// Nodes of one push/pull. Serf is at home below 10,000.
 const NODES_MAX: usize = 32_768;
@@ -76,12 +85,21 @@ pub struct Decoder {
     buffer: Vec<u8>,
     parser: Parser,
     finished: bool,
+    keys: Option<Arc<Keyring>>,
 }
 
 impl Decoder {
-    /// An empty one.
+    /// For a stream in clear.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For a stream sealed with one of `keys`, if there are any.
+    pub fn with_keys(keys: Option<Arc<Keyring>>) -> Self {
+        Self {
+            keys,
+            ..Self::default()
+        }
     }
 
     /// Adds bytes. `Ok(None)`: need more.
@@ -114,8 +132,8 @@ impl Decoder {
         }
         let outcome = match self.buffer.first() {
             None => return Ok(None),
-            // The frame is opened here once there are keys; its plaintext goes on below.
-            Some(&ENCRYPT) => Err(WireError::Encrypted),
+            Some(&ENCRYPT) => return self.frame(),
+            Some(_) if self.keys.is_some() => Err(WireError::Plaintext),
             Some(&COMPRESS) => match self.parser.envelope(&self.buffer) {
                 Ok(plain) => return Parser::whole(&plain).map(Some),
                 Err(error) => Err(error),
@@ -127,6 +145,24 @@ impl Decoder {
             Err(WireError::Truncated) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// An encrypted frame; what it holds is whole, or bad.
+    fn frame(&mut self) -> Result<Option<StreamMessage>, WireError> {
+        let keys = self.keys.as_ref().ok_or(WireError::Encrypted)?;
+        let Some(whole) = crypto::stream_bytes(&self.buffer)? else {
+            return Ok(None);
+        };
+        self.parser.wanted = whole;
+        let Some(frame) = self.buffer.get(..whole) else {
+            return Ok(None);
+        };
+        let plain = crypto::open_stream(keys, frame)?;
+        match plain.first() {
+            Some(&COMPRESS) => Parser::whole(&Parser::default().envelope(&plain)?),
+            _ => Parser::whole(&plain),
+        }
+        .map(Some)
     }
 }
 
@@ -336,7 +372,7 @@ fn user_bytes(r: &mut Reader<'_>) -> Result<usize, WireError> {
     Ok(len)
 }
 
-/// Bytes of a message, compressed if wished (streams: always then, even when longer).
+/// Bytes of a message, compressed if wished (streams: always then, even when longer). To be sealed by [`crypto`], with keys.
 pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
     let plain = match message {
         StreamMessage::PushPull(push_pull) => push_pull.encode(),
@@ -358,7 +394,6 @@ pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
             w.finish()
         }
     };
-    // Encryption of the result belongs here.
     if compress {
         compress::pack(&plain)
     } else {

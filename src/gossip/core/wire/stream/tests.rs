@@ -1,6 +1,7 @@
 //! Whole, cut, oversized and hostile streams.
 
 use super::*;
+use crate::gossip::core::keyring::Key;
 
 fn node(name: &str) -> PushNode {
     PushNode {
@@ -169,4 +170,94 @@ fn a_node_without_a_readable_name_is_left_out() {
 
     assert_eq!(names, ["n0", "n2"]);
     assert_eq!(read.user_state, whole.user_state);
+}
+
+fn ring(byte: u8) -> Arc<Keyring> {
+    Arc::new(Keyring::new(Key::new(&[byte; 24]).unwrap()))
+}
+
+fn sealed(message: &StreamMessage, compress: bool) -> Vec<u8> {
+    crypto::seal_stream(&ring(1), [9; 12], &encode(message, compress))
+}
+
+#[test]
+fn a_sealed_message_is_whole_at_its_last_byte_and_not_before() {
+    for message in all_kinds() {
+        for compress in [false, true] {
+            let bytes = sealed(&message, compress);
+            let mut decoder = Decoder::with_keys(Some(ring(1)));
+            let (last, before) = bytes.split_last().unwrap();
+            for byte in before {
+                assert_eq!(decoder.feed(&[*byte]), Ok(None), "{message:?}");
+            }
+
+            assert_eq!(decoder.feed(&[*last]), Ok(Some(message.clone())));
+            assert_eq!(decoder.feed(b"more"), Ok(None));
+        }
+        let mut more = sealed(&message, true);
+        more.extend(b"what follows is ignored");
+        assert_eq!(
+            Decoder::with_keys(Some(ring(1))).feed(&more),
+            Ok(Some(message))
+        );
+    }
+}
+
+#[test]
+fn with_keys_only_what_is_sealed_is_read() {
+    let message = push_pull(2);
+    let mut strict = Decoder::with_keys(Some(ring(1)));
+
+    assert_eq!(
+        strict.feed(&encode(&message, false)[..1]),
+        Err(WireError::Plaintext)
+    );
+    assert_eq!(
+        Decoder::with_keys(Some(ring(2))).feed(&sealed(&message, true)),
+        Err(WireError::Decrypt)
+    );
+    assert_eq!(
+        Decoder::with_keys(None).feed(&sealed(&message, true)),
+        Err(WireError::Encrypted)
+    );
+}
+
+#[test]
+fn a_cut_message_in_a_whole_frame_is_refused_and_not_waited_for() {
+    for compress in [false, true] {
+        let mut plain = encode(&push_pull(2), compress);
+        plain.pop();
+        let frame = crypto::seal_stream(&ring(1), [9; 12], &plain);
+
+        assert_eq!(
+            Decoder::with_keys(Some(ring(1))).feed(&frame),
+            Err(WireError::Truncated)
+        );
+    }
+    let nothing = crypto::seal_stream(&ring(1), [9; 12], &[]);
+    assert_eq!(
+        Decoder::with_keys(Some(ring(1))).feed(&nothing),
+        Err(WireError::Truncated)
+    );
+}
+
+#[test]
+fn a_frame_in_a_frame_is_no_message() {
+    let inner = sealed(&push_pull(1), false);
+    let outer = crypto::seal_stream(&ring(1), [9; 12], &inner);
+
+    assert_eq!(
+        Decoder::with_keys(Some(ring(1))).feed(&outer),
+        Err(WireError::UnknownType(ENCRYPT))
+    );
+}
+
+#[test]
+fn an_oversized_frame_is_refused_at_its_header() {
+    let mut decoder = Decoder::with_keys(Some(ring(1)));
+
+    assert_eq!(
+        decoder.feed(&[ENCRYPT, 0x7f, 0, 0, 0]),
+        Err(WireError::TooLarge)
+    );
 }
