@@ -186,6 +186,16 @@ impl Numbers {
             "Broadcasts still to be sent.",
         )
         .add(&[], stats.queued_broadcasts as f64);
+        page.counter(
+            "lb_gossip_conflicts_total",
+            "Times that a name was claimed while its holder answered.",
+        )
+        .add(&[], stats.conflicts as f64);
+        page.counter(
+            "lb_gossip_repairs_total",
+            "Names moved away from addresses that had fallen silent.",
+        )
+        .add(&[], stats.repairs as f64);
         page.gauge("lb_gossip_streams", "Gossip streams open now.")
             .add(&[], stats.streams as f64);
     }

@@ -62,7 +62,7 @@ impl Phase {
 
 impl Source for View {
     fn node(&self) -> String {
-        self.gossip.name().to_owned()
+        self.gossip.name().to_string()
     }
 
     fn members(&self) -> Arc<Members> {

@@ -13,6 +13,7 @@
 
 mod acks;
 mod advertise;
+mod identity;
 mod join;
 mod mismatches;
 mod owner;
@@ -54,6 +55,30 @@ pub struct Settings {
     pub keyring: Option<Keyring>,
     /// Members of the last run, to join through too; not a setting.
     pub peers: Vec<SocketAddr>,
+    /// What to do when our name turns out to be another living node's.
+    pub when_taken: WhenTaken,
+}
+
+/// What to do when our name turns out to be another living node's. Nobody has to ask for it at the start:
+/// [`Handle::name_taken`] tells, and the program ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenTaken {
+    /// Stay out of the cluster until the name is free. The default.
+    #[default]
+    Wait,
+    /// Unless we have only just started: take the name with a random ending, and get in.
+    Rename,
+}
+
+/// Our name, found to be another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTaken {
+    /// The name.
+    pub name: String,
+    /// Who has it.
+    pub holder: SocketAddr,
+    /// Found within seconds of our start, before anybody relied on us.
+    pub at_start: bool,
 }
 
 /// The address that others are told, and why that one.
@@ -125,15 +150,27 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Event>,
+    name: watch::Receiver<Arc<str>>,
+    taken: watch::Receiver<Option<NameTaken>>,
     acks: Acks,
-    name: Arc<str>,
     advertised: Advertised,
 }
 
 impl Handle {
-    /// Our name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Our name, as it is now.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name.borrow())
+    }
+
+    /// Returns once our name was found to be another living node's, twice; never if it is not.
+    pub async fn name_taken(&self) -> NameTaken {
+        let mut taken = self.taken.clone();
+        if let Ok(found) = taken.wait_for(Option::is_some).await
+            && let Some(found) = found.clone()
+        {
+            return found;
+        }
+        std::future::pending().await
     }
 
     /// Our address.
@@ -228,25 +265,26 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         .as_ref()
         .map(|keys| keys.primary().fingerprint());
     let mismatches = mismatches::Mismatches::new(fingerprint);
-    let timing = Timing::of(settings.profile);
     let config = Config {
         name: settings.node.clone(),
         advertise: advertised.address,
         tags: settings.tags,
-        timing: timing.clone(),
+        timing: Timing::of(settings.profile),
         compress: true,
         keyring: settings.keyring,
+        claim: true,
     };
-    let node = Node::new(config, clock::now(), clock::random())?;
+    let node = Node::new(config.clone(), clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let acks = Acks::default();
+    let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
     let (owner, members, events) = owner::Owner::new(
         node,
+        identity,
         udp,
         listener,
         asked,
-        timing.stream_timeout,
         acks.clone(),
         mismatches,
     );
@@ -257,7 +295,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         join::Keeper {
             addresses: settings.join,
             peers: settings.peers,
-            name: settings.node.clone(),
+            name: name.clone(),
             own: [advertised.address, bound],
             random: clock::random(),
         },
@@ -266,8 +304,9 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         commands,
         members,
         events,
+        name,
+        taken,
         acks,
-        name: settings.node.into(),
         advertised,
     })
 }

@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::Command;
 use super::acks::Acks;
+use super::identity::Identity;
 use super::join::Tried;
 use super::mismatches::Mismatches;
 use super::tcp::{self, FromStream, Link, ToStream};
@@ -39,6 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Owner {
     node: Node,
+    identity: Identity,
     udp: Udp,
     listener: TcpListener,
     commands: mpsc::Receiver<Command>,
@@ -49,7 +51,6 @@ pub(super) struct Owner {
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
     reported: mpsc::Receiver<(StreamId, FromStream)>,
-    stream_timeout: Duration,
     joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
     leavers: Vec<oneshot::Sender<()>>,
     accept_after: Option<Instant>,
@@ -60,10 +61,10 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(
         node: Node,
+        identity: Identity,
         udp: Udp,
         listener: TcpListener,
         commands: mpsc::Receiver<Command>,
-        stream_timeout: Duration,
         acks: Acks,
         mismatches: Mismatches,
     ) -> (
@@ -77,6 +78,7 @@ impl Owner {
         let listened = events.downgrade();
         let owner = Self {
             node,
+            identity,
             udp,
             listener,
             commands,
@@ -87,7 +89,6 @@ impl Owner {
             tasks: JoinSet::new(),
             reports,
             reported,
-            stream_timeout,
             joins: BTreeMap::new(),
             leavers: Vec::new(),
             accept_after: None,
@@ -146,7 +147,20 @@ impl Owner {
         while let Some(mismatch) = self.node.poll_mismatch() {
             self.mismatches.tell(clock::now(), &mismatch);
         }
+        if let Some(node) = self.identity.renamed(&self.node) {
+            self.take_over(node);
+        }
         while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Goes on as another node on the same sockets. What the old one had under way ends.
+    fn take_over(&mut self, node: Node) {
+        self.node = node;
+        self.streams.clear();
+        for (_, reply) in std::mem::take(&mut self.joins) {
+            let _ = reply.send(Tried::default());
+        }
+        self.members.send_replace(Arc::new(self.node.members()));
     }
 
     fn act(&mut self, action: StreamAction) {
@@ -154,7 +168,7 @@ impl Owner {
             StreamAction::Connect { id, to } => {
                 let link = self.link(id);
                 self.tasks
-                    .spawn(tcp::connect(to, link, self.stream_timeout));
+                    .spawn(tcp::connect(to, link, self.identity.stream_timeout()));
             }
             StreamAction::Send { id, bytes } => {
                 if let Some(stream) = self.streams.get(&id) {
@@ -184,6 +198,7 @@ impl Owner {
                 }
             }
             Event::LeaveFinished => self.ended = true,
+            Event::NameTaken { .. } => self.identity.tell(&event),
             _ => {}
         }
         // Nobody listening is no error.
@@ -244,7 +259,7 @@ impl Owner {
                 if let Some(id) = self.node.handle_stream_accepted(now, from) {
                     let link = self.link(id);
                     self.tasks
-                        .spawn(tcp::accepted(socket, link, self.stream_timeout));
+                        .spawn(tcp::accepted(socket, link, self.identity.stream_timeout()));
                 }
             }
             Err(error) => {
@@ -273,7 +288,7 @@ impl Owner {
                 let _ = reply.send(self.node.force_leave(now, &name, prune));
             }
             Command::Stats { reply } => {
-                let _ = reply.send(self.node.stats());
+                let _ = reply.send(self.identity.stats(&self.node));
             }
         }
     }

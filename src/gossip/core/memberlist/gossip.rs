@@ -90,9 +90,19 @@ impl Memberlist {
         self.send(to, &parts, false);
     }
 
+    /// Sends `message` to an address, with nothing else.
+    pub(super) fn send_alone(&mut self, to: SocketAddr, message: &Message) {
+        self.send(to, &[message.encode()], false);
+    }
+
     /// Sends a message of the layer above to one address, alone.
     pub(crate) fn send_user(&mut self, to: SocketAddr, message: Vec<u8>) {
         self.send(to, &[Message::User(message).encode()], false);
+    }
+
+    /// Sends to an address, with nothing else.
+    pub(super) fn send_plain(&mut self, to: SocketAddr, parts: &[Vec<u8>]) {
+        self.send(to, parts, false);
     }
 
     /// Sends to a node that we know, with nothing else, and with a CRC if it reads one.

@@ -67,6 +67,7 @@ mod tests {
         fn new() -> Self {
             let now = crate::clock::now();
             let config = Config {
+                claim: true,
                 name: "us".to_owned(),
                 advertise: SocketAddr::from(([10, 0, 0, 1], 7946)),
                 tags: Default::default(),

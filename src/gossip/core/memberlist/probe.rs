@@ -269,6 +269,9 @@ impl Memberlist {
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, ack: Ack, delegate: &mut dyn Delegate) {
+        if self.recalled(now, ack.seq_no) || self.check_acked(ack.seq_no, delegate) {
+            return;
+        }
         if let Some(asked) = self.asked.remove(&ack.seq_no) {
             self.timers.cancel(&Timer::Asked(ack.seq_no));
             let relayed = Message::Ack(Ack {
@@ -314,11 +317,30 @@ impl Memberlist {
             self.refuse("ping_for_other");
             return;
         }
+        if self.is_own_check(&ping) {
+            return;
+        }
+        self.notice_sender(from, &ping, delegate);
         let ack = Message::Ack(Ack {
             seq_no: ping.seq_no,
             payload: Some(delegate.ack_payload()),
         });
         self.send_with_piggyback(answer_to(from, ping.source.as_ref()), &ack, delegate);
+    }
+
+    /// Whom we hold dead or suspect elsewhere may be back at a new address. A stock agent that everyone refuses
+    /// gossips its address a few times only; its pings come round for as long as it runs.
+    fn notice_sender(&self, from: SocketAddr, ping: &Ping, delegate: &mut dyn Delegate) {
+        let Some(source) = &ping.source else { return };
+        let Some(place) = place_of(&source.addr).filter(|place| place.ip() == from.ip()) else {
+            return;
+        };
+        if let Some(node) = self.nodes.get(&source.node)
+            && matches!(node.state, State::Suspect | State::Dead)
+            && node.place != place
+        {
+            delegate.seen_elsewhere(&source.node, place);
+        }
     }
 
     /// A ping may name whom it means; an address re-used by another node must not answer for it.

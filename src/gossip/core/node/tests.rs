@@ -56,6 +56,7 @@ impl Bench {
             tags: Tags::new(),
             timing: Timing::of(Profile::Lan),
             compress: false,
+            claim: false,
         };
         let now = crate::clock::now();
         let node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("short tags");

@@ -18,8 +18,10 @@ mod lamport;
 mod layer;
 mod leave;
 mod members;
+mod names;
 mod queries;
 mod reap;
+mod recall;
 mod state;
 pub mod tags;
 
@@ -34,6 +36,7 @@ use self::intents::Source;
 use self::join::Join;
 use self::layer::{Layer, Timer};
 use self::leave::Life;
+use self::names::Names;
 use super::member::{Members, Status};
 use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
@@ -51,6 +54,7 @@ pub(crate) struct Serf {
     joins: BTreeMap<JoinId, Join>,
     last_join: u64,
     life: Life,
+    names: Names,
     /// When we last found that we had slept: what is late since before is accounted for.
     awake_since: Option<Instant>,
 }
@@ -71,6 +75,7 @@ impl Serf {
             joins: BTreeMap::new(),
             last_join: 0,
             life: Life::Alive,
+            names: Names::new(config.claim, now),
             awake_since: None,
         })
     }
@@ -154,7 +159,9 @@ impl Serf {
             Timer::Leave => self.leave_step_timed_out(now),
             Timer::Reap => self.layer.reap(now, at),
             Timer::Reconnect => self.reconnect(now, at),
+            Timer::Recall => self.recall(now, at),
             Timer::Prune(name) => self.layer.prune(now, &name),
+            Timer::Name(name) => self.name_timer(now, &name),
         }
     }
 
@@ -166,6 +173,7 @@ impl Serf {
         for name in std::mem::take(&mut self.layer.tray.forgotten) {
             self.memberlist.forget(&name);
         }
+        self.settle_names(now);
         for ended in std::mem::take(&mut self.layer.tray.ended) {
             self.exchange_ended(now, ended);
         }
@@ -173,6 +181,24 @@ impl Serf {
             self.layer.announce_join();
         }
         self.go_on_leaving(now);
+    }
+
+    fn settle_names(&mut self, now: Instant) {
+        for pulled in std::mem::take(&mut self.layer.tray.pulled) {
+            self.pulled(now, pulled);
+        }
+        for (name, place) in std::mem::take(&mut self.layer.tray.seen) {
+            self.on_seen(now, &name, place);
+        }
+        for claim in std::mem::take(&mut self.layer.tray.claims) {
+            self.on_claim(now, claim);
+        }
+        for (id, lives) in std::mem::take(&mut self.layer.tray.checked) {
+            self.check_ended(now, id, lives);
+        }
+        for errand in std::mem::take(&mut self.layer.tray.visited) {
+            self.visited(now, errand);
+        }
     }
 
     pub(crate) fn set_tags(&mut self, now: Instant, tags: &Tags) -> Result<(), Refused> {
@@ -256,6 +282,8 @@ impl Serf {
             *stats.dropped.entry(reason).or_default() += count;
         }
         stats.queued_broadcasts += self.layer.queued();
+        stats.conflicts = self.names.conflicts;
+        stats.repairs = self.names.repairs;
         stats
     }
 }
