@@ -147,6 +147,7 @@ fn gossip(
             tags: Tags::new(),
             keyring: keys.ring(),
             peers: Vec::new(),
+            when_taken: gossip::driver::WhenTaken::default(),
         },
         discover: discover.map(|discover| discover.value),
         tags,

@@ -16,6 +16,7 @@ mod encrypted;
 mod fail;
 mod join;
 mod leave;
+mod names;
 mod octets;
 mod peers;
 mod relay;

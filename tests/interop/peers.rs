@@ -14,7 +14,7 @@ use lb::gossip::core::member::{Member, Status};
 use lb::gossip::core::node::Event;
 use lb::gossip::core::timing::Profile;
 use lb::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
-use lb::gossip::driver::{self, Handle, Settings};
+use lb::gossip::driver::{self, Handle, Settings, WhenTaken};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -307,6 +307,7 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         tags: tags_of(&[("role", "lb")]),
         keyring: None,
         peers: Vec::new(),
+        when_taken: WhenTaken::Wait,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use lb::announce::{CheckSpec, Proto, State};
 use lb::clock;
+use lb::pool::ejection;
 use lb::pool::registry::{self, Key, Outcome, Registry};
 use lb::pool::snapshot::Pool;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
@@ -85,6 +86,7 @@ impl Front {
                 proto: Proto::Http,
                 default_port: 80,
                 lost_keep: Duration::from_secs(3600),
+                ejection: ejection::Settings::default(),
                 backends: vec![],
             }],
         );

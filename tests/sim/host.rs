@@ -28,6 +28,8 @@ pub(crate) struct Host {
     /// The process, if it runs.
     pub(crate) node: Option<Node>,
     pub(crate) down: Down,
+    /// Looks into names at two addresses, as ours do and stock agents don't.
+    pub(crate) claim: bool,
     /// Counts processes: what was meant for a former one is not delivered.
     pub(crate) life: u64,
     /// The process left properly, or is doing so.

@@ -14,6 +14,7 @@ mod detection;
 mod host;
 mod invariants;
 mod keys;
+mod names;
 mod network;
 mod partitions;
 mod random;

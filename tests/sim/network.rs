@@ -23,6 +23,8 @@ pub(crate) struct Network {
     pub(crate) no_packets: Vec<HostId>,
     /// Hosts in different groups do not reach each other; those not listed are in group 0.
     groups: BTreeMap<HostId, u32>,
+    /// Two that do not reach each other.
+    apart: Vec<(HostId, HostId)>,
     /// From whom to whom nothing comes through, though the other way it does.
     one_way: BTreeSet<(HostId, HostId)>,
     /// Some hosts were cut off at some time. Islands may live on for long and tell old tales when they meet.
@@ -43,6 +45,7 @@ impl Default for Network {
             duplicates: 0.0,
             no_packets: Vec::new(),
             groups: BTreeMap::new(),
+            apart: Vec::new(),
             one_way: BTreeSet::new(),
             ever_cut: false,
             lost: 0,
@@ -61,6 +64,12 @@ impl Network {
         }
     }
 
+    /// Cuts the way between two; each still reaches everyone else.
+    pub(crate) fn separate(&mut self, one: HostId, other: HostId) {
+        self.ever_cut = true;
+        self.apart.push((one, other));
+    }
+
     /// Nothing comes through from `from` to `to` any more.
     pub(crate) fn cut_one_way(&mut self, from: HostId, to: HostId) {
         self.ever_cut = true;
@@ -70,6 +79,7 @@ impl Network {
     /// Ends loss, duplicates and cuts.
     pub(crate) fn heal(&mut self) {
         self.groups.clear();
+        self.apart.clear();
         self.one_way.clear();
         self.no_packets.clear();
         self.loss = 0.0;
@@ -92,7 +102,8 @@ impl Network {
 
     fn passes(&self, from: HostId, to: HostId) -> bool {
         let group = |host| self.groups.get(&host).copied().unwrap_or_default();
-        group(from) == group(to) && !self.one_way.contains(&(from, to))
+        let apart = self.apart.contains(&(from, to)) || self.apart.contains(&(to, from));
+        group(from) == group(to) && !apart && !self.one_way.contains(&(from, to))
     }
 
     pub(crate) fn latency(&self, random: &mut ChaCha8Rng) -> Duration {

@@ -94,6 +94,10 @@ pub(crate) struct World {
     pub(crate) longest: usize,
     /// Keys of hosts added from now on.
     pub(crate) keyring: Option<Keyring>,
+    /// Some names are claimed at two addresses.
+    pub(crate) names_move: bool,
+    /// New hosts but those named here are as stock agents are: they look into no name.
+    pub(crate) stock_but: Option<Vec<&'static str>>,
 }
 
 impl World {
@@ -129,6 +133,8 @@ impl World {
             compress: false,
             longest: 0,
             keyring: None,
+            names_move: false,
+            stock_but: None,
         }
     }
 
@@ -189,6 +195,10 @@ impl World {
             ),
             node: None,
             down: Down::Refuses,
+            claim: self
+                .stock_but
+                .as_ref()
+                .is_none_or(|ours| ours.contains(&name)),
             life: 0,
             leaving: false,
             wants_in: false,
@@ -236,6 +246,7 @@ impl World {
             timing,
             compress: self.compress,
             keyring: host.keyring.clone(),
+            claim: host.claim,
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         let node = Node::new(config, self.now, random).expect("the tags are short");

@@ -11,7 +11,9 @@
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
 //! call on a handle answers at once.
 
+mod acks;
 mod advertise;
+mod identity;
 mod join;
 mod mismatches;
 mod owner;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
+pub use self::acks::Acks;
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
@@ -52,6 +55,30 @@ pub struct Settings {
     pub keyring: Option<Keyring>,
     /// Members of the last run, to join through too; not a setting.
     pub peers: Vec<SocketAddr>,
+    /// What to do when our name turns out to be another living node's.
+    pub when_taken: WhenTaken,
+}
+
+/// What to do when our name turns out to be another living node's. Nobody has to ask for it at the start:
+/// [`Handle::name_taken`] tells, and the program ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenTaken {
+    /// Stay out of the cluster until the name is free. The default.
+    #[default]
+    Wait,
+    /// Unless we have only just started: take the name with a random ending, and get in.
+    Rename,
+}
+
+/// Our name, found to be another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTaken {
+    /// The name.
+    pub name: String,
+    /// Who has it.
+    pub holder: SocketAddr,
+    /// Found within seconds of our start, before anybody relied on us.
+    pub at_start: bool,
 }
 
 /// The address that others are told, and why that one.
@@ -123,14 +150,27 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Event>,
-    name: Arc<str>,
+    name: watch::Receiver<Arc<str>>,
+    taken: watch::Receiver<Option<NameTaken>>,
+    acks: Acks,
     advertised: Advertised,
 }
 
 impl Handle {
-    /// Our name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Our name, as it is now.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name.borrow())
+    }
+
+    /// Returns once our name was found to be another living node's, twice; never if it is not.
+    pub async fn name_taken(&self) -> NameTaken {
+        let mut taken = self.taken.clone();
+        if let Ok(found) = taken.wait_for(Option::is_some).await
+            && let Some(found) = found.clone()
+        {
+            return found;
+        }
+        std::future::pending().await
     }
 
     /// Our address.
@@ -141,6 +181,11 @@ impl Handle {
     /// The level-triggered member list. The sender is gone once gossip has ended.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
+    }
+
+    /// Who answered our pings.
+    pub fn acks(&self) -> Acks {
+        self.acks.clone()
     }
 
     /// Events from now on; a slow reader is told how many it missed. Closed once gossip has ended.
@@ -220,24 +265,27 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         .as_ref()
         .map(|keys| keys.primary().fingerprint());
     let mismatches = mismatches::Mismatches::new(fingerprint);
-    let timing = Timing::of(settings.profile);
     let config = Config {
         name: settings.node.clone(),
         advertise: advertised.address,
         tags: settings.tags,
-        timing: timing.clone(),
+        timing: Timing::of(settings.profile),
         compress: true,
         keyring: settings.keyring,
+        claim: true,
     };
-    let node = Node::new(config, clock::now(), clock::random())?;
+    let node = Node::new(config.clone(), clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+    let acks = Acks::default();
+    let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
     let (owner, members, events) = owner::Owner::new(
         node,
+        identity,
         udp,
         listener,
         asked,
-        timing.stream_timeout,
+        acks.clone(),
         mismatches,
     );
     tokio::spawn(owner.run());
@@ -247,7 +295,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         join::Keeper {
             addresses: settings.join,
             peers: settings.peers,
-            name: settings.node.clone(),
+            name: name.clone(),
             own: [advertised.address, bound],
             random: clock::random(),
         },
@@ -256,7 +304,9 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         commands,
         members,
         events,
-        name: settings.node.into(),
+        name,
+        taken,
+        acks,
         advertised,
     })
 }

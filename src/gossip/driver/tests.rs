@@ -19,6 +19,7 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         tags: Tags::from([("role".to_owned(), name.to_owned())]),
         keyring: None,
         peers: Vec::new(),
+        when_taken: WhenTaken::Wait,
     }
 }
 

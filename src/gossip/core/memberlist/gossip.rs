@@ -90,6 +90,11 @@ impl Memberlist {
         self.send(to, &parts, false);
     }
 
+    /// Sends `message` to an address, with nothing else.
+    pub(super) fn send_alone(&mut self, to: SocketAddr, message: &Message) {
+        self.send(to, &[message.encode()], false);
+    }
+
     /// Sends a message of the layer above to one address, alone.
     pub(crate) fn send_user(&mut self, to: SocketAddr, message: Vec<u8>) {
         self.send(to, &[Message::User(message).encode()], false);

@@ -11,8 +11,11 @@
 
 pub(crate) mod awareness;
 pub(crate) mod broadcast;
+pub(crate) mod check;
 mod gossip;
+pub(crate) mod moving;
 pub(crate) mod node;
+pub(crate) mod pause;
 mod probe;
 mod pushpull;
 mod recall;
@@ -30,6 +33,7 @@ use rand_chacha::ChaCha8Rng;
 
 use self::awareness::Awareness;
 use self::broadcast::{BroadcastId, Broadcasts};
+use self::check::{Check, CheckId};
 use self::node::{NodeState, Nodes, State};
 use self::probe::{Asked, Probe};
 use self::recall::Recalls;
@@ -39,6 +43,7 @@ use super::node::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Trans
 use super::timing::Timing;
 use super::wire::crypto::{self, Sealer};
 use super::wire::message::{Alive, Message, Source, WireAddr};
+use super::wire::stream::PushNode;
 use super::wire::{WireError, packet};
 
 /// Protocol min, max, current; delegate min, max, current: what `serf agent` 0.9.4 announces.
@@ -86,11 +91,30 @@ pub(crate) enum Cause {
     Reconnect,
 }
 
+/// What concerns us in a peer's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pulled {
+    /// Our own name, wherever it is.
+    pub(crate) own: Option<PushNode>,
+    /// Places of all others that the peer believes to be there.
+    pub(crate) live: Vec<SocketAddr>,
+}
+
 /// What memberlist asks of, and tells to, the layer above.
 pub(crate) trait Delegate {
     fn node_changed(&mut self, now: Instant, node: &NodeState, change: Change);
-    /// Two addresses claim one name.
-    fn conflict(&mut self, name: &str, known: SocketAddr, claimed: SocketAddr);
+    /// `claim` names a place for a node that we hold at another, where it may not move from.
+    fn conflict(&mut self, held: &NodeState, claim: &Alive);
+    /// A peer's table has our own name at another place.
+    fn own_name_elsewhere(&mut self, held: &NodeState, entry: PushNode);
+    /// A node that we hold dead or suspect pings us from another place.
+    fn seen_elsewhere(&mut self, name: &str, place: SocketAddr);
+    /// A peer's state came, or didn't; it was not merged.
+    fn pulled(&mut self, join: JoinId, peer: SocketAddr, outcome: Result<Pulled, String>);
+    /// One visit is over.
+    fn visited(&mut self, errand: u64);
+    /// Somebody answered under the name, or nobody.
+    fn check_ended(&mut self, id: CheckId, lives: bool);
     /// A message of the layer above, its type byte first.
     fn user_message(&mut self, now: Instant, message: &[u8]);
     /// Messages to spread, within `budget` bytes, each costing `overhead` more.
@@ -116,6 +140,8 @@ pub(crate) enum Timer {
     Asked(u32),
     /// A suspicion has run out.
     Suspicion(String),
+    /// A check goes on or ends, by our sequence number.
+    Check(u32),
     Stream(StreamId),
     Probe,
     Gossip,
@@ -139,7 +165,10 @@ pub(crate) struct Memberlist {
     leaving: bool,
     awareness: Awareness,
     probe: Option<Probe>,
+    /// Who answered a probe directly, until polled.
+    acked: Option<(String, Instant)>,
     asked: BTreeMap<u32, Asked>,
+    checks: BTreeMap<u32, Check>,
     recalls: Recalls,
     broadcasts: Broadcasts,
     streams: BTreeMap<StreamId, Stream>,
@@ -182,7 +211,9 @@ impl Memberlist {
             leaving: false,
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
+            acked: None,
             asked: BTreeMap::new(),
+            checks: BTreeMap::new(),
             recalls: Recalls::default(),
             broadcasts: Broadcasts::default(),
             streams: BTreeMap::new(),
@@ -282,6 +313,7 @@ impl Memberlist {
             Timer::ProbeDeadline => self.end_probe(now, delegate),
             Timer::Asked(seq_no) => self.give_up_asked(seq_no, delegate),
             Timer::Suspicion(name) => self.suspicion_ran_out(now, &name, delegate),
+            Timer::Check(seq_no) => self.go_on_checking(now, seq_no, delegate),
             Timer::Stream(id) => self.stream_timed_out(id, delegate),
             Timer::Probe => {
                 self.timers
@@ -353,6 +385,10 @@ impl Memberlist {
 
     pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
         self.actions.pop_front()
+    }
+
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.acked.take()
     }
 
     pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {

@@ -38,6 +38,16 @@ struct Bench {
 }
 
 impl Bench {
+    /// Lives through `span`, every timer in time: one that comes late is taken for a pause of ours.
+    fn live(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(due) = self.node.poll_timeout().filter(|due| *due <= end) {
+            self.now = due.max(self.now);
+            self.node.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
     fn new() -> Self {
         let config = Config {
             keyring: None,
@@ -46,6 +56,7 @@ impl Bench {
             tags: Tags::new(),
             timing: Timing::of(Profile::Lan),
             compress: false,
+            claim: false,
         };
         let now = crate::clock::now();
         let node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("short tags");

@@ -25,6 +25,7 @@ fn settings(name: &str) -> Settings {
         proto: Proto::Http,
         default_port: 80,
         lost_keep: Duration::from_secs(3600),
+        ejection: ejection::Settings::default(),
         backends: vec![],
     }
 }
