@@ -94,7 +94,7 @@ pub struct Advertised {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port is taken (also after ten seconds of trying) or may not be used.
-    #[error("gossip cannot bind {address} ({protocol}): {source}")]
+    #[error("gossip cannot listen on {address} ({protocol}): {}", why(source))]
     Bind {
         /// Address.
         address: SocketAddr,
@@ -109,6 +109,19 @@ pub enum StartError {
     /// Bad tags.
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+/// What the system said, and what to do about it.
+fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another program has it; stop that one, or choose another with --bind".to_owned()
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address; correct --bind".to_owned()
+        }
+        _ => format!("{error}; choose another with --bind"),
+    }
 }
 
 /// What the task is asked to do.
