@@ -1,7 +1,7 @@
 //! What a cluster costs each of its members, by its size: `cargo bench --bench scale -- 30 300 1000`.
 //!
 //! ```text
-//! N members, virtual time ─▶ all join ─▶ a calm minute (bytes, CPU) ─▶ one joins ─▶ one crashes
+//! N members, virtual time ─▶ all join ─▶ a calm period (bytes, CPU) ─▶ one joins ─▶ one crashes
 //!                                                              known to 99 % and to all
 //! ```
 //!
@@ -19,9 +19,6 @@ use lb::gossip::core::node::{Config, Event, Node, StreamAction, StreamId};
 use lb::gossip::core::timing::{Profile, Timing};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-/// How long a measured calm lasts.
-const CALM: Duration = Duration::from_secs(60);
 
 /// Calm before it, for the news of the joins to end.
 const SETTLE: Duration = Duration::from_secs(40);
@@ -58,7 +55,12 @@ fn row(size: usize) {
     world.run_until("all know all", |world| world.known >= size * size);
     let resident = resident_bytes();
     world.run(SETTLE);
-    let calm = world.measured(|world| world.run(CALM));
+    // A whole period of the push/pull: everyone exchanges once as the one who begins.
+    let timing = Timing::of(Profile::Lan);
+    let doublings = (size as f64 / 32.0).log2().ceil().max(0.0) as u32;
+    let length = (timing.push_pull_interval * (doublings + 1)).max(Duration::from_secs(60));
+    let calm = world.measured(|world| world.run(length));
+    world.watched = true;
     let late = world.add(size);
     world.join(late, 0);
     let join =
@@ -67,7 +69,7 @@ fn row(size: usize) {
     world.up[size / 2] = false;
     let name = format!("n{}", size / 2);
     let failure = world.news(|event| matches!(event, Event::Failed(member) if member.name == name));
-    let each_second = |count: u64| count as f64 / CALM.as_secs_f64() / size as f64;
+    let each_second = |count: u64| count as f64 / length.as_secs_f64() / size as f64;
     println!(
         "| {size} | {:.1} | {:.0} | {:.0} | {:.0} | {:.2} s | {:.2} s | {:.0} | {:.1} s | {:.1} s | {:.0} | {:.0} | {:.0} s |",
         each_second(calm.packets),
@@ -159,6 +161,8 @@ struct World {
     spent: Spent,
     /// Pairs of members of which one knows the other, itself included.
     known: usize,
+    /// Whether events are kept.
+    watched: bool,
     /// Events since they were last asked for, of whom and when.
     events: Vec<(Instant, usize, Event)>,
 }
@@ -176,6 +180,7 @@ impl World {
             peers: BTreeMap::new(),
             spent: Spent::default(),
             known: 0,
+            watched: false,
             events: Vec::new(),
         };
         for number in 0..size {
@@ -199,6 +204,7 @@ impl World {
             timing: Timing::of(Profile::Lan),
             compress: false,
             keyring: None,
+            claim: false,
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         self.nodes
@@ -339,7 +345,9 @@ impl World {
         self.spent.busy += begun.elapsed();
         while let Some(event) = self.nodes[id].poll_event() {
             self.known += usize::from(matches!(event, Event::Joined(_)));
-            self.events.push((self.now, id, event));
+            if self.watched {
+                self.events.push((self.now, id, event));
+            }
         }
         for transmit in packets {
             self.spent.packets += 1;

@@ -30,6 +30,7 @@ fuzz_target!(|data: &[u8]| {
         timing: Timing::of(Profile::Lan),
         compress: false,
         keyring: None,
+        claim: false,
     };
     let mut node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("no tags");
     node.join(now, &peers[..1]);
