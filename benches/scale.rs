@@ -199,6 +199,7 @@ impl World {
             timing: Timing::of(Profile::Lan),
             compress: false,
             keyring: None,
+            claim: true,
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         self.nodes
