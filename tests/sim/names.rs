@@ -86,7 +86,7 @@ fn everyone_has(world: &World, host: HostId) -> bool {
     })
 }
 
-fn events<'a>(world: &'a World, host: HostId) -> impl Iterator<Item = &'a Event> {
+fn events(world: &World, host: HostId) -> impl Iterator<Item = &Event> {
     world.hosts[host].events.iter().map(|(_, event)| event)
 }
 
