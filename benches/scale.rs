@@ -203,6 +203,7 @@ impl World {
             tags: Tags::from([("role", "web"), ("port", "8080"), ("v", "1")].map(tag)),
             timing: Timing::of(Profile::Lan),
             compress: false,
+            claim: true,
             keyring: None,
             claim: false,
         };
