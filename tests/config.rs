@@ -55,7 +55,7 @@ fn every_flag_of_the_front_has_a_variable() {
             .variables
             .extend(name.map(|name| (name, "?".to_owned())));
         match config::front(&flags, &around) {
-            Ok(front) => format!("{:?} {:?}", front.gossip, front.warnings),
+            Ok(front) => format!("{:?} {:?} {:?}", front.gossip, front.state, front.warnings),
             Err(errors) => errors.to_string(),
         }
     };
@@ -84,7 +84,7 @@ fn every_flag_of_the_agent_has_a_variable() {
             .variables
             .extend(name.map(|name| (name, "?".to_owned())));
         match config::agent(&flags::Agent::default(), &around) {
-            Ok(agent) => format!("{:?} {:?}", agent.gossip, agent.warnings),
+            Ok(agent) => format!("{:?} {:?} {:?}", agent.gossip, agent.state, agent.warnings),
             Err(errors) => errors.to_string(),
         }
     };

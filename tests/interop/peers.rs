@@ -166,6 +166,8 @@ impl Ours {
             tags: tags_of(tags),
             keyring: None,
             peers: Vec::new(),
+            discover: None,
+            insecure: false,
         };
         let (stop, stopped) = oneshot::channel();
         let (started, handle) = std::sync::mpsc::channel();

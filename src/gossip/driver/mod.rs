@@ -5,6 +5,7 @@
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
 //!     ▲
+//!     ├── mdns: answers whoever looks for our name, and asks where there is nobody to join
 //!     └── join keeper: tries `settings.join` and `settings.peers` for as long as we are alone
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod advertise;
 mod join;
+mod mdns;
 mod mismatches;
 mod owner;
 mod tcp;
@@ -52,6 +54,10 @@ pub struct Settings {
     pub keyring: Option<Keyring>,
     /// Members of the last run, to join through too; not a setting.
     pub peers: Vec<SocketAddr>,
+    /// Name for mDNS; `None`: off. Asked for only where there is nobody to join and no peer.
+    pub discover: Option<String>,
+    /// Members on public addresses may be discovered without encryption.
+    pub insecure: bool,
 }
 
 /// The address that others are told, and why that one.
@@ -207,13 +213,21 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let (listener, udp) = bind(settings.bind).await?;
     // The port is known only now when the system chose it.
     let bound = SocketAddr::new(settings.bind.ip(), udp.port());
-    let advertised = advertise::choose(
-        bound,
-        settings.advertise,
-        settings.iface.as_deref(),
-        &advertise::interfaces(),
-    )
-    .map_err(StartError::Advertise)?;
+    let interfaces = advertise::interfaces();
+    let iface = settings.iface.as_deref();
+    let advertised = advertise::choose(bound, settings.advertise, iface, &interfaces)
+        .map_err(StartError::Advertise)?;
+    let own = [advertised.address, bound];
+    let discovery = settings.discover.map(|name| mdns::Discovery {
+        name,
+        node: settings.node.clone(),
+        address: advertised.address,
+        own,
+        asks: settings.join.is_empty() && settings.peers.is_empty(),
+        public: settings.insecure || settings.keyring.is_some(),
+        segment: advertise::segment(own.map(|address| address.ip()), iface, &interfaces),
+        random: clock::random(),
+    });
 
     let fingerprint = settings
         .keyring
@@ -248,10 +262,14 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
             addresses: settings.join,
             peers: settings.peers,
             name: settings.node.clone(),
-            own: [advertised.address, bound],
+            own,
             random: clock::random(),
         },
     ));
+    if let Some(discovery) = discovery {
+        let commands = commands.downgrade();
+        tokio::spawn(mdns::run(discovery, commands, members.clone()));
+    }
     Ok(Handle {
         commands,
         members,
