@@ -15,7 +15,8 @@ use crate::{announce, config};
 
 /// Runs until SIGTERM or SIGINT.
 ///
-/// Exit codes: 0 left as asked; 1 failed while running or the gossip port stayed busy; 2 not allowed or badly configured.
+/// Exit codes: 0 left as asked; 1 failed while running or the gossip port stayed busy; 2 not allowed or badly configured;
+/// 4 the name is another living node's, found before we were in.
 pub fn run(config: config::Agent) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -73,8 +74,17 @@ async fn serve(config: config::Agent) -> ExitCode {
         }
     );
 
-    while signals.next().await == Signal::Reload {
-        warn!("SIGHUP changes nothing yet; restart to announce other tags");
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => warn!("SIGHUP changes nothing yet; restart to announce other tags"),
+                Signal::Stop => break,
+            },
+            taken = gossip.name_taken() => {
+                eprintln!("lb-agent: {}", membership::taken(&taken.name, taken.holder));
+                return ExitCode::from(4);
+            }
+        }
     }
 
     info!("leaving the cluster");

@@ -6,6 +6,7 @@
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,10 +35,10 @@ pub async fn start(
     }
     let handle = driver::start(settings).await?;
     if let Some(state) = state {
-        tokio::spawn(remember(handle.members(), handle.name().to_owned(), state));
+        tokio::spawn(remember(handle.members(), handle.name().to_string(), state));
     }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
-    tokio::spawn(tell(handle.events(), handle.name().to_owned()));
+    tokio::spawn(tell(handle.events(), handle.name()));
     Ok(handle)
 }
 
@@ -81,8 +82,15 @@ async fn remember(mut members: watch::Receiver<Arc<Members>>, own: String, state
     }
 }
 
+/// That `name` is another's, and what to do about it.
+pub fn taken(name: &str, holder: SocketAddr) -> String {
+    format!(
+        "the name {name:?} is in use by a living node at {holder}; choose another with --node, or stop that one"
+    )
+}
+
 /// One line for each change, until gossip ends.
-async fn tell(mut events: broadcast::Receiver<Event>, own: String) {
+async fn tell(mut events: broadcast::Receiver<Event>, own: Arc<str>) {
     loop {
         match events.recv().await {
             Ok(event) => line(&event, &own),
@@ -97,7 +105,7 @@ async fn tell(mut events: broadcast::Receiver<Event>, own: String) {
 
 fn line(event: &Event, own: &str) {
     match event {
-        Event::Joined(member) if member.name == own => {}
+        Event::Joined(member) if member.name == *own => {}
         Event::Joined(member) => {
             info!(address = %member.address, tags = %tags(member), "{} joined the cluster", member.name)
         }
@@ -114,7 +122,15 @@ fn line(event: &Event, own: &str) {
             known,
             claimed,
         } => {
-            warn!(%known, %claimed, "the name {name} is claimed at a second address; give each node its own --node");
+            warn!(%known, %claimed, "the name {name} is claimed at a second address while the first one answers; give each node its own --node");
+        }
+        // Whoever ends because of it says so in its last line.
+        Event::NameTaken { at_start: true, .. } => {}
+        Event::NameTaken { name, holder, .. } => {
+            warn!("{}", taken(name, *holder));
+        }
+        Event::Repaired { name, from, to } => {
+            info!(%from, %to, "the name {name} has moved: nobody answers at its old address")
         }
         Event::User { .. } | Event::JoinFinished { .. } | Event::LeaveFinished => {}
     }

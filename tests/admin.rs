@@ -267,6 +267,7 @@ async fn pools_are_shown_with_reasons_and_ages() {
         "name": "web",
         "generation": 12,
         "in_rotation": 1,
+        "panic": false,
         "backends": [
             {
                 "node": "web1", "service": "web", "address": "10.0.0.1:80", "state": "up",

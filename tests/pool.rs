@@ -6,6 +6,7 @@ use std::time::Duration;
 use lb::announce::{Proto, State};
 use lb::clock;
 use lb::health::{self, Report, Supervisor};
+use lb::pool::ejection;
 use lb::pool::registry::{Key, Outcome, Registry, Settings};
 use lb::pool::snapshot::Snapshot;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
@@ -33,6 +34,7 @@ impl Front {
             proto: Proto::Http,
             default_port: 80,
             lost_keep: Duration::from_secs(3600),
+            ejection: ejection::Settings::default(),
             backends: vec![],
         };
         let (sender, reports) = mpsc::channel(16);
@@ -85,6 +87,7 @@ impl Front {
             check: target.check,
             settings: health::Settings::default(),
             extra: target.extra,
+            witness: None,
         };
         let targets = self.registry.targets().into_iter().map(target).collect();
         self.supervisor.set(targets);

@@ -60,6 +60,7 @@ fn pool_view(pool: &Pool, now: Instant) -> PoolView {
         name: pool.name.to_string(),
         generation: snapshot.generation,
         in_rotation: backends.iter().filter(|view| view.in_rotation).count(),
+        panic: snapshot.panic,
         backends,
     }
 }
@@ -86,6 +87,7 @@ struct PoolView {
     name: String,
     generation: u64,
     in_rotation: usize,
+    panic: bool,
     backends: Vec<BackendView>,
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Numbers {
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) requests: Scrape,
     pub(super) checks: (u64, u64),
+    pub(super) void_checks: u64,
+    pub(super) pauses: u64,
     pub(super) members: Arc<Members>,
     pub(super) gossip: Stats,
     pub(super) process: Process,
@@ -91,7 +93,13 @@ impl Numbers {
         let (passed, failed) = self.checks;
         page.counter("lb_checks_total", "Health checks made.")
             .add(&[("result", "pass")], passed as f64)
-            .add(&[("result", "fail")], failed as f64);
+            .add(&[("result", "fail")], failed as f64)
+            .add(&[("result", "void")], self.void_checks as f64);
+        page.counter(
+            "lb_pauses_total",
+            "Times this process was not running for 200 ms or more; what failed meanwhile does not count.",
+        )
+        .add(&[], self.pauses as f64);
     }
 
     fn render_pools(&self, page: &mut Page) {
@@ -101,9 +109,15 @@ impl Numbers {
         );
         page.gauge("lb_pool_backends", "Backends known, in rotation or not.");
         page.gauge("lb_pool_backends_in_rotation", "Backends in rotation.");
+        page.gauge(
+            "lb_pool_panic",
+            "1 while only backends are left that are out by their requests or their node's word, and those are used.",
+        );
         for pool in &self.pools {
             let snapshot = pool.snapshot.load();
             let labels = [("pool", &*pool.name)];
+            page.at("lb_pool_panic")
+                .add(&labels, f64::from(u8::from(snapshot.panic)));
             page.at("lb_pool_generation")
                 .add(&labels, snapshot.generation as f64);
             page.at("lb_pool_backends")
@@ -153,6 +167,11 @@ impl Numbers {
         )
         .add(&[], stats.probes_failed as f64);
         page.counter(
+            "lb_gossip_pauses_total",
+            "Times gossip found that it had slept.",
+        )
+        .add(&[], stats.pauses as f64);
+        page.counter(
             "lb_gossip_refutations_total",
             "Times others thought that we were gone.",
         )
@@ -167,6 +186,16 @@ impl Numbers {
             "Broadcasts still to be sent.",
         )
         .add(&[], stats.queued_broadcasts as f64);
+        page.counter(
+            "lb_gossip_conflicts_total",
+            "Times that a name was claimed while its holder answered.",
+        )
+        .add(&[], stats.conflicts as f64);
+        page.counter(
+            "lb_gossip_repairs_total",
+            "Names moved away from addresses that had fallen silent.",
+        )
+        .add(&[], stats.repairs as f64);
         page.gauge("lb_gossip_streams", "Gossip streams open now.")
             .add(&[], stats.streams as f64);
     }

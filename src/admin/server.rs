@@ -203,6 +203,8 @@ impl<S: Source> Admin<S> {
             pools: self.source.pools(),
             requests: self.source.requests(),
             checks: self.source.checks(),
+            void_checks: self.source.void_checks(),
+            pauses: self.source.pauses(),
             members: self.source.members(),
             process: process::read(),
         };

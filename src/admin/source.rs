@@ -30,6 +30,14 @@ pub trait Source: Send + Sync + 'static {
     fn checks(&self) -> (u64, u64) {
         (0, 0)
     }
+    /// Failed checks that did not count.
+    fn void_checks(&self) -> u64 {
+        0
+    }
+    /// Times we found that this process had not been running.
+    fn pauses(&self) -> u64 {
+        0
+    }
 }
 
 /// Whether a front is ready, by the rules that do not depend on its phase.

@@ -141,6 +141,7 @@ fn gossip(
             peers: Vec::new(),
             discover: None,
             insecure: insecure_gossip,
+            when_taken: gossip::driver::WhenTaken::default(),
         },
         discover: discover.map(|discover| discover.value),
         tags,

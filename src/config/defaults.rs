@@ -32,6 +32,7 @@ pub(super) fn pool(name: &str) -> pool::registry::Settings {
         proto: announce::Proto::Http,
         default_port: HTTP_PORT,
         lost_keep: Duration::from_secs(3600),
+        ejection: pool::ejection::Settings::default(),
         backends: Vec::new(),
     }
 }

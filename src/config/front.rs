@@ -14,7 +14,7 @@ use super::sources::{Sources, Surroundings, Valued};
 use super::{Cluster, Front, Given, address, defaults, flags, parse};
 use crate::pool::registry::StaticBackend;
 use crate::proxy::Listen;
-use crate::{announce, health, proxy};
+use crate::{announce, health, pool, proxy};
 
 /// What the settings are read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +254,7 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
     let mut check = table.table("check");
     sources.set(&mut pool.check, check.text("spec"), parse::check);
     health(sources, check, &mut cluster.check);
+    ejection(sources, table.table("ejection"), &mut pool.ejection);
     for (at, mut table) in table.each("backend") {
         let address = table.text("address");
         let mut backend = StaticBackend {
@@ -338,6 +339,22 @@ fn health(sources: &Sources<'_>, mut table: Table<'_>, check: &mut health::Setti
     if let Some(host) = sources.key(table.text("host"), parse::text) {
         check.host = Some(host);
     }
+}
+
+fn ejection(sources: &Sources<'_>, mut table: Table<'_>, ejection: &mut pool::ejection::Settings) {
+    let mut count = |setting: &mut u32, key: &'static str, min, max| {
+        sources.set(setting, table.integer(key), parse::number(key, min, max));
+    };
+    count(&mut ejection.failures, "failures", 0, 1_000_000);
+    count(&mut ejection.percent, "percent", 0, 100);
+    count(&mut ejection.min_requests, "min_requests", 1, 1_000_000);
+    count(&mut ejection.max_percent, "max_percent", 0, 100);
+    let mut some = |setting: &mut std::time::Duration, key| {
+        sources.set(setting, table.text(key), parse::duration);
+    };
+    some(&mut ejection.window, "window");
+    some(&mut ejection.time, "time");
+    some(&mut ejection.time_max, "time_max");
 }
 
 fn routes(sources: &Sources<'_>, root: &mut Table<'_>) {

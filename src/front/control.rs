@@ -11,15 +11,17 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::memory::Memory;
+use super::pulse::{Bystander, Pulse};
 use crate::discovery::{self, Trust};
 use crate::gossip::core::member::Members;
+use crate::gossip::driver::Acks;
 use crate::health;
 use crate::pool::effective::State;
 use crate::pool::registry::{Change, Key, Outcome, Registry};
@@ -54,6 +56,7 @@ pub(super) enum Order {
 pub(super) struct CheckCounts {
     passed: AtomicU64,
     failed: AtomicU64,
+    void: AtomicU64,
 }
 
 impl CheckCounts {
@@ -64,15 +67,32 @@ impl CheckCounts {
             self.failed.load(Ordering::Relaxed),
         )
     }
+
+    /// Failed ones that did not count.
+    pub(super) fn void(&self) -> u64 {
+        self.void.load(Ordering::Relaxed)
+    }
 }
 
 /// What the task is connected to.
 #[derive(Debug)]
 pub(super) struct Inputs {
     pub members: watch::Receiver<Arc<Members>>,
+    pub acks: Acks,
     pub feedback: mpsc::Receiver<Feedback>,
     pub orders: mpsc::Receiver<Order>,
     pub memory: Memory,
+}
+
+/// What wakes the task.
+#[derive(Debug)]
+enum Input {
+    /// False: gossip has ended.
+    Members(bool),
+    Report(health::Report<Key>),
+    Feedback(Feedback),
+    Order(Option<Order>),
+    Due,
 }
 
 /// What others read.
@@ -81,6 +101,7 @@ pub(super) struct Shared {
     pub routes: Arc<ArcSwap<Routes>>,
     pub timeline: Arc<Mutex<Timeline>>,
     pub checks: Arc<CheckCounts>,
+    pub pulse: Arc<Pulse>,
 }
 
 /// The registry's owner.
@@ -125,6 +146,7 @@ impl Control {
                 routes,
                 timeline,
                 checks: Arc::default(),
+                pulse: Arc::new(Pulse::new(clock::now())),
             },
         }
     }
@@ -140,23 +162,32 @@ impl Control {
         self.settle();
         let mut gossip = true;
         loop {
+            let beat = self.shared.pulse.due();
             let due = self.poll_timeout();
-            tokio::select! {
-                changed = self.inputs.members.changed(), if gossip => match changed {
-                    Ok(()) => self.take_members(),
-                    // Gossip has ended: keep the last view and go on with checks.
-                    Err(_) => gossip = false,
-                },
-                Some(report) = self.reports.recv() => self.take_report(report),
-                Some(feedback) = self.inputs.feedback.recv() => self.take_feedback(feedback),
-                order = self.inputs.orders.recv() => match order {
-                    Some(Order::Reload { plans, done }) => {
-                        self.reload(plans);
-                        let _ = done.send(());
-                    }
-                    None => return,
-                },
-                () = sleep_until(due) => self.handle_timeout(),
+            let due = due.map_or(beat, |due| due.min(beat));
+            let input = tokio::select! {
+                changed = self.inputs.members.changed(), if gossip => Input::Members(changed.is_ok()),
+                Some(report) = self.reports.recv() => Input::Report(report),
+                Some(feedback) = self.inputs.feedback.recv() => Input::Feedback(feedback),
+                order = self.inputs.orders.recv() => Input::Order(order),
+                () = tokio::time::sleep_until(due.into()) => Input::Due,
+            };
+            // Before anything is believed: were we there to hear it?
+            if let Some(pause) = self.shared.pulse.beat(clock::now()) {
+                self.slept(pause);
+            }
+            match input {
+                Input::Members(true) => self.take_members(),
+                // Gossip has ended: keep the last view and go on with checks.
+                Input::Members(false) => gossip = false,
+                Input::Report(report) => self.take_report(report),
+                Input::Feedback(feedback) => self.take_feedback(feedback),
+                Input::Order(Some(Order::Reload { plans, done })) => {
+                    self.reload(plans);
+                    let _ = done.send(());
+                }
+                Input::Order(None) => return,
+                Input::Due => self.handle_timeout(),
             }
             self.settle();
         }
@@ -194,13 +225,34 @@ impl Control {
         self.forget_at = memory.poll_timeout(now, &self.plans);
     }
 
+    fn slept(&mut self, pause: Duration) {
+        let pause = clock::readable(pause);
+        warn!("this process slept for {pause}: what failed meanwhile is not counted");
+        self.registry.slept();
+        push(
+            &self.shared.timeline,
+            Entry {
+                at: clock::wall(),
+                pool: String::new(),
+                node: String::new(),
+                what: "slept",
+                reason: format!("this process was not running for {pause}"),
+            },
+        );
+    }
+
     fn take_report(&mut self, report: health::Report<Key>) {
-        let counter = if report.result.is_ok() {
-            &self.shared.checks.passed
-        } else {
-            &self.shared.checks.failed
+        let checks = &self.shared.checks;
+        let counter = match (&report.void, &report.result) {
+            (Some(_), _) => &checks.void,
+            (None, Ok(_)) => &checks.passed,
+            (None, Err(_)) => &checks.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(void) = report.void {
+            debug!(backend = %report.key.id, result = ?report.result, ?void, "a check does not count");
+            return;
+        }
         let outcome = Outcome {
             started: report.started,
             ended: report.ended,
@@ -213,10 +265,13 @@ impl Control {
 
     fn take_feedback(&mut self, feedback: Feedback) {
         let now = clock::now();
+        let aftermath = self.shared.pulse.is_aftermath(now);
         match feedback {
+            Feedback::ConnectFailed { .. } | Feedback::Failed { .. } if aftermath => {}
             Feedback::ConnectFailed { key, reason } => {
                 self.registry.connect_failed(now, &key, &reason)
             }
+            Feedback::Failed { key, reason } => self.registry.request_failed(now, &key, &reason),
             Feedback::Connected { key } => self.registry.connected(now, &key),
             Feedback::Slow { key } => self.registry.slow(now, &key),
         }
@@ -263,19 +318,31 @@ impl Control {
                         .cloned()
                         .unwrap_or_default(),
                     extra: target.extra,
+                    witness: self.witness(&target.key),
                     key: target.key,
                 });
             self.supervisor.set(targets.collect());
         }
         while let Some(change) = self.registry.poll_change() {
             tell(&change);
-            self.shared
-                .timeline
-                .lock()
-                .expect("no holder panics")
-                .push(entry(change));
+            push(&self.shared.timeline, entry(change));
         }
     }
+
+    /// Who may void failed checks of this backend.
+    fn witness(&self, key: &Key) -> Option<Arc<dyn health::Witness>> {
+        let bystander = Bystander {
+            pulse: Arc::clone(&self.shared.pulse),
+            live: self.registry.live(key)?,
+            node: Arc::clone(&key.id.node),
+            acks: self.inputs.acks.clone(),
+        };
+        Some(Arc::new(bystander))
+    }
+}
+
+fn push(timeline: &Mutex<Timeline>, entry: Entry) {
+    timeline.lock().expect("no holder panics").push(entry);
 }
 
 /// One line for a change, at the level of its weight.
@@ -301,6 +368,7 @@ fn tell(change: &Change) {
 
 fn entry(change: Change) -> Entry {
     let what = match change.to {
+        None if change.backend.is_none() => "pool",
         None => "removed",
         Some(State::Unproven) => "unproven",
         Some(State::Up) => "up",
@@ -321,13 +389,6 @@ fn entry(change: Change) -> Entry {
             .unwrap_or_default(),
         what,
         reason: change.reason,
-    }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }
 

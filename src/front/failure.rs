@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::plan::Unresolved;
-use crate::gossip::driver::StartError;
+use crate::gossip::driver::{NameTaken, StartError};
 use crate::{membership, proxy, state};
 
 /// What went wrong, with what to do about it.
@@ -23,6 +23,8 @@ pub(super) enum Failure {
     },
     #[error(transparent)]
     Gossip(#[from] StartError),
+    #[error("{}", membership::taken(&.0.name, .0.holder))]
+    Name(NameTaken),
     #[error(transparent)]
     State(#[from] state::Busy),
     #[error(transparent)]
@@ -40,6 +42,7 @@ impl Failure {
         let again = match self {
             Self::Proxy { source } => !matches!(source, proxy::BindError::Busy { .. }),
             Self::Admin { source, .. } => source.kind() != io::ErrorKind::AddrInUse,
+            Self::Name(_) => return ExitCode::from(NAME_CONFLICT),
             Self::Gossip(error) => membership::is_configuration(error),
             // A name server that does not answer yet is the usual cause.
             Self::Backend(_) | Self::State(_) | Self::System { .. } => false,
@@ -71,3 +74,4 @@ fn hint(error: &proxy::BindError) -> String {
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+const NAME_CONFLICT: u8 = 4;

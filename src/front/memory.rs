@@ -152,6 +152,7 @@ mod tests {
                     proto: Proto::Http,
                     default_port: 80,
                     lost_keep: KEEP,
+                    ejection: pool::ejection::Settings::default(),
                     backends: Vec::new(),
                 },
                 check: health::Settings::default(),

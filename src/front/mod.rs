@@ -14,6 +14,7 @@ mod control;
 mod failure;
 mod memory;
 mod plan;
+mod pulse;
 mod view;
 
 use std::io;
@@ -31,7 +32,7 @@ use self::control::{Control, Inputs, Order};
 use self::failure::Failure;
 use self::memory::Memory;
 use self::view::{Phase, View};
-use crate::gossip::driver::Handle;
+use crate::gossip::driver::{self, Handle, NameTaken, WhenTaken};
 use crate::membership::{self, Signal, Signals};
 use crate::state::State;
 use crate::timeline::Timeline;
@@ -39,7 +40,8 @@ use crate::{admin, clock, config, proxy, shutdown};
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 ///
-/// Exit codes: 0 stopped as asked; 1 failed while running or a port stayed busy; 2 not allowed or badly configured.
+/// Exit codes: 0 stopped as asked; 1 failed while running or a port stayed busy; 2 not allowed or badly configured;
+/// 4 just started under the name of another living node.
 pub fn run(config: config::Front) -> ExitCode {
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -66,8 +68,14 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
     let (front, server) = Front::start(config).await?;
     let mut front = front;
 
-    while signals.next().await == Signal::Reload {
-        front.reload().await;
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => front.reload().await,
+                Signal::Stop => break,
+            },
+            taken = taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
+        }
     }
 
     tokio::select! {
@@ -75,6 +83,15 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         () = signals.stop_again() => warn!("stopped at once, as asked twice"),
     }
     Ok(())
+}
+
+/// Later on a front lives with it: gossip is no reason to stop routing.
+async fn taken_at_start(gossip: Handle) -> NameTaken {
+    let taken = gossip.name_taken().await;
+    if taken.at_start {
+        return taken;
+    }
+    std::future::pending().await
 }
 
 /// A front that serves.
@@ -101,14 +118,21 @@ impl Front {
         let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
         let addresses = listeners.addresses().to_vec();
         let admin = bind_admin(&config.admin).await?;
-        let gossip = membership::start(config.gossip.clone(), state.clone()).await?;
+        let gossip = membership::start(
+            driver::Settings {
+                when_taken: WhenTaken::Rename,
+                ..config.gossip.clone()
+            },
+            state.clone(),
+        )
+        .await?;
         let own: Vec<SocketAddr> = addresses
             .iter()
             .copied()
             .chain(config.admin.listen)
             .collect();
         let plans = plan::plans(&config.clusters, gossip.advertised().address, &own).await?;
-        let memory = Memory::new(clock::now(), state.clone(), gossip.name());
+        let memory = Memory::new(clock::now(), state.clone(), &gossip.name());
         let known = Known {
             statics: plans.iter().map(|plan| plan.statics.len()).sum(),
             remembered: plans
@@ -121,6 +145,7 @@ impl Front {
         let (orders, order_queue) = mpsc::channel(1);
         let inputs = Inputs {
             members: gossip.members(),
+            acks: gossip.acks(),
             feedback: feedbacks,
             orders: order_queue,
             memory,
@@ -261,7 +286,7 @@ fn banner(
         listeners,
         workers,
         admin: config.admin.listen,
-        node: gossip.name(),
+        node: &gossip.name(),
         gossip: gossip.advertised(),
         key: config
             .gossip

@@ -62,7 +62,7 @@ impl Phase {
 
 impl Source for View {
     fn node(&self) -> String {
-        self.gossip.name().to_owned()
+        self.gossip.name().to_string()
     }
 
     fn members(&self) -> Arc<Members> {
@@ -87,6 +87,14 @@ impl Source for View {
 
     fn checks(&self) -> (u64, u64) {
         self.shared.checks.read()
+    }
+
+    fn void_checks(&self) -> u64 {
+        self.shared.checks.void()
+    }
+
+    fn pauses(&self) -> u64 {
+        self.shared.pulse.pauses()
     }
 }
 

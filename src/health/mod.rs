@@ -4,6 +4,7 @@
 //! targets ──set()──▶ Supervisor ── one task per target ──▶ Report (mpsc)
 //!                                  at once, every 100 ms until decided,
 //!                                  then interval ± 10 %, faster while down
+//!                                  a failure that proves nothing (Witness) is void
 //!                       check: connect, ask, judge one answer
 //!                       rise_fall: what many answers mean, and when to ask again
 //! ```
@@ -12,7 +13,9 @@ mod check;
 pub mod rise_fall;
 mod supervisor;
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use supervisor::Supervisor;
@@ -55,8 +58,30 @@ impl Default for Settings {
     }
 }
 
+/// Knows what a check does not: whether its failure proves anything.
+pub trait Witness: Debug + Send + Sync {
+    /// Why the failure of a check that ran from `started` to `ended` says nothing about its target, if so.
+    /// `timed_out`: nothing came back in time, as opposed to a refusal or a bad answer.
+    fn excuse(
+        &self,
+        check: &CheckSpec,
+        started: Instant,
+        ended: Instant,
+        timed_out: bool,
+    ) -> Option<Void>;
+}
+
+/// Why a failed check does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Void {
+    /// The target answered something else while the check waited.
+    Answered,
+    /// We were not there to listen; the check is made again at once.
+    Slept,
+}
+
 /// Whom to check, and how. `K` is the caller's name for it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Target<K> {
     /// The caller's key, given back in reports.
     pub key: K,
@@ -68,6 +93,19 @@ pub struct Target<K> {
     pub settings: Settings,
     /// When this grows, one extra check is made at once.
     pub extra: u64,
+    /// Who may void its failures.
+    pub witness: Option<Arc<dyn Witness>>,
+}
+
+/// Witnesses aside: another one for the same target is no change.
+impl<K: PartialEq> PartialEq for Target<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+            && self.address == other.address
+            && self.check == other.check
+            && self.settings == other.settings
+            && self.extra == other.extra
+    }
 }
 
 /// One finished check.
@@ -83,6 +121,8 @@ pub struct Report<K> {
     pub result: Result<String, String>,
     /// Nothing came back in time.
     pub timed_out: bool,
+    /// It failed, and that does not count.
+    pub void: Option<Void>,
     /// After rise and fall; `None` while undecided.
     pub up: Option<bool>,
 }

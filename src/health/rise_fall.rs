@@ -38,6 +38,11 @@ impl RiseFall {
         self.up
     }
 
+    /// The standing; `None` while undecided.
+    pub fn up(&self) -> Option<bool> {
+        self.up
+    }
+
     /// From the start of one check to the start of the next. `dice` in 0.0–1.0 spreads `interval` by ± 10 %,
     /// so that many fronts do not ask in step.
     pub fn pause(&self, now: Instant, settings: &Settings, dice: f64) -> Duration {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use tokio::sync::{mpsc, watch};
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::check::{Seen, check};
 use super::rise_fall::RiseFall;
-use super::{Report, Target};
+use super::{Report, Target, Void};
 use crate::announce::CheckSpec;
 use crate::clock;
 
@@ -65,7 +65,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Supervisor<K> {
         }
     }
 
-    /// Checks made, by result, for metrics: (passed, failed).
+    /// Checks made, by result, for metrics: (passed, failed). Void ones are neither.
     pub fn counts(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.counts.passed), count(&self.counts.failed))
@@ -132,6 +132,7 @@ impl<K: Clone + Send + Sync> Watcher<K> {
     async fn run(mut self) {
         let mut standing = RiseFall::default();
         let mut random = clock::random();
+        let mut slept = 0;
         loop {
             let target = self.wanted.borrow_and_update().clone();
             let extra = target.extra;
@@ -140,14 +141,28 @@ impl<K: Clone + Send + Sync> Watcher<K> {
                 check(target.address, &target.check, &target.settings).await,
             );
             let without = target.check == CheckSpec::None;
+            let void = excuse(&target, started, &seen).filter(|void| match void {
+                Void::Answered => true,
+                Void::Slept => slept < SLEPT_MAX,
+            });
+            slept = match void {
+                Some(Void::Slept) => slept + 1,
+                _ => 0,
+            };
             if self
-                .report(&mut standing, target, started, seen)
+                .report(&mut standing, target, started, seen, void)
                 .await
                 .is_none()
-                || self
-                    .pause(&standing, started, extra, random.random(), without)
-                    .await
-                    .is_none()
+            {
+                return;
+            }
+            if void == Some(Void::Slept) {
+                continue;
+            }
+            if self
+                .pause(&standing, started, extra, random.random(), without)
+                .await
+                .is_none()
             {
                 return;
             }
@@ -160,11 +175,13 @@ impl<K: Clone + Send + Sync> Watcher<K> {
         target: Target<K>,
         started: Instant,
         seen: Seen,
+        void: Option<Void>,
     ) -> Option<()> {
         let ended = clock::now();
         let passed = seen.result.is_ok();
         let up = match target.check {
             CheckSpec::None => Some(true),
+            _ if void.is_some() => standing.up(),
             _ => {
                 let counter = match passed {
                     true => &self.counts.passed,
@@ -180,6 +197,7 @@ impl<K: Clone + Send + Sync> Watcher<K> {
             ended,
             result: seen.result,
             timed_out: seen.timed_out,
+            void,
             up,
         };
         self.reports.send(report).await.ok()
@@ -211,6 +229,27 @@ impl<K: Clone + Send + Sync> Watcher<K> {
         }
     }
 }
+
+/// Why a failed check does not count, if so: its own timer was late, or the witness says so.
+fn excuse<K>(target: &Target<K>, started: Instant, seen: &Seen) -> Option<Void> {
+    if seen.result.is_ok() {
+        return None;
+    }
+    let ended = clock::now();
+    let late = ended.saturating_duration_since(started + target.settings.timeout);
+    if seen.timed_out && late > LATE_MAX {
+        return Some(Void::Slept);
+    }
+    let witness = target.witness.as_ref()?;
+    witness.excuse(&target.check, started, ended, seen.timed_out)
+}
+
+/// A timeout that fires later than this was waited for by somebody who was not there.
+const LATE_MAX: Duration = Duration::from_millis(50);
+
+/// Void checks in a row because of ourselves. One who is well passes one of so many even with a starved front;
+/// without a limit, a front that is always late would never notice a dead backend.
+const SLEPT_MAX: u32 = 10;
 
 #[cfg(test)]
 mod tests;

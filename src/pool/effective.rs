@@ -102,6 +102,10 @@ pub struct Opinions<'a> {
     pub health: &'a Health,
     /// Why connects of real requests fail, if too many did.
     pub refused: Option<&'a str>,
+    /// Why real requests fail, if it is ejected for that.
+    pub ejected: Option<&'a str>,
+    /// Nobody in the pool is in but by this.
+    pub panic: bool,
 }
 
 /// The standing of active checks, after rise and fall.
@@ -134,6 +138,8 @@ pub struct Lost<'a> {
     pub met_alive: bool,
     /// The first check that failed since.
     pub failed_check: Option<&'a str>,
+    /// Most of the pool was lost with it, so it may be us who was cut off.
+    pub with_most: bool,
 }
 
 impl Lost<'_> {
@@ -156,6 +162,17 @@ impl Lost<'_> {
 }
 
 impl Opinions<'_> {
+    /// Whether `state`, its verdict, rests on nothing that its own check confirms: in panic it is used all the same.
+    pub fn last_resort(&self, state: State) -> bool {
+        let fails = matches!(self.spec.announced, announce::State::Fail(_));
+        let answers = *self.check != CheckSpec::None && matches!(self.health, Health::Up(_));
+        match state {
+            State::Ejected => true,
+            State::Down => fails && answers && self.refused.is_none() && !self.gone(),
+            _ => false,
+        }
+    }
+
     /// Whether it is beyond what checks can mend: only gossip's "alive" brings it back.
     pub fn gone(&self) -> bool {
         self.lost
@@ -176,11 +193,15 @@ impl Opinions<'_> {
 pub fn effective(opinions: &Opinions<'_>) -> Verdict {
     let spec = opinions.spec;
     let (state, mut reason) = objection(opinions).unwrap_or_else(|| agreement(opinions));
+    let panic = opinions.panic && opinions.last_resort(state);
+    if panic {
+        reason = format!("used in panic, nobody else is left: {reason}");
+    }
     if !spec.warnings.is_empty() {
         reason = format!("{reason} (warning: {})", spec.warnings.join("; "));
     }
     Verdict {
-        in_rotation: matches!(state, State::Up | State::Lost),
+        in_rotation: panic || matches!(state, State::Up | State::Lost),
         state,
         reason,
         weight: spec.weight,
@@ -243,19 +264,23 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
             Some((State::Down, format!("{checks} checks failed: {reason}")))
         }
     };
-    down.or_else(|| {
-        let reason = opinions.refused?;
-        Some((
-            State::Down,
-            format!("2 connects in a row failed: {reason}; waiting for a check to pass"),
-        ))
-    })
+    let refused = opinions.refused.map(|reason| {
+        let reason = format!("2 connects in a row failed: {reason}; waiting for a check to pass");
+        (State::Down, reason)
+    });
+    let ejected = |reason: &str| (State::Ejected, reason.to_owned());
+    down.or(refused).or(opinions.ejected.map(ejected))
 }
 
 /// Nobody objects.
 fn agreement(opinions: &Opinions<'_>) -> (State, String) {
-    if opinions.lost.is_some() {
-        let reason = "agent lost: gossip says failed, checks still pass";
+    if let Some(lost) = opinions.lost {
+        let reason = match lost.with_most {
+            true => {
+                "agent lost, with most of the pool: we may be cut off, and no check of it failed"
+            }
+            false => "agent lost: gossip says failed, checks still pass",
+        };
         return (State::Lost, reason.to_owned());
     }
     if opinions.spec.standing == Standing::Saved {

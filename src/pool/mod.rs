@@ -4,6 +4,7 @@
 //! Spec (discovery, files) ─┐
 //! check outcomes ──────────┼─▶ Registry ──effective()──▶ Snapshot ──one store──▶ ArcSwap ──▶ workers pick
 //! connect failures ────────┤   (one writer)   reason
+//! failed requests ─────────┤
 //! operators ───────────────┘
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! requests. No sockets, no clock: `now` is an argument.
 
 pub mod effective;
+pub mod ejection;
 pub mod registry;
 pub mod smooth_weighted;
 pub mod snapshot;

@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// True once a backend was in, or all known ones were decided; it stays true.
     pub settled: bool,
+    /// Nobody is in but those whose own check passes although requests or their node say otherwise.
+    pub panic: bool,
     /// Everyone known, in identity order.
     pub backends: Vec<Backend>,
     /// In the tier that takes requests now; `table` indexes it.
@@ -72,6 +74,7 @@ impl Snapshot {
         Self {
             generation,
             settled,
+            panic: false,
             backends,
             table: smooth_weighted::table(&weights),
             active,

@@ -1,20 +1,40 @@
 //! One address that receives traffic, and its counters that outlive snapshots.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
+use super::ejection::Tally;
 use super::spec::UpstreamId;
+
+/// The time of the last answer is written at most this often, so that workers don't fight for its cache line.
+const ANSWER_EVERY_MS: u64 = 4;
 
 /// Shared by workers and by all snapshots; follows (identity, address).
 #[derive(Debug, Default)]
 pub struct Live {
     in_flight: CachePadded<AtomicU32>,
+    answers: CachePadded<Answers>,
     downs: AtomicU64,
     down: Notify,
+}
+
+/// How real requests fared.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Times are counted from here; the first answer sets it.
+    epoch: OnceLock<Instant>,
+    /// Of the last answer, in ms since `epoch`, plus 1; 0: none yet.
+    last: AtomicU64,
+    /// Successes are counted.
+    watched: AtomicBool,
+    passed: AtomicU64,
+    failed: AtomicU64,
+    row: AtomicU32,
 }
 
 impl Live {
@@ -39,6 +59,58 @@ impl Live {
             }
             woken.await;
         }
+    }
+
+    /// A request was answered well. Costs two loads, and now and then a store.
+    pub fn succeeded(&self, now: Instant) {
+        let answers = &*self.answers;
+        let epoch = *answers.epoch.get_or_init(|| now);
+        let ms = now.saturating_duration_since(epoch).as_millis() as u64 + 1;
+        let last = answers.last.load(Ordering::Relaxed);
+        if last == 0 || ms >= last + ANSWER_EVERY_MS {
+            answers.last.store(ms, Ordering::Relaxed);
+        }
+        if answers.row.load(Ordering::Relaxed) != 0 {
+            answers.row.store(0, Ordering::Relaxed);
+        }
+        if answers.watched.load(Ordering::Relaxed) {
+            answers.passed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A request failed there. From now on successes are counted, until [`Self::watch`] ends it.
+    pub fn failed(&self) {
+        let answers = &*self.answers;
+        answers.failed.fetch_add(1, Ordering::Relaxed);
+        answers.row.fetch_add(1, Ordering::Relaxed);
+        answers.watched.store(true, Ordering::Relaxed);
+    }
+
+    /// When a request was last answered well; up to 5 ms too early.
+    pub fn last_answer(&self) -> Option<Instant> {
+        let ms = self.answers.last.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(*self.answers.epoch.get()? + Duration::from_millis(ms))
+    }
+
+    /// Requests so far, as far as they were counted.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            passed: self.answers.passed.load(Ordering::Relaxed),
+            failed: self.answers.failed.load(Ordering::Relaxed),
+            row: self.answers.row.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether successes are to be counted. A failure between look and call is not lost: it is counted anyway.
+    pub(super) fn watch(&self, watched: bool) {
+        if self.answers.watched.load(Ordering::Relaxed) != watched {
+            self.answers.watched.store(watched, Ordering::Relaxed);
+        }
+    }
+
+    /// The row of failures begins anew.
+    pub(super) fn forgive(&self) {
+        self.answers.row.store(0, Ordering::Relaxed);
     }
 
     /// It fails from now on: wakes every request that waits there. The registry calls this.
@@ -83,5 +155,51 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.upstream.live.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_answer_is_known_within_five_ms_and_never_too_late() {
+        let start = crate::clock::now();
+        let live = Live::default();
+        assert_eq!(live.last_answer(), None);
+
+        for ms in 0..100 {
+            let now = start + Duration::from_millis(ms) + Duration::from_micros(900);
+            live.succeeded(now);
+
+            let last = live.last_answer().unwrap();
+            assert!(
+                last <= now && now - last <= Duration::from_millis(5),
+                "{ms}"
+            );
+        }
+    }
+
+    #[test]
+    fn successes_end_a_row_and_are_counted_once_something_failed() {
+        let now = crate::clock::now();
+        let live = Live::default();
+
+        live.succeeded(now);
+        live.failed();
+        live.failed();
+        let bad = live.tally();
+        live.succeeded(now);
+
+        let tally = |passed, failed, row| Tally {
+            passed,
+            failed,
+            row,
+        };
+        assert_eq!(bad, tally(0, 2, 2));
+        assert_eq!(live.tally(), tally(1, 2, 0));
+        live.watch(false);
+        live.succeeded(now);
+        assert_eq!(live.tally(), tally(1, 2, 0));
     }
 }

@@ -158,6 +158,14 @@ impl Fault {
         }
     }
 
+    /// It speaks against the backend once it had the request. Connects are judged apart.
+    pub(super) fn is_outlier(&self) -> bool {
+        matches!(
+            self,
+            Self::Reset { stale: false, .. } | Self::FirstByte | Self::Stalled | Self::Garbage(_)
+        )
+    }
+
     /// A kept connection turned out closed, which says nothing about its backend.
     pub(super) fn is_stale(&self) -> bool {
         matches!(

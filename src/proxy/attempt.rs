@@ -218,6 +218,16 @@ impl Reply {
         )
     }
 
+    /// The backend failed at the request. 501 and 505 speak about the request, not about the backend.
+    pub(super) fn is_failure(&self) -> bool {
+        let status = self.head.status;
+        status.is_server_error()
+            && !matches!(
+                status,
+                StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED
+            )
+    }
+
     /// Who answered.
     pub(super) fn site(&self) -> &Rc<Site> {
         &self.site

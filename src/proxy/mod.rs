@@ -159,4 +159,5 @@ pub enum Feedback {
     ConnectFailed { key: Key, reason: String },
     Connected { key: Key },
     Slow { key: Key },
+    Failed { key: Key, reason: String },
 }

@@ -97,7 +97,9 @@ impl Exchange<'_> {
         loop {
             let lease = Lease::new(pick.upstream.clone());
             self.site = self.worker.site(self.home, &pick.upstream);
-            let fault = match self.attempt(lease).await {
+            let outcome = self.attempt(lease).await;
+            self.learn(&outcome);
+            let fault = match outcome {
                 Ok(reply) if !reply.is_unavailable() => return Ok(reply),
                 Ok(reply) => match self.next(Reason::Status, false) {
                     Some(next) => {
@@ -126,6 +128,22 @@ impl Exchange<'_> {
                 }
                 (None, None) => return Err(fault),
             }
+        }
+    }
+
+    /// What this try says about the backend it was made at. Failed connects are told where they fail.
+    fn learn(&self, outcome: &Result<Reply, Fault>) {
+        let site = &self.site;
+        match outcome {
+            Ok(reply) if reply.is_failure() => {
+                let status = reply.head.status;
+                self.worker.failed(site, || status.as_u16().to_string());
+            }
+            Ok(_) => site.live.succeeded(self.client.alarm.now()),
+            // A request that moves on because its backend went down is no further proof of that.
+            Err(Fault::FirstByte) if self.next.is_some() => {}
+            Err(fault) if fault.is_outlier() => self.worker.failed(site, || fault.to_string()),
+            Err(_) => {}
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Site {
     idle_max: usize,
     /// Its last connect failed.
     pub(super) failing: Cell<bool>,
+    /// When a failed request there was last reported.
+    pub(super) failed_at: Cell<Option<Instant>>,
     /// When it was last reported as slow.
     pub(super) slow_since: Cell<Option<Instant>>,
     /// Since when no snapshot names it.
@@ -41,6 +43,7 @@ impl Site {
             idle: RefCell::new(VecDeque::new()),
             idle_max,
             failing: Cell::new(false),
+            failed_at: Cell::new(None),
             slow_since: Cell::new(None),
             gone_since: Cell::new(None),
         }

@@ -36,6 +36,9 @@ use crate::shutdown::Shutdown;
 /// Between two looks at idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Failed requests of one backend are told at most this often, so that a flood of them costs the control task little.
+const FAILED_EVERY: Duration = Duration::from_millis(2);
+
 /// How long the counters of a gone backend are still shown (DESIGN §5).
 const GONE_KEPT: Duration = Duration::from_secs(300);
 
@@ -350,6 +353,20 @@ impl Worker {
         if site.failing.replace(false) {
             self.report(Feedback::Connected {
                 key: site.key.clone(),
+            });
+        }
+    }
+
+    /// A request failed there. All are counted; the registry is told now and then, to look at the count.
+    pub(super) fn failed(&self, site: &Site, why: impl FnOnce() -> String) {
+        site.live.failed();
+        let now = clock::now();
+        let told = site.failed_at.get();
+        if told.is_none_or(|told| now.saturating_duration_since(told) >= FAILED_EVERY) {
+            site.failed_at.set(Some(now));
+            self.report(Feedback::Failed {
+                key: site.key.clone(),
+                reason: why(),
             });
         }
     }

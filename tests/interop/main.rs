@@ -12,9 +12,11 @@
 mod common;
 
 mod alive;
+mod encrypted;
 mod fail;
 mod join;
 mod leave;
+mod names;
 mod octets;
 mod peers;
 mod relay;

@@ -9,11 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use lb::announce::Tags;
+use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Status};
 use lb::gossip::core::node::Event;
 use lb::gossip::core::timing::Profile;
 use lb::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
-use lb::gossip::driver::{self, Handle, Settings};
+use lb::gossip::driver::{self, Handle, Settings, WhenTaken};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -156,19 +157,26 @@ impl Ours {
 
     /// The same with other tags.
     pub(crate) fn with_tags(name: &str, bind: &str, join: &[&str], tags: &[(&str, &str)]) -> Self {
-        let settings = Settings {
-            bind: bind.parse().expect("an address"),
-            advertise: None,
-            iface: None,
-            node: name.to_owned(),
-            join: join.iter().map(|text| (*text).to_owned()).collect(),
-            profile: Profile::Lan,
+        Self::with_settings(Settings {
             tags: tags_of(tags),
-            keyring: None,
-            peers: Vec::new(),
-            discover: None,
-            insecure: false,
-        };
+            ..settings(name, bind, join)
+        })
+    }
+
+    /// With role `lb` and keys.
+    pub(crate) fn with_keys(
+        name: &str,
+        bind: &str,
+        join: &[&str],
+        keyring: Option<Keyring>,
+    ) -> Self {
+        Self::with_settings(Settings {
+            keyring,
+            ..settings(name, bind, join)
+        })
+    }
+
+    fn with_settings(settings: Settings) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (started, handle) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
@@ -285,6 +293,23 @@ pub(crate) fn pull(at: SocketAddr) -> Vec<PushNode> {
             Some(other) => panic!("{other:?}"),
             None => {}
         }
+    }
+}
+
+fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
+    Settings {
+        bind: bind.parse().expect("an address"),
+        advertise: None,
+        iface: None,
+        node: name.to_owned(),
+        join: join.iter().map(|text| (*text).to_owned()).collect(),
+        profile: Profile::Lan,
+        tags: tags_of(&[("role", "lb")]),
+        keyring: None,
+        peers: Vec::new(),
+        discover: None,
+        insecure: false,
+        when_taken: WhenTaken::Wait,
     }
 }
 

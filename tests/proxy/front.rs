@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use lb::announce::{CheckSpec, Proto, State};
 use lb::clock;
+use lb::pool::ejection;
 use lb::pool::registry::{self, Key, Outcome, Registry};
 use lb::pool::snapshot::Pool;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
@@ -85,6 +86,7 @@ impl Front {
                 proto: Proto::Http,
                 default_port: 80,
                 lost_keep: Duration::from_secs(3600),
+                ejection: ejection::Settings::default(),
                 backends: vec![],
             }],
         );
@@ -176,6 +178,21 @@ impl Front {
             self.heard.push(feedback);
         }
         &self.heard
+    }
+
+    /// Has the registry hear of the requests that failed since the last call of this or of `feedback`.
+    pub(crate) fn learn(&mut self) {
+        while let Ok(feedback) = self.feedback.try_recv() {
+            if let Feedback::Failed { key, reason } = &feedback {
+                self.registry.request_failed(clock::now(), key, reason);
+            }
+            self.heard.push(feedback);
+        }
+    }
+
+    /// Whether it takes requests.
+    pub(crate) fn is_in(&self, toy: &Toy) -> bool {
+        self.pool.snapshot.load().has(toy.address)
     }
 
     /// The numbers now.

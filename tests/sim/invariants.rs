@@ -22,8 +22,8 @@ impl World {
             if old.is_some_and(|old| Arc::ptr_eq(old, member)) {
                 continue;
             }
-            // Only the node itself raises its incarnation.
-            if let Some(subject) = self.host_named(name) {
+            // Only the node itself raises its incarnation, unless others move its name on its behalf.
+            if let Some(subject) = self.host_named(name).filter(|_| !self.names_move) {
                 assert!(
                     member.incarnation <= subject.highest,
                     "{who} holds {name} at incarnation {}, but it never went above {}",
@@ -55,16 +55,17 @@ impl World {
         match event {
             Event::Failed(member) => {
                 // Of one that had a former life, old tales may come up whenever islands meet.
-                let live = self
-                    .host_named(&member.name)
-                    .is_some_and(|subject| subject.is_live() && subject.life == 1);
+                let live = self.host_named(&member.name).is_some_and(|subject| {
+                    let rebuilt = subject.address != member.address;
+                    subject.is_live() && subject.life == 1 && !rebuilt
+                });
                 assert!(
                     !(live && self.calm_for_a_while()),
                     "{who} calls {} failed, which lives on a calm network",
                     member.name
                 );
             }
-            Event::Conflict { name, .. } => {
+            Event::Conflict { name, .. } | Event::NameTaken { name, .. } if !self.names_move => {
                 panic!("{who} reports a conflict about {name}, and there is none");
             }
             _ => {}

@@ -32,6 +32,9 @@ pub struct Config {
     pub compress: bool,
     /// Keys of the cluster. With them all we send is sealed and nothing else is read; `None`: all in clear.
     pub keyring: Option<Keyring>,
+    /// Look into a name seen at two addresses: move it when the old one is silent (see `serf::names`).
+    /// A stock agent does not.
+    pub claim: bool,
 }
 
 /// Names one stream between the driver and the core.
@@ -88,7 +91,7 @@ pub enum Event {
     Failed(Member),
     /// A member was forgotten after its timeout.
     Reaped(Member),
-    /// Another node answers, or is announced, under a name in use.
+    /// A name in use is claimed at a second address, and the first one answers; at most once a minute for each.
     Conflict {
         /// The name.
         name: String,
@@ -96,6 +99,24 @@ pub enum Event {
         known: SocketAddr,
         /// Address that claims the name as well.
         claimed: SocketAddr,
+    },
+    /// Our own name is held by another node that answers: we cannot be in the cluster under it.
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        holder: SocketAddr,
+        /// Found within seconds of our start, before anybody relied on us.
+        at_start: bool,
+    },
+    /// A name was moved from a silent address, everywhere: ours, or another's on its behalf.
+    Repaired {
+        /// The name.
+        name: String,
+        /// Where it was.
+        from: SocketAddr,
+        /// Where it is.
+        to: SocketAddr,
     },
     /// A user event arrived (also our own, later).
     User {
@@ -148,10 +169,16 @@ pub struct Stats {
     pub probes: u64,
     /// Probes without any answer.
     pub probes_failed: u64,
+    /// Times we found that we had slept.
+    pub pauses: u64,
     /// Times we had to refute.
     pub refutations: u64,
     /// Lifeguard's score, 0 is healthy.
     pub health_score: u32,
+    /// Times that a name was claimed while its holder answered.
+    pub conflicts: u64,
+    /// Names moved away from silent addresses.
+    pub repairs: u64,
     /// Broadcasts waiting.
     pub queued_broadcasts: usize,
     /// Streams open.
@@ -266,6 +293,11 @@ impl Node {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.serf.poll_event()
+    }
+
+    /// A member that answered a ping of ours, directly, and when.
+    pub fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.serf.poll_ack()
     }
 
     /// The next that came from a peer with another encryption. Of a flood between two calls only the first are kept;

@@ -171,7 +171,7 @@ pub(super) struct Keeper {
     /// Members of the last run.
     pub(super) peers: Vec<SocketAddr>,
     /// Our name, to tell others from us.
-    pub(super) name: String,
+    pub(super) name: watch::Receiver<Arc<str>>,
     /// Addresses that are us.
     pub(super) own: [SocketAddr; 2],
     pub(super) random: ChaCha8Rng,
@@ -192,9 +192,9 @@ pub(super) async fn keep(
     let mut pause = PAUSE_MIN;
     let mut told: Option<Vec<String>> = None;
     loop {
-        let alone = |members: &Arc<Members>| is_alone(members, &keeper.name);
+        let alone = |members: &Arc<Members>| is_alone(members, &keeper.name.borrow());
         match members.wait_for(alone).await {
-            Ok(members) if is_leaving(&members, &keeper.name) => return,
+            Ok(members) if is_leaving(&members, &keeper.name.borrow()) => return,
             Ok(_) => {}
             Err(_) => return,
         }

@@ -67,9 +67,9 @@ impl Mismatches {
             .peer
             .map_or_else(|| "many addresses".to_owned(), |peer| peer.to_string());
         warn!(
-            peer,
+            %peer,
             count = due.count,
-            key = self.fingerprint.as_deref().unwrap_or("none"),
+            key = %self.fingerprint.as_deref().unwrap_or("none"),
             "{}",
             sentence(&mismatch.why)
         );

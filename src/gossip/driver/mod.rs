@@ -12,7 +12,9 @@
 //! The task ends after a leave, or like a crash when the last [`Handle`] is dropped. From then on every
 //! call on a handle answers at once.
 
+mod acks;
 mod advertise;
+mod identity;
 mod join;
 mod mdns;
 mod mismatches;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
+pub use self::acks::Acks;
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::{Config, Event, Node, Refused, Stats};
@@ -58,6 +61,30 @@ pub struct Settings {
     pub discover: Option<String>,
     /// Members on public addresses may be discovered without encryption.
     pub insecure: bool,
+    /// What to do when our name turns out to be another living node's.
+    pub when_taken: WhenTaken,
+}
+
+/// What to do when our name turns out to be another living node's. Nobody has to ask for it at the start:
+/// [`Handle::name_taken`] tells, and the program ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenTaken {
+    /// Stay out of the cluster until the name is free. The default.
+    #[default]
+    Wait,
+    /// Unless we have only just started: take the name with a random ending, and get in.
+    Rename,
+}
+
+/// Our name, found to be another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameTaken {
+    /// The name.
+    pub name: String,
+    /// Who has it.
+    pub holder: SocketAddr,
+    /// Found within seconds of our start, before anybody relied on us.
+    pub at_start: bool,
 }
 
 /// The address that others are told, and why that one.
@@ -129,14 +156,27 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Event>,
-    name: Arc<str>,
+    name: watch::Receiver<Arc<str>>,
+    taken: watch::Receiver<Option<NameTaken>>,
+    acks: Acks,
     advertised: Advertised,
 }
 
 impl Handle {
-    /// Our name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Our name, as it is now.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name.borrow())
+    }
+
+    /// Returns once our name was found to be another living node's, twice; never if it is not.
+    pub async fn name_taken(&self) -> NameTaken {
+        let mut taken = self.taken.clone();
+        if let Ok(found) = taken.wait_for(Option::is_some).await
+            && let Some(found) = found.clone()
+        {
+            return found;
+        }
+        std::future::pending().await
     }
 
     /// Our address.
@@ -147,6 +187,11 @@ impl Handle {
     /// The level-triggered member list. The sender is gone once gossip has ended.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
+    }
+
+    /// Who answered our pings.
+    pub fn acks(&self) -> Acks {
+        self.acks.clone()
     }
 
     /// Events from now on; a slow reader is told how many it missed. Closed once gossip has ended.
@@ -218,40 +263,36 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let advertised = advertise::choose(bound, settings.advertise, iface, &interfaces)
         .map_err(StartError::Advertise)?;
     let own = [advertised.address, bound];
-    let discovery = settings.discover.map(|name| mdns::Discovery {
-        name,
-        node: settings.node.clone(),
-        address: advertised.address,
-        own,
-        asks: settings.join.is_empty() && settings.peers.is_empty(),
-        public: settings.insecure || settings.keyring.is_some(),
-        segment: advertise::segment(own.map(|address| address.ip()), iface, &interfaces),
-        random: clock::random(),
-    });
+    let segment = advertise::segment(own.map(|address| address.ip()), iface, &interfaces);
+    let asks = settings.join.is_empty() && settings.peers.is_empty();
+    let public = settings.insecure || settings.keyring.is_some();
 
     let fingerprint = settings
         .keyring
         .as_ref()
         .map(|keys| keys.primary().fingerprint());
     let mismatches = mismatches::Mismatches::new(fingerprint);
-    let timing = Timing::of(settings.profile);
     let config = Config {
         name: settings.node.clone(),
         advertise: advertised.address,
         tags: settings.tags,
-        timing: timing.clone(),
+        timing: Timing::of(settings.profile),
         compress: true,
         keyring: settings.keyring,
+        claim: true,
     };
-    let node = Node::new(config, clock::now(), clock::random())?;
+    let node = Node::new(config.clone(), clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+    let acks = Acks::default();
+    let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
     let (owner, members, events) = owner::Owner::new(
         node,
+        identity,
         udp,
         listener,
         asked,
-        timing.stream_timeout,
+        acks.clone(),
         mismatches,
     );
     tokio::spawn(owner.run());
@@ -261,12 +302,22 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         join::Keeper {
             addresses: settings.join,
             peers: settings.peers,
-            name: settings.node.clone(),
+            name: name.clone(),
             own,
             random: clock::random(),
         },
     ));
-    if let Some(discovery) = discovery {
+    if let Some(discovered) = settings.discover {
+        let discovery = mdns::Discovery {
+            name: discovered,
+            node: name.clone(),
+            address: advertised.address,
+            own,
+            asks,
+            public,
+            segment,
+            random: clock::random(),
+        };
         let commands = commands.downgrade();
         tokio::spawn(mdns::run(discovery, commands, members.clone()));
     }
@@ -274,7 +325,9 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         commands,
         members,
         events,
-        name: settings.node.into(),
+        name,
+        taken,
+        acks,
         advertised,
     })
 }

@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Command;
+use super::acks::Acks;
+use super::identity::Identity;
 use super::join::Tried;
 use super::mismatches::Mismatches;
 use super::tcp::{self, FromStream, Link, ToStream};
@@ -38,16 +40,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Owner {
     node: Node,
+    identity: Identity,
     udp: Udp,
     listener: TcpListener,
     commands: mpsc::Receiver<Command>,
     members: watch::Sender<Arc<Members>>,
     events: broadcast::Sender<Event>,
+    acks: Acks,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
     reported: mpsc::Receiver<(StreamId, FromStream)>,
-    stream_timeout: Duration,
     joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
     leavers: Vec<oneshot::Sender<()>>,
     accept_after: Option<Instant>,
@@ -58,10 +61,11 @@ pub(super) struct Owner {
 impl Owner {
     pub(super) fn new(
         node: Node,
+        identity: Identity,
         udp: Udp,
         listener: TcpListener,
         commands: mpsc::Receiver<Command>,
-        stream_timeout: Duration,
+        acks: Acks,
         mismatches: Mismatches,
     ) -> (
         Self,
@@ -74,16 +78,17 @@ impl Owner {
         let listened = events.downgrade();
         let owner = Self {
             node,
+            identity,
             udp,
             listener,
             commands,
             members,
             events,
+            acks,
             streams: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports,
             reported,
-            stream_timeout,
             joins: BTreeMap::new(),
             leavers: Vec::new(),
             accept_after: None,
@@ -129,7 +134,12 @@ impl Owner {
         }
         // Members first: whoever hears of an event finds it in the list.
         if self.node.generation() != self.members.borrow().generation {
-            self.members.send_replace(Arc::new(self.node.members()));
+            let members = Arc::new(self.node.members());
+            self.acks.keep(&members);
+            self.members.send_replace(members);
+        }
+        if let Some((node, at)) = self.node.poll_ack() {
+            self.acks.heard(node, at);
         }
         while let Some(event) = self.node.poll_event() {
             self.tell(event);
@@ -137,7 +147,20 @@ impl Owner {
         while let Some(mismatch) = self.node.poll_mismatch() {
             self.mismatches.tell(clock::now(), &mismatch);
         }
+        if let Some(node) = self.identity.renamed(&self.node) {
+            self.take_over(node);
+        }
         while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Goes on as another node on the same sockets. What the old one had under way ends.
+    fn take_over(&mut self, node: Node) {
+        self.node = node;
+        self.streams.clear();
+        for (_, reply) in std::mem::take(&mut self.joins) {
+            let _ = reply.send(Tried::default());
+        }
+        self.members.send_replace(Arc::new(self.node.members()));
     }
 
     fn act(&mut self, action: StreamAction) {
@@ -145,7 +168,7 @@ impl Owner {
             StreamAction::Connect { id, to } => {
                 let link = self.link(id);
                 self.tasks
-                    .spawn(tcp::connect(to, link, self.stream_timeout));
+                    .spawn(tcp::connect(to, link, self.identity.stream_timeout()));
             }
             StreamAction::Send { id, bytes } => {
                 if let Some(stream) = self.streams.get(&id) {
@@ -175,6 +198,7 @@ impl Owner {
                 }
             }
             Event::LeaveFinished => self.ended = true,
+            Event::NameTaken { .. } => self.identity.tell(&event),
             _ => {}
         }
         // Nobody listening is no error.
@@ -235,7 +259,7 @@ impl Owner {
                 if let Some(id) = self.node.handle_stream_accepted(now, from) {
                     let link = self.link(id);
                     self.tasks
-                        .spawn(tcp::accepted(socket, link, self.stream_timeout));
+                        .spawn(tcp::accepted(socket, link, self.identity.stream_timeout()));
                 }
             }
             Err(error) => {
@@ -264,7 +288,7 @@ impl Owner {
                 let _ = reply.send(self.node.force_leave(now, &name, prune));
             }
             Command::Stats { reply } => {
-                let _ = reply.send(self.node.stats());
+                let _ = reply.send(self.identity.stats(&self.node));
             }
         }
     }

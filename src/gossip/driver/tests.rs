@@ -21,6 +21,7 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         peers: Vec::new(),
         discover: None,
         insecure: false,
+        when_taken: WhenTaken::Wait,
     }
 }
 

@@ -12,6 +12,8 @@ struct Case {
     lost: Option<Lost<'static>>,
     shadowed_by: Option<UpstreamId>,
     refused: Option<&'static str>,
+    ejected: Option<&'static str>,
+    panic: bool,
     expected: (bool, State, &'static str),
 }
 
@@ -45,6 +47,8 @@ fn case(row: &'static str, expected: (bool, State, &'static str)) -> Case {
         lost: None,
         shadowed_by: None,
         refused: None,
+        ejected: None,
+        panic: false,
         expected,
     }
 }
@@ -55,6 +59,7 @@ fn lost(seconds: u64) -> Option<Lost<'static>> {
         keep: Duration::from_secs(3600),
         met_alive: true,
         failed_check: None,
+        with_most: false,
     })
 }
 
@@ -90,6 +95,14 @@ impl Case {
         self.refused = Some(reason);
         self
     }
+    fn ejected(mut self, reason: &'static str) -> Self {
+        self.ejected = Some(reason);
+        self
+    }
+    fn panic(mut self) -> Self {
+        self.panic = true;
+        self
+    }
     fn shadowed(mut self) -> Self {
         self.shadowed_by = Some(id("web3"));
         self
@@ -115,13 +128,15 @@ impl Case {
             proto: self.proto,
             health: &self.health,
             refused: self.refused,
+            ejected: self.ejected,
+            panic: self.panic,
         }
     }
 }
 
 #[rustfmt::skip]
 fn rows() -> Vec<Case> {
-    use State::{Down, Drain, Lost as AgentLost, Maint, Shadowed, Unproven, Unusable, Up};
+    use State::{Down, Drain, Ejected, Lost as AgentLost, Maint, Shadowed, Unproven, Unusable, Up};
     vec![
         case("joined, not yet checked", (false, Unproven, "unproven: waiting for the first check"))
             .health(Health::Unchecked),
@@ -176,6 +191,42 @@ fn rows() -> Vec<Case> {
             .refused("connection refused").check(CheckSpec::None),
         case("two connects failed, then checks", (false, Down, "2 checks failed: connection refused"))
             .refused("timed out").health(down(2)),
+        case("requests fail", (false, Ejected, "3 of 5 requests failed in 1s: 503"))
+            .ejected("3 of 5 requests failed in 1s: 503"),
+        case("requests fail, and checks too", (false, Down, "2 checks failed: connection refused"))
+            .ejected("3 of 5 requests failed in 1s: 503").health(down(2)),
+        case("requests fail, and connects too", (false, Down, "2 connects in a row failed: connection refused; waiting for a check to pass"))
+            .ejected("3 of 5 requests failed in 1s: 503").refused("connection refused"),
+        case("agent lost, requests fail", (false, Ejected, "5 requests in a row failed: 503"))
+            .lost(lost(3)).ejected("5 requests in a row failed: 503"),
+        case("panic, requests fail", (true, Ejected, "used in panic, nobody else is left: 5 requests in a row failed: 503"))
+            .ejected("5 requests in a row failed: 503").panic(),
+        case("panic, agent says fail, own check passes", (true, Down, "used in panic, nobody else is left: its own node says it fails: disk full"))
+            .announced(announce::State::Fail("disk full".to_owned())).panic(),
+        case("panic, agent says fail, own check fails", (false, Down, "its own node says it fails: disk full"))
+            .announced(announce::State::Fail("disk full".to_owned())).health(down(2)).panic(),
+        case("panic, agent says fail, no check could tell", (false, Down, "its own node says it fails: disk full"))
+            .announced(announce::State::Fail("disk full".to_owned())).check(CheckSpec::None).panic(),
+        case("panic, agent says fail, never checked", (false, Down, "its own node says it fails: disk full"))
+            .announced(announce::State::Fail("disk full".to_owned())).health(Health::Unchecked).panic(),
+        case("panic, agent says fail, connects fail", (false, Down, "its own node says it fails: disk full"))
+            .announced(announce::State::Fail("disk full".to_owned())).refused("connection refused").panic(),
+        case("panic, agent said fail and was lost for too long", (false, Down, "agent lost for 1h: no longer kept on checks alone"))
+            .announced(announce::State::Fail("disk full".to_owned())).lost(lost(3600)).panic(),
+        case("panic, a failed active check is never ignored", (false, Down, "2 checks failed: connection refused"))
+            .ejected("5 requests in a row failed: 503").health(down(2)).panic(),
+        case("panic, drained", (false, Drain, "drained by its node"))
+            .announced(announce::State::Drain).panic(),
+        case("panic, maint", (false, Maint, "in maintenance, says its node"))
+            .announced(announce::State::Maint).panic(),
+        case("panic, leaving", (false, Drain, "leaving the cluster"))
+            .standing(Standing::Leaving).ejected("5 requests in a row failed: 503").panic(),
+        case("panic, unproven", (false, Unproven, "unproven: waiting for the first check"))
+            .health(Health::Unchecked).panic(),
+        case("lost with most of the pool", (true, AgentLost, "agent lost, with most of the pool: we may be cut off, and no check of it failed"))
+            .lost(lost(3).map(|lost| Lost { with_most: true, ..lost })),
+        case("lost with most of the pool, one bad check since", (false, Down, "agent lost, then a check failed: connection refused"))
+            .lost(lost(3).map(|lost| Lost { with_most: true, failed_check: Some("connection refused"), ..lost })),
         case("shadowed", (false, Shadowed, "shadowed by web3"))
             .shadowed(),
         case("unusable", (false, Unusable, "port \"x\" is not a port (1-65535)"))
@@ -209,7 +260,8 @@ fn every_row_of_the_table_of_opinions() {
 #[test]
 fn who_is_in_rotation_never_fails_and_is_never_gone() {
     for case in rows() {
-        if effective(&case.opinions()).in_rotation {
+        // In panic even who is said to fail is asked.
+        if effective(&case.opinions()).in_rotation && !case.panic {
             assert!(!case.opinions().failing(), "{}", case.row);
             assert!(!case.opinions().gone(), "{}", case.row);
         }

@@ -1,14 +1,17 @@
 //! One backend: the opinions about it as they come in, and the last verdict.
 
+mod doubt;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Outcome, Settings};
 use crate::announce::CheckSpec;
 use crate::pool::effective::{Health, Lost, Opinions, State, Verdict, effective};
+use crate::pool::ejection::Record;
 use crate::pool::snapshot;
 use crate::pool::spec::{Spec, Standing, UpstreamId};
-use crate::pool::upstream::Upstream;
+use crate::pool::upstream::{Live, Upstream};
 
 /// Two failed connects within this time, with no success between, take a backend out.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
@@ -30,7 +33,11 @@ pub(super) struct Backend {
     /// Failed checks in a row.
     failures: u32,
     lost: Option<LostSince>,
+    /// Gossip has forgotten it, but as the guard of a pool holds it is not removed yet.
+    reaped: bool,
     connects: Connects,
+    record: Record,
+    rung: Rung,
     slow_at: Option<Instant>,
     extra: u64,
     failing: bool,
@@ -45,7 +52,24 @@ struct LostSince {
     at: Instant,
     met_alive: bool,
     failed_check: Option<String>,
+    /// Lost with most of the pool: only a check of its own takes it out.
+    guarded: bool,
 }
+
+/// Where it stands without panic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rung {
+    /// In rotation.
+    Sound,
+    /// Out, but its own check passes: to be used when nobody is sound.
+    LastResort,
+    /// Out.
+    #[default]
+    Out,
+}
+
+/// Whoever announces no check is guarded by this one.
+static CONNECT: CheckSpec = CheckSpec::Tcp { port: None };
 
 /// Connects of real requests.
 #[derive(Debug, Default)]
@@ -62,6 +86,7 @@ impl Backend {
             at: now,
             met_alive: false,
             failed_check: None,
+            guarded: false,
         });
         Self {
             upstream: Arc::new(Upstream {
@@ -77,7 +102,10 @@ impl Backend {
             health: Health::Unchecked,
             failures: 0,
             lost,
+            reaped: false,
             connects: Connects::default(),
+            record: Record::default(),
+            rung: Rung::Out,
             slow_at: None,
             extra: 0,
             failing: false,
@@ -89,6 +117,14 @@ impl Backend {
 
     pub(super) fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.upstream.live
+    }
+
+    pub(super) fn rung(&self) -> Rung {
+        self.rung
     }
 
     /// The last verdict; `None` once forgotten.
@@ -121,6 +157,7 @@ impl Backend {
 
     /// News from gossip or the configuration.
     pub(super) fn announced(&mut self, now: Instant, spec: Spec) {
+        self.reaped = false;
         let was = std::mem::replace(&mut self.spec, spec).standing;
         let is = self.spec.standing;
         if is == was {
@@ -134,6 +171,7 @@ impl Backend {
                 at: now,
                 met_alive: true,
                 failed_check: None,
+                guarded: false,
             });
         } else if self.lost.take().is_some() && self.gone_at.is_some() {
             // Whoever came back under that name has yet to prove itself, at once.
@@ -157,7 +195,13 @@ impl Backend {
         match (outcome.up, &self.health) {
             // The first sight is kept, so that answers that differ don't make a snapshot each.
             (Some(true), Health::Up(_)) => {}
-            (Some(true), _) => self.health = Health::Up(outcome.result.unwrap_or_default()),
+            (Some(true), before) => {
+                if matches!(before, Health::Down { .. }) {
+                    self.record
+                        .pardon(outcome.ended, self.upstream.live.tally());
+                }
+                self.health = Health::Up(outcome.result.unwrap_or_default());
+            }
             (Some(false), health) => {
                 let checks = match health {
                     Health::Down { checks, .. } => *checks,
@@ -226,11 +270,17 @@ impl Backend {
     }
 
     /// Asks `effective`, and wakes the requests that wait there when it begins to fail.
-    pub(super) fn judge(&mut self, now: Instant, settings: &Settings) -> Judged {
-        let opinions = self.opinions(now, settings);
+    pub(super) fn judge(&mut self, now: Instant, settings: &Settings, panic: bool) -> Judged {
+        let opinions = self.opinions(now, settings, panic);
         let verdict = effective(&opinions);
+        let rung = match verdict.in_rotation {
+            _ if opinions.last_resort(verdict.state) => Rung::LastResort,
+            true => Rung::Sound,
+            false => Rung::Out,
+        };
         let (failing, gone) = (opinions.failing(), opinions.gone());
         self.gone_at = gone.then(|| self.gone_at.unwrap_or(now));
+        self.rung = rung;
         if failing && !self.failing {
             self.upstream.live.mark_down();
         }
@@ -254,7 +304,7 @@ impl Backend {
         Judged::Differs { before }
     }
 
-    fn opinions<'a>(&'a self, now: Instant, settings: &'a Settings) -> Opinions<'a> {
+    fn opinions<'a>(&'a self, now: Instant, settings: &'a Settings, panic: bool) -> Opinions<'a> {
         Opinions {
             spec: &self.spec,
             shadowed_by: self.shadowed_by.as_ref(),
@@ -263,11 +313,14 @@ impl Backend {
                 keep: settings.lost_keep,
                 met_alive: lost.met_alive,
                 failed_check: lost.failed_check.as_deref(),
+                with_most: lost.guarded,
             }),
-            check: self.check(settings),
+            check: self.check_in_force(settings),
             proto: self.spec.proto.unwrap_or(settings.proto),
             health: &self.health,
             refused: self.connects.refused.as_ref().map(|(_, why)| why.as_str()),
+            ejected: self.record.ejected(),
+            panic,
         }
     }
 
@@ -297,9 +350,9 @@ impl Backend {
         if hopeless || self.gone_at.is_some() {
             return None;
         }
-        let check = match self.check(settings) {
+        let check = match self.check_in_force(settings) {
             // Only a passed check ends what failed connects began.
-            CheckSpec::None if self.connects.refused.is_some() => CheckSpec::Tcp { port: None },
+            CheckSpec::None if self.connects.refused.is_some() => CONNECT.clone(),
             check => check.clone(),
         };
         Some((check, self.extra))
@@ -307,6 +360,14 @@ impl Backend {
 
     fn check<'a>(&'a self, settings: &'a Settings) -> &'a CheckSpec {
         self.spec.check.as_ref().unwrap_or(&settings.check)
+    }
+
+    fn check_in_force<'a>(&'a self, settings: &'a Settings) -> &'a CheckSpec {
+        let guarded = self.lost.as_ref().is_some_and(|lost| lost.guarded);
+        match self.check(settings) {
+            CheckSpec::None if guarded => &CONNECT,
+            check => check,
+        }
     }
 
     /// It is gone, and was shown long enough.
@@ -317,12 +378,13 @@ impl Backend {
 
     /// When time alone changes what is thought of it.
     pub(super) fn poll_timeout(&self, now: Instant, settings: &Settings) -> Option<Instant> {
-        let due = match (self.gone_at, &self.lost) {
+        let lost = match (self.gone_at, &self.lost) {
             (Some(gone_at), _) => gone_at.checked_add(SHOWN_WHEN_GONE),
             (None, Some(lost)) => lost.at.checked_add(settings.lost_keep),
             (None, None) => None,
         };
-        due.filter(|due| *due > now)
+        let due = [lost, self.record.poll_timeout()].into_iter().flatten();
+        due.filter(|due| *due > now).min()
     }
 
     /// Why its spec is missing now, as well as it can be told from here.

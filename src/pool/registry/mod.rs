@@ -23,8 +23,10 @@ use std::time::{Duration, Instant};
 use roster::Roster;
 
 use super::effective::State;
+use super::ejection;
 use super::snapshot::Pool;
 use super::spec::{Spec, UpstreamId};
+use super::upstream::Live;
 use crate::announce::{CheckSpec, Proto};
 
 /// What a pool is told; keys of `[cluster.NAME]`.
@@ -40,6 +42,8 @@ pub struct Settings {
     pub default_port: u16,
     /// How long a backend whose agent is lost may stay in on checks alone.
     pub lost_keep: Duration,
+    /// When failed requests take a backend out.
+    pub ejection: ejection::Settings,
     /// Backends of `--backend` and `[[cluster.NAME.backend]]`.
     pub backends: Vec<StaticBackend>,
 }
@@ -212,6 +216,23 @@ impl Registry {
         });
     }
 
+    /// A real request failed there, and was counted in [`Live::failed`]: an error status, a reset, no answer in time.
+    pub fn request_failed(&mut self, now: Instant, key: &Key, why: &str) {
+        self.with(&key.pool, |roster, changes| {
+            roster.request_failed(now, key, why, changes);
+        });
+    }
+
+    /// We slept: failed connects and requests of that time don't count.
+    pub fn slept(&mut self) {
+        self.rosters.iter_mut().for_each(Roster::slept);
+    }
+
+    /// The counters of a backend that is known.
+    pub fn live(&self, key: &Key) -> Option<Arc<Live>> {
+        self.rosters[self.index(&key.pool)?].live(&key.id, key.address)
+    }
+
     /// A request waits long for its first byte there: wants one extra check.
     pub fn slow(&mut self, now: Instant, key: &Key) {
         self.with(&key.pool, |roster, changes| {
@@ -219,7 +240,7 @@ impl Registry {
         });
     }
 
-    /// Due work: coalesced swaps, `lost_keep`.
+    /// Due work: coalesced swaps, `lost_keep`, ejections.
     pub fn handle_timeout(&mut self, now: Instant) {
         for roster in &mut self.rosters {
             roster.handle_timeout(now, &mut self.changes);

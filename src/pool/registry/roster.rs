@@ -1,5 +1,7 @@
 //! One pool's backends: who owns which address, when a snapshot is stored, what is told.
 
+mod ladder;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub(super) struct Roster {
     backends: BTreeMap<Place, Backend>,
     owners: BTreeMap<SocketAddr, Place>,
     in_count: usize,
+    /// Nobody is sound: the last resorts are in.
+    panic: bool,
     settled: bool,
     /// Whether someone was in, when that was last told; `None`: nobody ever was.
     told_someone: Option<bool>,
@@ -54,6 +58,7 @@ impl Roster {
             backends: BTreeMap::new(),
             owners: BTreeMap::new(),
             in_count: 0,
+            panic: false,
             settled: false,
             told_someone: None,
             stored_at: None,
@@ -96,6 +101,7 @@ impl Roster {
             };
             self.backends.insert(place, backend);
         }
+        self.guard(now, &mut before, changes);
         self.settle_claims(&before);
         for gone in before.into_values() {
             let place = (gone.spec().id.clone(), gone.spec().address);
@@ -119,11 +125,13 @@ impl Roster {
         };
         news(backend);
         self.judge(now, &place, changes);
+        self.climb(now, changes);
         self.publish(now, changes);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, changes: &mut VecDeque<Change>) {
         if self.due.is_some_and(|due| due <= now) {
+            self.look_at_all(now);
             self.judge_all(now, changes);
         }
         self.publish(now, changes);
@@ -197,6 +205,7 @@ impl Roster {
         for place in &places {
             self.judge(now, place, changes);
         }
+        self.climb(now, changes);
         self.due = self
             .backends
             .values()
@@ -210,7 +219,7 @@ impl Roster {
         let Some(backend) = self.backends.get_mut(place) else {
             return;
         };
-        let judged = backend.judge(now, &self.settings);
+        let judged = backend.judge(now, &self.settings, self.panic);
         let wanted = backend.check_wanted(&self.settings);
         if wanted.is_none() {
             backend.unprove();
@@ -279,13 +288,18 @@ impl Roster {
             (Some(false), true) => format!("{} in rotation again", self.in_count),
             _ => return,
         };
+        self.tell_all(now, reason, changes);
+    }
+
+    /// A line about the pool as a whole.
+    fn tell_all(&self, now: Instant, reason: String, changes: &mut VecDeque<Change>) {
         changes.push_back(Change {
             at: now,
             pool: self.pool.name.clone(),
             backend: None,
             from: None,
             to: None,
-            in_rotation: someone,
+            in_rotation: self.in_count > 0,
             reason,
             in_count: self.in_count,
         });
@@ -311,9 +325,9 @@ impl Roster {
                     .iter()
                     .all(|backend| backend.verdict.state != State::Unproven));
         let generation = self.pool.snapshot.load().generation + 1;
-        self.pool
-            .snapshot
-            .store(Arc::new(Snapshot::new(generation, self.settled, backends)));
+        let mut snapshot = Snapshot::new(generation, self.settled, backends);
+        snapshot.panic = self.panic;
+        self.pool.snapshot.store(Arc::new(snapshot));
         self.pool.stored.send_replace(generation);
     }
 }

@@ -11,10 +11,14 @@
 
 pub(crate) mod awareness;
 pub(crate) mod broadcast;
+pub(crate) mod check;
 mod gossip;
+pub(crate) mod moving;
 pub(crate) mod node;
+pub(crate) mod pause;
 mod probe;
 mod pushpull;
+mod recall;
 mod rules;
 mod stream;
 pub(crate) mod suspicion;
@@ -29,14 +33,17 @@ use rand_chacha::ChaCha8Rng;
 
 use self::awareness::Awareness;
 use self::broadcast::{BroadcastId, Broadcasts};
+use self::check::{Check, CheckId};
 use self::node::{NodeState, Nodes, State};
 use self::probe::{Asked, Probe};
+use self::recall::Recalls;
 use self::stream::Stream;
 use self::timer::Timers;
 use super::node::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Transmit};
 use super::timing::Timing;
 use super::wire::crypto::{self, Sealer};
 use super::wire::message::{Alive, Message, Source, WireAddr};
+use super::wire::stream::PushNode;
 use super::wire::{WireError, packet};
 
 /// Protocol min, max, current; delegate min, max, current: what `serf agent` 0.9.4 announces.
@@ -84,11 +91,30 @@ pub(crate) enum Cause {
     Reconnect,
 }
 
+/// What concerns us in a peer's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pulled {
+    /// Our own name, wherever it is.
+    pub(crate) own: Option<PushNode>,
+    /// Places of all others that the peer believes to be there.
+    pub(crate) live: Vec<SocketAddr>,
+}
+
 /// What memberlist asks of, and tells to, the layer above.
 pub(crate) trait Delegate {
     fn node_changed(&mut self, now: Instant, node: &NodeState, change: Change);
-    /// Two addresses claim one name.
-    fn conflict(&mut self, name: &str, known: SocketAddr, claimed: SocketAddr);
+    /// `claim` names a place for a node that we hold at another, where it may not move from.
+    fn conflict(&mut self, held: &NodeState, claim: &Alive);
+    /// A peer's table has our own name at another place.
+    fn own_name_elsewhere(&mut self, held: &NodeState, entry: PushNode);
+    /// A node that we hold dead or suspect pings us from another place.
+    fn seen_elsewhere(&mut self, name: &str, place: SocketAddr);
+    /// A peer's state came, or didn't; it was not merged.
+    fn pulled(&mut self, join: JoinId, peer: SocketAddr, outcome: Result<Pulled, String>);
+    /// One visit is over.
+    fn visited(&mut self, errand: u64);
+    /// Somebody answered under the name, or nobody.
+    fn check_ended(&mut self, id: CheckId, lives: bool);
     /// A message of the layer above, its type byte first.
     fn user_message(&mut self, now: Instant, message: &[u8]);
     /// Messages to spread, within `budget` bytes, each costing `overhead` more.
@@ -114,6 +140,8 @@ pub(crate) enum Timer {
     Asked(u32),
     /// A suspicion has run out.
     Suspicion(String),
+    /// A check goes on or ends, by our sequence number.
+    Check(u32),
     Stream(StreamId),
     Probe,
     Gossip,
@@ -135,9 +163,15 @@ pub(crate) struct Memberlist {
     seq_no: u32,
     /// Set by `leave`: from then on we do not refute.
     leaving: bool,
+    /// Our name may be another's: until that is clear nobody shall hear of us.
+    pub(crate) silent: bool,
     awareness: Awareness,
     probe: Option<Probe>,
+    /// Who answered a probe directly, until polled.
+    acked: Option<(String, Instant)>,
     asked: BTreeMap<u32, Asked>,
+    checks: BTreeMap<u32, Check>,
+    recalls: Recalls,
     broadcasts: Broadcasts,
     streams: BTreeMap<StreamId, Stream>,
     last_stream: u64,
@@ -177,9 +211,13 @@ impl Memberlist {
             incarnation: 1,
             seq_no: 0,
             leaving: false,
+            silent: false,
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
+            acked: None,
             asked: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            recalls: Recalls::default(),
             broadcasts: Broadcasts::default(),
             streams: BTreeMap::new(),
             last_stream: 0,
@@ -254,7 +292,7 @@ impl Memberlist {
         match message {
             Message::Ping(ping) => self.on_ping(from, ping, delegate),
             Message::IndirectPing(request) => self.on_indirect_ping(now, from, request, delegate),
-            Message::Ack(ack) => self.on_ack(ack, delegate),
+            Message::Ack(ack) => self.on_ack(now, ack, delegate),
             Message::Nack(nack) => self.on_nack(nack),
             Message::Suspect(accusation) => self.on_suspect(now, accusation, delegate),
             Message::Alive(alive) => self.on_alive(now, alive, delegate),
@@ -278,6 +316,7 @@ impl Memberlist {
             Timer::ProbeDeadline => self.end_probe(now, delegate),
             Timer::Asked(seq_no) => self.give_up_asked(seq_no, delegate),
             Timer::Suspicion(name) => self.suspicion_ran_out(now, &name, delegate),
+            Timer::Check(seq_no) => self.go_on_checking(now, seq_no, delegate),
             Timer::Stream(id) => self.stream_timed_out(id, delegate),
             Timer::Probe => {
                 self.timers
@@ -349,6 +388,10 @@ impl Memberlist {
 
     pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
         self.actions.pop_front()
+    }
+
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.acked.take()
     }
 
     pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {

@@ -72,7 +72,7 @@ pub(crate) struct Asked {
 impl Memberlist {
     /// Pings the next node in turn, unless the last probe still runs or we are on our way out.
     pub(super) fn start_probe(&mut self, now: Instant, delegate: &mut dyn Delegate) {
-        if self.probe.is_some() || self.leaving {
+        if self.probe.is_some() || self.leaving || self.silent {
             return;
         }
         let Some(node) = self.nodes.next_target(
@@ -83,16 +83,61 @@ impl Memberlist {
         ) else {
             return;
         };
-        let (target, incarnation, to) = (node.name.clone(), node.incarnation, node.place);
+        let (target, incarnation) = (node.name.clone(), node.incarnation);
+        let seq_no = self.next_seq_no();
+        self.stats.probes += 1;
+        self.ping(now, seq_no, target, incarnation, delegate);
+    }
+
+    /// We slept: the probe under way starts over. Its ack may lie in our socket.
+    pub(super) fn restart_probe(&mut self, now: Instant, delegate: &mut dyn Delegate) {
+        let Some(probe) = self.probe.take() else {
+            return;
+        };
+        self.timers.cancel(&Timer::ProbeTimeout);
+        self.timers.cancel(&Timer::ProbeDeadline);
+        if let Stage::Indirect {
+            tcp: Fallback::Waiting(id),
+            ..
+        } = probe.stage
+        {
+            self.close_stream(id);
+        }
+        // An ack of the second stage may be a relayed one, which must not count as the target's own.
+        let seq_no = match probe.stage {
+            Stage::Direct => probe.seq_no,
+            Stage::Indirect { .. } => self.next_seq_no(),
+        };
+        self.ping(now, seq_no, probe.target, probe.incarnation, delegate);
+    }
+
+    /// We slept: whoever asked us to ping somebody has long drawn its own conclusions.
+    pub(super) fn forget_asked(&mut self) {
+        for seq_no in std::mem::take(&mut self.asked).into_keys() {
+            self.timers.cancel(&Timer::Asked(seq_no));
+        }
+    }
+
+    /// Begins a probe's first stage, unless its target is known no more.
+    fn ping(
+        &mut self,
+        now: Instant,
+        seq_no: u32,
+        target: String,
+        incarnation: u32,
+        delegate: &mut dyn Delegate,
+    ) {
+        let Some(node) = self.nodes.get(&target) else {
+            return;
+        };
+        let to = node.place;
         let suspect = node.state == State::Suspect;
         let interval = self.awareness.scale(self.timing.probe_interval);
-        let seq_no = self.next_seq_no();
         let ping = Message::Ping(Ping {
             seq_no,
             node: target.clone(),
             source: self.own_source(),
         });
-        self.stats.probes += 1;
         if suspect {
             // It shall hear of the accusation at once, so that it can refute in time.
             let accusation = Message::Suspect(Accusation {
@@ -223,7 +268,10 @@ impl Memberlist {
         }
     }
 
-    pub(super) fn on_ack(&mut self, ack: Ack, delegate: &mut dyn Delegate) {
+    pub(super) fn on_ack(&mut self, now: Instant, ack: Ack, delegate: &mut dyn Delegate) {
+        if self.recalled(now, ack.seq_no) || self.check_acked(ack.seq_no, delegate) {
+            return;
+        }
         if let Some(asked) = self.asked.remove(&ack.seq_no) {
             self.timers.cancel(&Timer::Asked(ack.seq_no));
             let relayed = Message::Ack(Ack {
@@ -238,12 +286,16 @@ impl Memberlist {
         };
         self.timers.cancel(&Timer::ProbeTimeout);
         self.timers.cancel(&Timer::ProbeDeadline);
-        if let Stage::Indirect {
-            tcp: Fallback::Waiting(id),
-            ..
-        } = probe.stage
-        {
-            self.close_stream(id);
+        match probe.stage {
+            // Nobody else was asked yet, so it was the target itself, and the way to it works.
+            Stage::Direct => self.acked = Some((probe.target, now)),
+            Stage::Indirect {
+                tcp: Fallback::Waiting(id),
+                ..
+            } => {
+                self.close_stream(id);
+            }
+            Stage::Indirect { .. } => {}
         }
         self.awareness.apply(-1);
     }
@@ -265,11 +317,30 @@ impl Memberlist {
             self.refuse("ping_for_other");
             return;
         }
+        if self.is_own_check(&ping) {
+            return;
+        }
+        self.notice_sender(from, &ping, delegate);
         let ack = Message::Ack(Ack {
             seq_no: ping.seq_no,
             payload: Some(delegate.ack_payload()),
         });
         self.send_with_piggyback(answer_to(from, ping.source.as_ref()), &ack, delegate);
+    }
+
+    /// Whom we hold dead or suspect elsewhere may be back at a new address. A stock agent that everyone refuses
+    /// gossips its address a few times only; its pings come round for as long as it runs.
+    fn notice_sender(&self, from: SocketAddr, ping: &Ping, delegate: &mut dyn Delegate) {
+        let Some(source) = &ping.source else { return };
+        let Some(place) = place_of(&source.addr).filter(|place| place.ip() == from.ip()) else {
+            return;
+        };
+        if let Some(node) = self.nodes.get(&source.node)
+            && matches!(node.state, State::Suspect | State::Dead)
+            && node.place != place
+        {
+            delegate.seen_elsewhere(&source.node, place);
+        }
     }
 
     /// A ping may name whom it means; an address re-used by another node must not answer for it.

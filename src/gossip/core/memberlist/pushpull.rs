@@ -9,8 +9,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::node::State;
-use super::{Cause, Delegate, Memberlist, NODES_MAX};
+use super::node::{State, place_of};
+use super::{Cause, Delegate, Memberlist, NODES_MAX, Pulled};
 use crate::gossip::core::wire::message::{Accusation, Alive};
 use crate::gossip::core::wire::stream::{PushNode, PushPull};
 
@@ -29,7 +29,7 @@ pub(super) fn period(interval: Duration, nodes: usize) -> Duration {
 impl Memberlist {
     /// The periodic exchange with one random live node.
     pub(super) fn push_pull_with_somebody(&mut self, now: Instant) {
-        if self.leaving {
+        if self.leaving || self.silent {
             return;
         }
         let chosen = self.nodes.pick(1, &mut self.random, |node| {
@@ -80,6 +80,16 @@ impl Memberlist {
             return Err(format!("more than {NODES_MAX} nodes"));
         }
         self.verify_versions(&remote.nodes)?;
+        if !self.leaving {
+            let elsewhere = |node: &&PushNode| {
+                node.name == self.name && node.state != State::Left as u8 && self.is_elsewhere(node)
+            };
+            if let Some(entry) = remote.nodes.iter().rev().find(elsewhere)
+                && let Some(own) = self.nodes.get(&self.name)
+            {
+                delegate.own_name_elsewhere(own, entry.clone());
+            }
+        }
         for node in remote.nodes {
             self.merge_node(now, node, delegate);
         }
@@ -95,6 +105,24 @@ impl Memberlist {
             && matches!(remote, [only] if only.name == self.name
                 && only.addr == self.own_addr
                 && only.incarnation == self.incarnation)
+    }
+
+    /// Go compares octets: the other form of our own address is another place to a stock peer.
+    pub(crate) fn is_elsewhere(&self, own: &PushNode) -> bool {
+        own.addr != self.own_addr
+    }
+
+    /// What a peer's table says of our name, and whom it believes to be there.
+    pub(super) fn look_through(&self, nodes: Vec<PushNode>) -> Pulled {
+        let there = |node: &&PushNode| node.state <= State::Suspect as u8 && node.name != self.name;
+        let live = nodes
+            .iter()
+            .filter(there)
+            .take(NODES_MAX)
+            .filter_map(|node| place_of(&node.addr))
+            .collect();
+        let own = nodes.into_iter().rev().find(|node| node.name == self.name);
+        Pulled { own, live }
     }
 
     fn merge_node(&mut self, now: Instant, node: PushNode, delegate: &mut dyn Delegate) {

@@ -156,8 +156,8 @@ impl Memberlist {
             .is_some_and(|at| now.saturating_duration_since(at) < CONFLICT_PAUSE);
         if !told {
             node.conflict = Some(now);
-            tracing::warn!(node = alive.node, known = %node.place, %claimed, "conflicting address");
-            delegate.conflict(&alive.node, node.place, claimed);
+            tracing::debug!(node = alive.node, known = %node.place, %claimed, "conflicting address");
+            delegate.conflict(node, alive);
         }
         self.refuse("conflict");
         true

@@ -8,19 +8,28 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Cause, Delegate, Memberlist, Timer};
-use crate::gossip::core::node::{StreamAction, StreamId};
+use crate::gossip::core::node::{JoinId, StreamAction, StreamId};
 use crate::gossip::core::wire::WireError;
 use crate::gossip::core::wire::message::{Ack, Ping};
-use crate::gossip::core::wire::stream::{self, Decoder, StreamMessage};
+use crate::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
 
 /// Streams opened by others at one time. Source: memberlist, `maxPushPullRequests`.
 const INCOMING_MAX: usize = 128;
 
 /// Bytes held for unfinished messages of all streams together.
 const BUFFERED_BYTES_MAX: usize = 64 << 20;
+
+/// Longest visit: who does not take a few nodes by then is as good as gone.
+const VISIT_MAX: Duration = Duration::from_secs(3);
+
+/// The peer closed, and that is all it said.
+const CLOSED: &str = "closed before an answer";
+
+/// Ends by which the other side says that it won't speak with us, and not only that the way is bad.
+const REFUSALS: [&str; 3] = [CLOSED, "connection refused", "connection reset"];
 
 /// One stream under way.
 #[derive(Debug)]
@@ -39,6 +48,10 @@ enum Purpose {
     Incoming,
     /// Our state, then the peer's.
     PushPull(Cause),
+    /// Nothing of ours, then the peer's state.
+    Pull(JoinId),
+    /// A few nodes that the peer shall take in, one after the other.
+    Visit { errand: u64, nodes: Arc<[PushNode]> },
     /// A ping and its ack.
     Ping { seq_no: u32, node: String },
 }
@@ -48,6 +61,24 @@ impl Memberlist {
     pub(crate) fn push_pull(&mut self, now: Instant, peer: SocketAddr, cause: Cause) {
         let deadline = now + self.timing.stream_timeout;
         self.connect(peer, Purpose::PushPull(cause), deadline);
+    }
+
+    /// Reads the whole state of `peer` and tells it nothing; `Delegate::pulled` has it.
+    pub(crate) fn pull(&mut self, now: Instant, peer: SocketAddr, join: JoinId) {
+        let deadline = now + self.timing.stream_timeout;
+        self.connect(peer, Purpose::Pull(join), deadline);
+    }
+
+    /// Gives `peer` a few nodes to take in; `Delegate::visited` says that it is over, well or not.
+    pub(crate) fn visit(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        errand: u64,
+        nodes: Arc<[PushNode]>,
+    ) {
+        let deadline = now + VISIT_MAX.min(self.timing.stream_timeout);
+        self.connect(peer, Purpose::Visit { errand, nodes }, deadline);
     }
 
     pub(super) fn ping_by_stream(
@@ -122,11 +153,16 @@ impl Memberlist {
                 let join = matches!(cause, Cause::Join(_) | Cause::Reconnect);
                 StreamMessage::PushPull(self.local_state(join, delegate))
             }
-            Purpose::Ping { seq_no, node } => StreamMessage::Ping(Ping {
-                seq_no,
-                node,
-                source: self.own_source(),
-            }),
+            Purpose::Pull(_) => nodes_only(Vec::new()),
+            Purpose::Visit { nodes, .. } => nodes_only(nodes.to_vec()),
+            Purpose::Ping { seq_no, node } => {
+                self.check_stream_connected(id);
+                StreamMessage::Ping(Ping {
+                    seq_no,
+                    node,
+                    source: self.own_source(),
+                })
+            }
         };
         self.send_on_stream(id, &request);
         if let Some(stream) = self.streams.get_mut(&id) {
@@ -177,6 +213,10 @@ impl Memberlist {
         };
         let (peer, purpose) = (stream.peer, stream.purpose.clone());
         match (purpose, message) {
+            (Purpose::Incoming, StreamMessage::PushPull(_)) if self.silent => {
+                self.refuse("silent");
+                self.close_stream(id);
+            }
             (Purpose::Incoming, StreamMessage::PushPull(remote)) => {
                 // The answer goes out before anything is merged: each side learns what the other knew.
                 let own = self.local_state(remote.join, delegate);
@@ -187,7 +227,9 @@ impl Memberlist {
                 }
             }
             (Purpose::Incoming, StreamMessage::Ping(ping)) => {
-                if self.is_for_us(&ping.node) {
+                if self.is_own_check(&ping) {
+                    // Closed without an answer, as for another's name.
+                } else if self.is_for_us(&ping.node) {
                     let ack = Ack {
                         seq_no: ping.seq_no,
                         payload: None,
@@ -207,8 +249,21 @@ impl Memberlist {
                 let outcome = self.merge(now, remote, Some(cause), delegate);
                 delegate.push_pull_ended(cause, peer, outcome);
             }
+            (Purpose::Pull(join), StreamMessage::PushPull(remote)) => {
+                self.close_stream(id);
+                let pulled = self.look_through(remote.nodes);
+                delegate.pulled(join, peer, Ok(pulled));
+            }
+            // Its table is of no interest now; that it answered means that it has read ours.
+            (Purpose::Visit { errand, .. }, StreamMessage::PushPull(_)) => {
+                self.close_stream(id);
+                delegate.visited(errand);
+            }
             (Purpose::Ping { seq_no, .. }, StreamMessage::Ack(ack)) => {
-                self.stream_ping_ended(id, ack.seq_no == seq_no);
+                let answered = ack.seq_no == seq_no;
+                if !self.check_stream_ended(id, answered, false, delegate) {
+                    self.stream_ping_ended(id, answered);
+                }
                 self.close_stream(id);
             }
             (_, StreamMessage::Err(text)) => {
@@ -278,7 +333,7 @@ impl Memberlist {
         error: Option<String>,
         delegate: &mut dyn Delegate,
     ) {
-        let why = error.unwrap_or_else(|| "closed before an answer".to_owned());
+        let why = error.unwrap_or_else(|| CLOSED.to_owned());
         if let Some(stream) = self.forget_stream(id) {
             self.tell_end(id, stream, why, delegate);
         }
@@ -298,7 +353,14 @@ impl Memberlist {
         match stream.purpose {
             Purpose::Incoming => {}
             Purpose::PushPull(cause) => delegate.push_pull_ended(cause, stream.peer, Err(why)),
-            Purpose::Ping { .. } => self.stream_ping_ended(id, false),
+            Purpose::Pull(join) => delegate.pulled(join, stream.peer, Err(why)),
+            Purpose::Visit { errand, .. } => delegate.visited(errand),
+            Purpose::Ping { .. } => {
+                let refused = REFUSALS.contains(&why.as_str());
+                if !self.check_stream_ended(id, false, refused, delegate) {
+                    self.stream_ping_ended(id, false);
+                }
+            }
         }
     }
 
@@ -320,4 +382,13 @@ impl Memberlist {
         }
         self.actions.push_back(StreamAction::Send { id, bytes });
     }
+}
+
+/// A push/pull of nodes alone, which is no join.
+fn nodes_only(nodes: Vec<PushNode>) -> StreamMessage {
+    StreamMessage::PushPull(PushPull {
+        join: false,
+        nodes,
+        user_state: Vec::new(),
+    })
 }

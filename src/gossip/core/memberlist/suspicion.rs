@@ -52,6 +52,11 @@ impl Suspicion {
         true
     }
 
+    /// We slept for `pause`: the accused could not be heard meanwhile.
+    pub(crate) fn extend(&mut self, pause: Duration) {
+        self.start += pause;
+    }
+
     /// When the node is to be declared dead; may have passed already.
     pub(crate) fn deadline(&self) -> Instant {
         self.start + timeout(self.confirmations(), self.wanted, self.min, self.max)

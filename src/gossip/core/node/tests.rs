@@ -1,6 +1,7 @@
 //! One member, spoken to in messages; whole clusters are in `tests/sim`.
 
 mod claims;
+mod names;
 mod probing;
 mod serf;
 mod streams;
@@ -38,7 +39,22 @@ struct Bench {
 }
 
 impl Bench {
+    /// Lives through `span`, every timer in time: one that comes late is taken for a pause of ours.
+    fn live(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(due) = self.node.poll_timeout().filter(|due| *due <= end) {
+            self.now = due.max(self.now);
+            self.node.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
     fn new() -> Self {
+        Self::claiming(false)
+    }
+
+    /// One that looks into names at two addresses, as all of ours do.
+    fn claiming(claim: bool) -> Self {
         let config = Config {
             keyring: None,
             name: "us".to_owned(),
@@ -46,6 +62,7 @@ impl Bench {
             tags: Tags::new(),
             timing: Timing::of(Profile::Lan),
             compress: false,
+            claim,
         };
         let now = crate::clock::now();
         let node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("short tags");

@@ -18,14 +18,20 @@ use super::events::EventRing;
 use super::intents::{Recent, Source};
 use super::lamport::Clock;
 use super::members::MemberState;
+use super::names::Claim;
 use super::queries::QueryRing;
+use super::recall::Failed;
 use crate::gossip::core::memberlist::broadcast::{BroadcastId, Broadcasts, retransmit_limit};
+use crate::gossip::core::memberlist::check::CheckId;
+use crate::gossip::core::memberlist::moving;
 use crate::gossip::core::memberlist::node::NodeState;
 use crate::gossip::core::memberlist::timer::Timers;
-use crate::gossip::core::memberlist::{Cause, Change, Delegate};
-use crate::gossip::core::node::{Config, Event};
+use crate::gossip::core::memberlist::{Cause, Change, Delegate, Pulled};
+use crate::gossip::core::node::{Config, Event, JoinId};
 use crate::gossip::core::timing::Timing;
+use crate::gossip::core::wire::message::Alive;
 use crate::gossip::core::wire::serf::SerfMessage;
+use crate::gossip::core::wire::stream::PushNode;
 
 /// Messages per queue; the most-transmitted beyond are given up. Source: serf `MaxQueueDepth`.
 const QUEUE_MAX: usize = 4096;
@@ -40,8 +46,12 @@ pub(crate) enum Timer {
     Leave,
     Reap,
     Reconnect,
+    /// Failed members are to be asked whether they are there.
+    Recall,
     /// A member forced out is to be forgotten.
     Prune(String),
+    /// The next step about a name at two places.
+    Name(String),
 }
 
 /// Wishes that wait until memberlist is free.
@@ -52,6 +62,12 @@ pub(crate) struct Tray {
     /// Nodes to drop from memberlist's table.
     pub(super) forgotten: Vec<String>,
     pub(super) ended: Vec<Ended>,
+    pub(super) pulled: Vec<PulledFrom>,
+    pub(super) claims: Vec<Claim>,
+    /// Names thought gone that pinged us, and from where.
+    pub(super) seen: Vec<(String, SocketAddr)>,
+    pub(super) checked: Vec<(CheckId, bool)>,
+    pub(super) visited: Vec<u64>,
     /// A join intent of ours is due.
     pub(super) speak_up: bool,
 }
@@ -64,11 +80,21 @@ pub(crate) struct Ended {
     pub(super) outcome: Result<(), String>,
 }
 
+/// What a peer that we want to join holds, or why it did not say.
+#[derive(Debug)]
+pub(crate) struct PulledFrom {
+    pub(super) join: JoinId,
+    pub(super) peer: SocketAddr,
+    pub(super) outcome: Result<Pulled, String>,
+}
+
 /// Serf's state.
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(super) name: String,
     pub(super) timing: Timing,
+    /// Names at two places are looked into, not only told of.
+    claim: bool,
     pub(super) random: ChaCha8Rng,
     /// We announced that we leave; from then on nobody's word brings us back.
     pub(super) leaving: bool,
@@ -79,6 +105,7 @@ pub(crate) struct Layer {
     pub(super) generation: u64,
     /// Counts members that turned alive.
     pub(super) joined: u64,
+    pub(super) failed: Failed,
     pub(super) recent: Recent,
     pub(super) events: EventRing,
     pub(super) queries: QueryRing,
@@ -103,6 +130,7 @@ impl Layer {
         Self {
             name: config.name.clone(),
             timing: config.timing.clone(),
+            claim: config.claim,
             random,
             leaving: false,
             clock: Clock::new(),
@@ -111,6 +139,7 @@ impl Layer {
             members: BTreeMap::new(),
             generation: 0,
             joined: 0,
+            failed: Failed::default(),
             recent: Recent::default(),
             events: EventRing::default(),
             queries: QueryRing::default(),
@@ -175,12 +204,69 @@ impl Delegate for Layer {
         }
     }
 
-    fn conflict(&mut self, name: &str, known: SocketAddr, claimed: SocketAddr) {
-        self.out.push_back(Event::Conflict {
-            name: name.to_owned(),
-            known,
-            claimed,
+    fn conflict(&mut self, held: &NodeState, claim: &Alive) {
+        let claimed = PushNode {
+            name: claim.node.clone(),
+            addr: claim.addr.clone(),
+            meta: claim.meta.clone(),
+            incarnation: claim.incarnation,
+            state: 0,
+            vsn: Some(claim.vsn),
+        };
+        if !self.claim {
+            if let Some(claimed) = claim.addr.socket() {
+                self.out.push_back(Event::Conflict {
+                    name: held.name.clone(),
+                    known: held.place,
+                    claimed,
+                });
+            }
+            return;
+        }
+        // Our own name is to be where we are; another's, where it is claimed to be now.
+        let held = moving::entry(held);
+        let (old, new) = if claim.node == self.name {
+            (claimed, held)
+        } else {
+            (held, claimed)
+        };
+        self.tray.claims.push(Claim {
+            old,
+            new,
+            in_table: false,
         });
+    }
+
+    fn own_name_elsewhere(&mut self, held: &NodeState, entry: PushNode) {
+        if self.claim {
+            self.tray.claims.push(Claim {
+                old: entry,
+                new: moving::entry(held),
+                in_table: true,
+            });
+        }
+    }
+
+    fn seen_elsewhere(&mut self, name: &str, place: SocketAddr) {
+        if self.claim {
+            self.tray.seen.push((name.to_owned(), place));
+        }
+    }
+
+    fn pulled(&mut self, join: JoinId, peer: SocketAddr, outcome: Result<Pulled, String>) {
+        self.tray.pulled.push(PulledFrom {
+            join,
+            peer,
+            outcome,
+        });
+    }
+
+    fn visited(&mut self, errand: u64) {
+        self.tray.visited.push(errand);
+    }
+
+    fn check_ended(&mut self, id: CheckId, lives: bool) {
+        self.tray.checked.push((id, lives));
     }
 
     fn user_message(&mut self, now: Instant, bytes: &[u8]) {

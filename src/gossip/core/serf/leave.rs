@@ -56,6 +56,8 @@ impl Serf {
             return;
         }
         self.layer.leaving = true;
+        self.drop_cases();
+        self.give_up_parked(now, "this member is leaving");
         if self.memberlist.is_introducing_us() {
             self.wait(now, Life::Introduced);
         } else {

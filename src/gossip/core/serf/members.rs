@@ -141,6 +141,9 @@ impl Layer {
         let Some(shown) = self.set_status(now, &node.name, status) else {
             return;
         };
+        if status == Status::Failed {
+            self.note_failure(now, &node.name);
+        }
         tracing::info!(member = node.name, %status, "gone");
         self.out.push_back(if status == Status::Left {
             Event::Left(shown)

@@ -10,6 +10,7 @@
 //! sent, forgotten or continued lies in its tray until [`Serf::settle`]. Operator's journeys that take
 //! several steps (join, leave) are enums here.
 
+mod conflict;
 mod coordinate;
 mod events;
 mod intents;
@@ -18,8 +19,10 @@ mod lamport;
 mod layer;
 mod leave;
 mod members;
+mod names;
 mod queries;
 mod reap;
+mod recall;
 mod state;
 pub mod tags;
 
@@ -34,7 +37,9 @@ use self::intents::Source;
 use self::join::Join;
 use self::layer::{Layer, Timer};
 use self::leave::Life;
+use self::names::Names;
 use super::member::{Members, Status};
+use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
 use super::node::{
     Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
@@ -50,6 +55,9 @@ pub(crate) struct Serf {
     joins: BTreeMap<JoinId, Join>,
     last_join: u64,
     life: Life,
+    names: Names,
+    /// When we last found that we had slept: what is late since before is accounted for.
+    awake_since: Option<Instant>,
 }
 
 impl Serf {
@@ -68,10 +76,13 @@ impl Serf {
             joins: BTreeMap::new(),
             last_join: 0,
             life: Life::Alive,
+            names: Names::new(config.claim, now),
+            awake_since: None,
         })
     }
 
     pub(crate) fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        self.notice_pause(now);
         self.memberlist
             .handle_packet(now, from, packet, &mut self.layer);
         self.settle(now);
@@ -110,6 +121,7 @@ impl Serf {
 
     /// Does everything that is due, in the order of the deadlines.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.notice_pause(now);
         loop {
             // The earlier deadline goes first, whichever layer it belongs to.
             let (below, own) = (self.memberlist.next_timeout(), self.layer.timers.next());
@@ -130,12 +142,27 @@ impl Serf {
         }
     }
 
+    /// A timer that is far too late says that we were not there. The earliest is due within a gossip interval.
+    fn notice_pause(&mut self, now: Instant) {
+        let Some(due) = self.poll_timeout() else {
+            return;
+        };
+        let since = self.awake_since.map_or(due, |awake| awake.max(due));
+        let pause = now.saturating_duration_since(since);
+        if pause > PAUSE_MIN.max(self.layer.timing.gossip_interval) {
+            self.awake_since = Some(now);
+            self.memberlist.slept(now, pause, &mut self.layer);
+        }
+    }
+
     fn fire(&mut self, now: Instant, at: Instant, timer: Timer) {
         match timer {
             Timer::Leave => self.leave_step_timed_out(now),
             Timer::Reap => self.layer.reap(now, at),
             Timer::Reconnect => self.reconnect(now, at),
+            Timer::Recall => self.recall(now, at),
             Timer::Prune(name) => self.layer.prune(now, &name),
+            Timer::Name(name) => self.name_timer(now, &name),
         }
     }
 
@@ -147,6 +174,7 @@ impl Serf {
         for name in std::mem::take(&mut self.layer.tray.forgotten) {
             self.memberlist.forget(&name);
         }
+        self.settle_names(now);
         for ended in std::mem::take(&mut self.layer.tray.ended) {
             self.exchange_ended(now, ended);
         }
@@ -154,6 +182,24 @@ impl Serf {
             self.layer.announce_join();
         }
         self.go_on_leaving(now);
+    }
+
+    fn settle_names(&mut self, now: Instant) {
+        for pulled in std::mem::take(&mut self.layer.tray.pulled) {
+            self.pulled(now, pulled);
+        }
+        for (name, place) in std::mem::take(&mut self.layer.tray.seen) {
+            self.on_seen(now, &name, place);
+        }
+        for claim in std::mem::take(&mut self.layer.tray.claims) {
+            self.on_claim(now, claim);
+        }
+        for (id, lives) in std::mem::take(&mut self.layer.tray.checked) {
+            self.check_ended(now, id, lives);
+        }
+        for errand in std::mem::take(&mut self.layer.tray.visited) {
+            self.visited(now, errand);
+        }
     }
 
     pub(crate) fn set_tags(&mut self, now: Instant, tags: &Tags) -> Result<(), Refused> {
@@ -204,6 +250,10 @@ impl Serf {
         self.memberlist.poll_stream()
     }
 
+    pub(crate) fn poll_ack(&mut self) -> Option<(String, Instant)> {
+        self.memberlist.poll_ack()
+    }
+
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.layer.out.pop_front()
     }
@@ -233,6 +283,8 @@ impl Serf {
             *stats.dropped.entry(reason).or_default() += count;
         }
         stats.queued_broadcasts += self.layer.queued();
+        stats.conflicts = self.names.conflicts;
+        stats.repairs = self.names.repairs;
         stats
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Names {
 pub(super) enum Said {
     /// Somebody looks for members of our cluster.
     Asked,
-    /// Members of our cluster other than us.
+    /// Members of our cluster, us perhaps among them.
     Told {
         found: Vec<SocketAddr>,
         /// Names that came without an address.
@@ -113,7 +113,7 @@ impl Names {
             };
             return packet.questions.iter().any(asks).then_some(Said::Asked);
         }
-        told(&packet, &service, &instance)
+        told(&packet, &service)
     }
 }
 
@@ -130,7 +130,7 @@ pub(super) fn question(id: u16, name: &str, instance: bool) -> Option<Vec<u8>> {
     packet.build_bytes_vec().ok()
 }
 
-fn told(packet: &Packet<'_>, service: &Name<'_>, own: &Name<'_>) -> Option<Said> {
+fn told(packet: &Packet<'_>, service: &Name<'_>) -> Option<Said> {
     let mut instances: Vec<&Name<'_>> = Vec::new();
     let mut places: BTreeMap<String, (u16, String)> = BTreeMap::new();
     let mut hosts: BTreeMap<String, IpAddr> = BTreeMap::new();
@@ -156,7 +156,7 @@ fn told(packet: &Packet<'_>, service: &Name<'_>, own: &Name<'_>) -> Option<Said>
     }
     let (mut found, mut unfinished) = (Vec::new(), Vec::new());
     for instance in instances {
-        if instance == own || !instance.is_subdomain_of(service) {
+        if !instance.is_subdomain_of(service) {
             continue;
         }
         let place = places.get(&key(instance)).and_then(|(port, host)| {
@@ -277,7 +277,6 @@ mod tests {
                 told(&[address], &[]),
                 "{address}"
             );
-            assert_eq!(names("web", "web1.example").read(&answer), None);
             assert_eq!(names("web2", "web2").read(&answer), None);
         }
     }

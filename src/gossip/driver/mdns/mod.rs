@@ -62,8 +62,8 @@ const PACKETS_MAX: usize = 64;
 pub(super) struct Discovery {
     /// The name that members have in common.
     pub(super) name: String,
-    /// Our node's name.
-    pub(super) node: String,
+    /// Our node's name, which may change.
+    pub(super) node: watch::Receiver<Arc<str>>,
     /// The address that is told.
     pub(super) address: SocketAddr,
     /// Addresses that are us.
@@ -105,7 +105,7 @@ pub(super) async fn run(
     commands: mpsc::WeakSender<Command>,
     members: watch::Receiver<Arc<Members>>,
 ) {
-    let Some(names) = Names::new(&settings.name, &settings.node) else {
+    let Some(names) = Names::new(&settings.name, &settings.node.borrow()) else {
         return warn!(
             "the name {:?} is too long for mDNS; choose a shorter one with --discover, or join a member by --join",
             settings.name
@@ -148,6 +148,7 @@ pub(super) async fn run(
             Some((packet, from, link)) = received.recv() => task.handle(&packet, from, link).await,
             changed = task.members.changed() => if changed.is_err() { return },
             Some(Ok(Some(tried))) = task.joins.join_next() => task.joined(tried),
+            Ok(()) = task.settings.node.changed() => task.rename(),
             () = until(due) => {}
         }
     }
@@ -194,11 +195,26 @@ impl Task {
         }
     }
 
+    /// Two members must not answer under one name: a stock agent takes their answers for one member's.
+    fn rename(&mut self) {
+        let node = self.settings.node.borrow_and_update().clone();
+        if let Some(names) = Names::new(&self.settings.name, &node) {
+            self.names = names;
+        }
+    }
+
     async fn handle(&mut self, packet: &[u8], from: SocketAddr, link: usize) {
         match self.names.read(packet) {
             Some(Said::Asked) => self.answer(from, link).await,
-            Some(Said::Told { found, unfinished }) if self.settings.asks => {
-                self.silent_at = None;
+            Some(Said::Told {
+                mut found,
+                unfinished,
+            }) if self.settings.asks => {
+                // Our own answer comes back to us.
+                found.retain(|found| !self.settings.own.contains(found));
+                if !found.is_empty() {
+                    self.silent_at = None;
+                }
                 self.take(found);
                 for name in unfinished {
                     self.ask(&name, true).await;
@@ -211,7 +227,7 @@ impl Task {
     /// Tells where we are, unless we are about to be gone or the asker is far away.
     async fn answer(&self, from: SocketAddr, link: usize) {
         let alive = |members: &Members| {
-            let own = members.by_name.get(&self.settings.node);
+            let own = members.by_name.get(&**self.settings.node.borrow());
             own.is_some_and(|member| member.status == Status::Alive)
         };
         if !alive(&self.members.borrow()) || !is_near(from.ip()) {
@@ -249,8 +265,7 @@ impl Task {
                 }
                 continue;
             }
-            let known = self.settings.own.contains(&address) || self.found.len() >= FOUND_MAX;
-            if !known && self.found.insert(address) {
+            if self.found.len() < FOUND_MAX && self.found.insert(address) {
                 self.quiet_at = Some(clock::now() + QUIET);
             }
         }
@@ -291,7 +306,7 @@ impl Task {
     }
 
     fn is_alone(&self) -> bool {
-        join::is_alone(&self.members.borrow(), &self.settings.node)
+        join::is_alone(&self.members.borrow(), &self.settings.node.borrow())
     }
 
     fn tell_silence(&self) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::announce::Tags;
 use crate::gossip::core::timing::Profile;
-use crate::gossip::driver::{Handle, Settings, start};
+use crate::gossip::driver::{Handle, Settings, WhenTaken, start};
 
 /// A name that nobody else on this machine has.
 fn unique(name: &str) -> String {
@@ -23,6 +23,7 @@ async fn started(name: &str, discover: &str, join: &[String]) -> Handle {
         peers: Vec::new(),
         discover: Some(discover.to_owned()),
         insecure: false,
+        when_taken: WhenTaken::Wait,
     };
     start(settings).await.expect("it starts")
 }
@@ -93,7 +94,7 @@ async fn task(public: bool) -> (Task, Handle) {
     let task = Task {
         settings: Discovery {
             name: "web".to_owned(),
-            node: "us".to_owned(),
+            node: handle.name.clone(),
             address,
             own: [address, address],
             asks: true,
@@ -162,13 +163,30 @@ async fn what_is_no_place_at_all_is_not_joined() {
 }
 
 #[tokio::test]
-async fn a_flood_of_answers_is_bounded_and_we_are_not_among_them() {
-    let (mut task, handle) = task(false).await;
+async fn a_flood_of_answers_is_bounded() {
+    let (mut task, _handle) = task(false).await;
     let flood = (0..1000).map(|port| SocketAddr::from(([10, 0, 0, 1], 1000 + port)));
 
-    task.take(vec![handle.advertised().address]);
-    assert_eq!(task.quiet_at, None);
     task.take(flood.collect());
 
     assert_eq!(task.found.len(), FOUND_MAX);
+}
+
+#[tokio::test]
+async fn our_own_answer_breaks_no_silence() {
+    let (mut task, handle) = task(false).await;
+    task.silent_at = Some(clock::now());
+    let answer = |address| task.names.answer(address).unwrap();
+    let (own, other) = (
+        answer(handle.advertised().address),
+        answer("10.0.0.9:7946".parse().unwrap()),
+    );
+
+    task.handle(&own, "127.0.0.1:5353".parse().unwrap(), 0)
+        .await;
+    assert!(task.silent_at.is_some() && task.found.is_empty());
+
+    task.handle(&other, "10.0.0.9:5353".parse().unwrap(), 0)
+        .await;
+    assert!(task.silent_at.is_none() && task.found.len() == 1);
 }

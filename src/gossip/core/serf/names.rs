@@ -1,0 +1,594 @@
+//! One name at two addresses: a rebuilt node, or two that live.
+//!
+//! ```text
+//! our name elsewhere, at a join ──┐
+//! our name elsewhere, later ──────┼─▶ Checking ──silent──▶ Visiting everyone ─▶ joins go on, Repaired
+//! another's name at a new place ──┘      │ lives                 (the name moves there)
+//!   after a Delay by rank                ├─ another's: Conflict, nothing moves
+//!                                        └─ ours: Pause 2 s ─▶ Checking again ──lives──▶ NameTaken
+//! ```
+//!
+//! The check comes first, always: a living node's name is never taken. For another's name the new place must
+//! answer as well, so that a forged or stale word moves nothing. What is done is PROTOCOL §11.2's recipe.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use super::Serf;
+use super::layer::{Layer, Timer};
+use super::leave::Life;
+use crate::gossip::core::member::Status;
+use crate::gossip::core::memberlist::Cause;
+use crate::gossip::core::memberlist::check::CheckId;
+use crate::gossip::core::memberlist::moving;
+use crate::gossip::core::memberlist::node::State;
+use crate::gossip::core::node::Event;
+use crate::gossip::core::wire::stream::PushNode;
+
+/// Names looked into at one time; a flood of claims costs no more than this.
+const CASES_MAX: usize = 8;
+
+/// A name is not looked into again for this long.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// A conflict that lasts is told this often.
+const TOLD: Duration = Duration::from_secs(60);
+
+/// Between the two answers that prove our own name taken; more by up to a quarter, so that of two that start
+/// at once with one name the first to give up leaves it to the other.
+const CONFIRM: Duration = Duration::from_secs(2);
+
+/// How much later each next member looks into another's name: one that was repaired meanwhile is let be.
+const RANK_STEP: Duration = Duration::from_millis(40);
+
+/// Ranks that are told apart.
+const RANKS: u32 = 25;
+
+/// Visits of one errand at one time.
+const VISITS_AT_ONCE: usize = 32;
+
+/// Joins go on after this, though visits be under way: some of those listed as alive may be gone.
+const VISIT_PATIENCE: Duration = Duration::from_millis(300);
+
+/// How far above all that is known a moved name begins, so that no tale on its way is newer.
+pub(super) const HEADROOM: u32 = 10;
+
+/// From then on a process is running, and our name taken is no reason to end it.
+const START: Duration = Duration::from_secs(10);
+
+/// What is known of names at two addresses.
+#[derive(Debug)]
+pub(crate) struct Names {
+    enabled: bool,
+    born: Instant,
+    /// When a first join was through: we are in.
+    settled: Option<Instant>,
+    cases: BTreeMap<String, Case>,
+    heard: BTreeMap<String, Heard>,
+    errands: BTreeMap<u64, Errand>,
+    last_errand: u64,
+    pub(super) conflicts: u64,
+    pub(super) repairs: u64,
+}
+
+/// One name under examination.
+#[derive(Debug)]
+struct Case {
+    /// Where it is to be gone from.
+    old: PushNode,
+    /// Where it is to be.
+    new: PushNode,
+    /// Whom to tell of a move; empty: everyone we know.
+    live: Vec<SocketAddr>,
+    stage: Stage,
+    /// The old place has answered once before.
+    answered: bool,
+    /// A peer's table showed it, not a message alone.
+    in_table: bool,
+}
+
+/// What a case waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Our turn among the members.
+    Delay,
+    /// The old place's silence and, for another's name, the new one's answer.
+    Checking {
+        old: Option<CheckId>,
+        new: Option<CheckId>,
+    },
+    /// The time for a second look.
+    Pause,
+    /// The visits, or our patience.
+    Visiting(u64),
+}
+
+/// When a name was last looked into, and told of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    quiet_until: Option<Instant>,
+    told: Option<Instant>,
+    /// When it was asked for its state because it pinged us.
+    asked: Option<Instant>,
+}
+
+/// Visits of one move.
+#[derive(Debug)]
+struct Errand {
+    nodes: Arc<[PushNode]>,
+    waiting: VecDeque<SocketAddr>,
+    under_way: usize,
+}
+
+/// A name seen at a second place; from the layer's tray.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(super) old: PushNode,
+    pub(super) new: PushNode,
+    pub(super) in_table: bool,
+}
+
+impl Names {
+    pub(super) fn new(enabled: bool, born: Instant) -> Self {
+        Self {
+            enabled,
+            born,
+            settled: None,
+            cases: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            errands: BTreeMap::new(),
+            last_errand: 0,
+            conflicts: 0,
+            repairs: 0,
+        }
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Whether it is unclear whose a name is.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        self.cases.contains_key(name)
+    }
+
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.settled.get_or_insert(now);
+    }
+
+    /// Whether a name may be looked into now; from then on it is quiet for a while.
+    fn admit(&mut self, now: Instant, name: &str) -> bool {
+        if self.cases.len() >= CASES_MAX || self.cases.contains_key(name) {
+            return false;
+        }
+        self.forget_old(now);
+        let heard = self.heard.entry(name.to_owned()).or_default();
+        if heard.quiet_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        heard.quiet_until = Some(now + QUIET);
+        true
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        self.heard.retain(|_, heard| {
+            heard.quiet_until.is_some_and(|until| until > now)
+                || heard.told.is_some_and(|told| now < told + TOLD)
+                || heard.asked.is_some_and(|asked| now < asked + QUIET)
+        });
+    }
+
+    /// Whether one that pings us from a new place may be asked for its state now.
+    fn asks(&mut self, now: Instant, name: &str) -> bool {
+        self.forget_old(now);
+        let recent = |heard: &&Heard| heard.asked.is_some_and(|asked| now < asked + QUIET);
+        if self.heard.values().filter(recent).count() >= CASES_MAX {
+            return false;
+        }
+        let heard = self.heard.entry(name.to_owned()).or_default();
+        let due = heard.asked.is_none_or(|asked| now >= asked + QUIET);
+        if due {
+            heard.asked = Some(now);
+        }
+        due
+    }
+
+    /// Whether the conflict about a name is to be told of, now.
+    fn tells(&mut self, now: Instant, name: &str) -> bool {
+        let heard = self.heard.entry(name.to_owned()).or_default();
+        let due = heard.told.is_none_or(|told| now >= told + TOLD);
+        if due {
+            heard.told = Some(now);
+        }
+        due
+    }
+}
+
+impl Serf {
+    /// A peer shows our own name at `old`, before we joined it: joins wait until it is clear whose it is.
+    pub(super) fn claim_own(&mut self, now: Instant, old: PushNode, mut live: Vec<SocketAddr>) {
+        let name = self.layer.name.clone();
+        if let Some(case) = self.names.cases.get_mut(&name) {
+            live.retain(|place| !case.live.contains(place));
+            case.live.append(&mut live);
+            return;
+        }
+        // The acks to our pings bring news of others, who would hear of us in turn. A living namesake that
+        // learned of us so would put its name to the vote.
+        self.memberlist.silent = self.names.settled.is_none();
+        // Neither the quiet after an earlier case nor others' cases may hold up a join.
+        self.names.heard.remove(&name);
+        let Some(new) = self.memberlist.held(&name) else {
+            return;
+        };
+        self.open(now, old, new, live, true);
+    }
+
+    /// A message or a peer's table has a name at a second place.
+    pub(super) fn on_claim(&mut self, now: Instant, claim: Claim) {
+        let name = claim.new.name.clone();
+        if self.life != Life::Alive || !self.names.admit(now, &name) {
+            return;
+        }
+        self.open(now, claim.old, claim.new, Vec::new(), claim.in_table);
+    }
+
+    /// One that we hold dead or suspect pinged us from a new place: its own table will tell the rest.
+    pub(super) fn on_seen(&mut self, now: Instant, name: &str, place: SocketAddr) {
+        if self.life == Life::Alive && !self.names.is_open(name) && self.names.asks(now, name) {
+            self.memberlist.push_pull(now, place, Cause::AntiEntropy);
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        old: PushNode,
+        new: PushNode,
+        live: Vec<SocketAddr>,
+        in_table: bool,
+    ) {
+        let name = new.name.clone();
+        let ours = name == self.layer.name;
+        tracing::debug!(name, old = ?old.addr.socket(), new = ?new.addr.socket(), "one name at two places");
+        self.names.cases.insert(
+            name.clone(),
+            Case {
+                old,
+                new,
+                live,
+                stage: Stage::Delay,
+                answered: false,
+                in_table,
+            },
+        );
+        if ours {
+            self.examine(now, &name);
+        } else {
+            let delay = self.layer.delay_by_rank();
+            self.layer.timers.set(Timer::Name(name), now + delay);
+        }
+    }
+
+    /// A case's time has come.
+    pub(super) fn name_timer(&mut self, now: Instant, name: &str) {
+        match self.names.cases.get(name).map(|case| case.stage) {
+            Some(Stage::Delay | Stage::Pause) => self.examine(now, name),
+            Some(Stage::Visiting(_)) => self.close(now, name),
+            Some(Stage::Checking { .. }) | None => {}
+        }
+    }
+
+    /// Asks the old place, and another's new one, whether they answer under the name.
+    fn examine(&mut self, now: Instant, name: &str) {
+        let Some(case) = self.names.cases.get(name) else {
+            return;
+        };
+        let (old, new) = (case.old.clone(), case.new.clone());
+        let ours = name == self.layer.name;
+        if !ours && !self.is_still_at(&old) {
+            self.names.cases.remove(name);
+            return;
+        }
+        // Where the place is our own and only its form on the wire differs, we are the one who is there.
+        if ours && old.addr.socket() == new.addr.socket() {
+            self.take_over(now, name);
+            return;
+        }
+        let mut helpers = if case.live.is_empty() {
+            self.memberlist.live_places(name)
+        } else {
+            case.live.clone()
+        };
+        helpers.shuffle(&mut self.layer.random);
+        let asked = self.memberlist.check(now, name, &old.addr, &helpers);
+        let newcomer = if ours {
+            None
+        } else {
+            match self.memberlist.check(now, name, &new.addr, &[]) {
+                Some(id) => Some(id),
+                None => return self.abandon(name, asked),
+            }
+        };
+        let Some(case) = self.names.cases.get_mut(name) else {
+            return;
+        };
+        case.stage = Stage::Checking {
+            old: asked,
+            new: newcomer,
+        };
+        if asked.is_none() {
+            // No address of any node: nobody can be there.
+            self.go_on(now, name);
+        }
+    }
+
+    fn abandon(&mut self, name: &str, check: Option<CheckId>) {
+        if let Some(check) = check {
+            self.memberlist.drop_check(check);
+        }
+        self.names.cases.remove(name);
+    }
+
+    fn is_still_at(&self, old: &PushNode) -> bool {
+        self.memberlist
+            .held(&old.name)
+            .is_some_and(|held| held.addr == old.addr && held.state != State::Left as u8)
+    }
+
+    pub(super) fn check_ended(&mut self, now: Instant, id: CheckId, lives: bool) {
+        let found = self.names.cases.iter_mut().find_map(|(name, case)| {
+            let Stage::Checking { old, new } = &mut case.stage else {
+                return None;
+            };
+            let part = [(&mut *old, true), (&mut *new, false)]
+                .into_iter()
+                .find(|(check, _)| **check == Some(id));
+            let (check, is_old) = part?;
+            *check = None;
+            Some((name.clone(), is_old))
+        });
+        match (found, lives) {
+            (Some((name, true)), true) => self.old_lives(now, &name),
+            // Nobody there who could use the name.
+            (Some((name, false)), false) => self.drop_case(&name),
+            (Some((name, _)), _) => self.go_on(now, &name),
+            (None, _) => {}
+        }
+    }
+
+    fn drop_case(&mut self, name: &str) {
+        if let Some(Case {
+            stage: Stage::Checking { old, new },
+            ..
+        }) = self.names.cases.remove(name)
+        {
+            for check in [old, new].into_iter().flatten() {
+                self.memberlist.drop_check(check);
+            }
+        }
+    }
+
+    /// All is known once both checks are over: the name may move.
+    fn go_on(&mut self, now: Instant, name: &str) {
+        let over = Stage::Checking {
+            old: None,
+            new: None,
+        };
+        if self
+            .names
+            .cases
+            .get(name)
+            .is_some_and(|case| case.stage == over)
+        {
+            self.take_over(now, name);
+        }
+    }
+
+    /// The old place answers under the name: it keeps it.
+    fn old_lives(&mut self, now: Instant, name: &str) {
+        let ours = name == self.layer.name;
+        if let Some(case) = self.names.cases.get_mut(name).filter(|_| ours)
+            && !case.answered
+        {
+            case.answered = true;
+            case.stage = Stage::Pause;
+            let pause = CONFIRM.mul_f64(self.layer.random.random_range(1.0..1.25));
+            self.layer
+                .timers
+                .set(Timer::Name(name.to_owned()), now + pause);
+            return;
+        }
+        let Some(case) = self.names.cases.get(name) else {
+            return;
+        };
+        let (Some(holder), Some(claimed)) = (case.old.addr.socket(), case.new.addr.socket()) else {
+            return self.drop_case(name);
+        };
+        let in_table = case.in_table;
+        self.drop_case(name);
+        self.names.conflicts += 1;
+        if ours && self.is_intruder(now, in_table) {
+            self.layer.out.push_back(Event::NameTaken {
+                name: name.to_owned(),
+                holder,
+                at_start: now < self.names.born + START,
+            });
+        } else if self.names.tells(now, name) {
+            // Of our own name: the one we hold is ours.
+            let (known, claimed) = if ours {
+                (claimed, holder)
+            } else {
+                (holder, claimed)
+            };
+            self.layer.out.push_back(Event::Conflict {
+                name: name.to_owned(),
+                known,
+                claimed,
+            });
+        }
+        if ours {
+            self.resume_joins(now, Err(holder));
+        }
+    }
+
+    /// Whether the other was there first: we are not in yet, or came in just now and others hold to it.
+    fn is_intruder(&self, now: Instant, in_table: bool) -> bool {
+        match self.names.settled {
+            None => true,
+            Some(settled) => in_table && now < settled + 2 * CONFIRM,
+        }
+    }
+
+    /// Nobody is at the old place: everyone is told that the name moves.
+    fn take_over(&mut self, now: Instant, name: &str) {
+        let ours = name == self.layer.name;
+        let Some(case) = self.names.cases.get_mut(name) else {
+            return;
+        };
+        let known = case.old.incarnation.max(case.new.incarnation);
+        let mut old = case.old.clone();
+        let live = std::mem::take(&mut case.live);
+        let mut new = case.new.clone();
+        if ours {
+            self.memberlist.silent = false;
+            let above = known.saturating_add(HEADROOM + 1);
+            self.memberlist.outbid(now, above, &mut self.layer);
+            if let Some(own) = self.memberlist.held(name) {
+                new = own;
+            }
+        } else {
+            match self.memberlist.held(name) {
+                Some(held) if held.addr == old.addr && held.state != State::Left as u8 => {
+                    old = held
+                }
+                _ => {
+                    self.names.cases.remove(name);
+                    return;
+                }
+            }
+            let known = known.max(old.incarnation);
+            new.incarnation = known.saturating_add(HEADROOM + 1);
+            new.state = 0;
+        }
+        if new.incarnation == u32::MAX {
+            // Nobody could ever outbid it; a broken or hostile peer made it so.
+            self.names.cases.remove(name);
+            if ours {
+                self.resume_joins(now, Ok(()));
+            }
+            return;
+        }
+        let mut places = if live.is_empty() {
+            self.memberlist.live_places(name)
+        } else {
+            live
+        };
+        places.sort_unstable();
+        places.dedup();
+        self.names.last_errand += 1;
+        let errand = self.names.last_errand;
+        self.names.errands.insert(
+            errand,
+            Errand {
+                nodes: moving::steps(&old, &new),
+                waiting: places.into(),
+                under_way: 0,
+            },
+        );
+        if let Some(case) = self.names.cases.get_mut(name) {
+            case.stage = Stage::Visiting(errand);
+            case.old = old;
+            case.new = new.clone();
+        }
+        self.names.repairs += 1;
+        if !ours {
+            self.memberlist.adopt(now, new, &mut self.layer);
+        }
+        self.layer
+            .timers
+            .set(Timer::Name(name.to_owned()), now + VISIT_PATIENCE);
+        self.go_on_visiting(now, errand);
+    }
+
+    pub(super) fn visited(&mut self, now: Instant, errand: u64) {
+        if let Some(open) = self.names.errands.get_mut(&errand) {
+            open.under_way -= 1;
+        }
+        self.go_on_visiting(now, errand);
+    }
+
+    fn go_on_visiting(&mut self, now: Instant, id: u64) {
+        let Some(errand) = self.names.errands.get_mut(&id) else {
+            return;
+        };
+        while errand.under_way < VISITS_AT_ONCE {
+            let Some(peer) = errand.waiting.pop_front() else {
+                break;
+            };
+            errand.under_way += 1;
+            self.memberlist
+                .visit(now, peer, id, Arc::clone(&errand.nodes));
+        }
+        if errand.under_way > 0 {
+            return;
+        }
+        self.names.errands.remove(&id);
+        let waits = |case: &Case| case.stage == Stage::Visiting(id);
+        let name = self
+            .names
+            .cases
+            .iter()
+            .find(|(_, case)| waits(case))
+            .map(|(name, _)| name.clone());
+        if let Some(name) = name {
+            self.close(now, &name);
+        }
+    }
+
+    /// The name has moved, as far as we wait for it.
+    fn close(&mut self, now: Instant, name: &str) {
+        self.layer.timers.cancel(&Timer::Name(name.to_owned()));
+        let Some(case) = self.names.cases.remove(name) else {
+            return;
+        };
+        if let (Some(from), Some(to)) = (case.old.addr.socket(), case.new.addr.socket()) {
+            self.layer.out.push_back(Event::Repaired {
+                name: name.to_owned(),
+                from,
+                to,
+            });
+        }
+        if name == self.layer.name {
+            self.resume_joins(now, Ok(()));
+        }
+    }
+
+    /// Leaving: whose name is where is no matter of ours any more.
+    pub(super) fn drop_cases(&mut self) {
+        let names: Vec<String> = self.names.cases.keys().cloned().collect();
+        for name in names {
+            self.layer.timers.cancel(&Timer::Name(name.clone()));
+            self.drop_case(&name);
+        }
+    }
+}
+
+impl Layer {
+    /// The same order at every member, so that mostly one does the work and the others find it done.
+    fn delay_by_rank(&mut self) -> Duration {
+        let rank = self
+            .members
+            .values()
+            .filter(|member| member.shown.status == Status::Alive)
+            .take_while(|member| member.shown.name != self.name)
+            .count() as u32
+            % RANKS;
+        RANK_STEP.mul_f64(f64::from(rank) + self.random.random_range(0.0..0.5))
+    }
+}
