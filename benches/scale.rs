@@ -203,9 +203,8 @@ impl World {
             tags: Tags::from([("role", "web"), ("port", "8080"), ("v", "1")].map(tag)),
             timing: Timing::of(Profile::Lan),
             compress: false,
-            claim: true,
-            keyring: None,
             claim: false,
+            keyring: None,
         };
         let random = ChaCha8Rng::seed_from_u64(self.random.random());
         self.nodes

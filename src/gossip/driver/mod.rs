@@ -5,6 +5,7 @@
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
 //!     ▲
+//!     ├── mdns: answers whoever looks for our name, and asks where there is nobody to join
 //!     └── join keeper: tries `settings.join` and `settings.peers` for as long as we are alone
 //! ```
 //!
@@ -15,6 +16,7 @@ mod acks;
 mod advertise;
 mod identity;
 mod join;
+mod mdns;
 mod mismatches;
 mod owner;
 mod tcp;
@@ -55,6 +57,10 @@ pub struct Settings {
     pub keyring: Option<Keyring>,
     /// Members of the last run, to join through too; not a setting.
     pub peers: Vec<SocketAddr>,
+    /// Name for mDNS; `None`: off. Asked for only where there is nobody to join and no peer.
+    pub discover: Option<String>,
+    /// Members on public addresses may be discovered without encryption.
+    pub insecure: bool,
     /// What to do when our name turns out to be another living node's.
     pub when_taken: WhenTaken,
 }
@@ -265,13 +271,14 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let (listener, udp) = bind(settings.bind).await?;
     // The port is known only now when the system chose it.
     let bound = SocketAddr::new(settings.bind.ip(), udp.port());
-    let advertised = advertise::choose(
-        bound,
-        settings.advertise,
-        settings.iface.as_deref(),
-        &advertise::interfaces(),
-    )
-    .map_err(StartError::Advertise)?;
+    let interfaces = advertise::interfaces();
+    let iface = settings.iface.as_deref();
+    let advertised = advertise::choose(bound, settings.advertise, iface, &interfaces)
+        .map_err(StartError::Advertise)?;
+    let own = [advertised.address, bound];
+    let segment = advertise::segment(own.map(|address| address.ip()), iface, &interfaces);
+    let asks = settings.join.is_empty() && settings.peers.is_empty();
+    let public = settings.insecure || settings.keyring.is_some();
 
     let fingerprint = settings
         .keyring
@@ -309,10 +316,24 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
             addresses: settings.join,
             peers: settings.peers,
             name: name.clone(),
-            own: [advertised.address, bound],
+            own,
             random: clock::random(),
         },
     ));
+    if let Some(discovered) = settings.discover {
+        let discovery = mdns::Discovery {
+            name: discovered,
+            node: name.clone(),
+            address: advertised.address,
+            own,
+            asks,
+            public,
+            segment,
+            random: clock::random(),
+        };
+        let commands = commands.downgrade();
+        tokio::spawn(mdns::run(discovery, commands, members.clone()));
+    }
     Ok(Handle {
         commands,
         members,
