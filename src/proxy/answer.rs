@@ -103,6 +103,8 @@ pub(super) enum Fault {
     // The client's.
     #[error("bad request: {0}")]
     Request(&'static str),
+    #[error("a transfer coding other than chunked is not implemented")]
+    Coding,
     #[error("method not allowed")]
     Method,
     #[error("the request body came too slowly")]
@@ -137,6 +139,7 @@ impl Fault {
     fn status(&self) -> StatusCode {
         match self {
             Self::Request(_) | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Connect(_) | Self::Reset { .. } | Self::Unsent { .. } | Self::Garbage(_) => {

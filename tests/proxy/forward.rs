@@ -183,3 +183,35 @@ fn options_for_the_server_as_a_whole_passes() {
     assert_eq!(client.response("OPTIONS").text(), "a");
     assert_eq!(toy.requests()[0].start(), "OPTIONS * HTTP/1.1");
 }
+
+#[test]
+fn a_transfer_coding_that_is_not_chunked_alone_is_501() {
+    let toy = Toy::named("a");
+    let front = Front::of(&[&toy]);
+    for field in [
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+    ] {
+        let mut client = front.client();
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        ));
+
+        let response = client.response("POST");
+
+        assert_eq!(response.status(), 501, "{field:?}");
+        assert!(response.text().contains("transfer coding"), "{field:?}");
+        client.assert_closed();
+    }
+    assert_eq!(toy.count(), 0);
+
+    for field in ["Transfer-Encoding: CHUNKED", "Transfer-Encoding: , chunked"] {
+        let mut client = front.client();
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        ));
+        assert_eq!(client.response("POST").text(), "a", "{field:?}");
+        assert_eq!(toy.requests().last().unwrap().body, b"abc");
+    }
+}
