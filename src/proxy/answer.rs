@@ -64,6 +64,10 @@ impl Answer {
             Fault::Nobody { .. } => {
                 fields.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
+            // Whoever frames a message in an unusual way gets no chance to go on from it.
+            Fault::Coding => {
+                fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Fault::Method => {
                 let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
                 fields.insert(header::ALLOW, HeaderValue::from_static(allowed));
