@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
-use tokio::sync::Notify;
 
 use super::ejection::Tally;
 use super::spec::UpstreamId;
@@ -20,7 +19,6 @@ pub struct Live {
     in_flight: CachePadded<AtomicU32>,
     answers: CachePadded<Answers>,
     downs: AtomicU64,
-    down: Notify,
 }
 
 /// How real requests fared.
@@ -43,22 +41,10 @@ impl Live {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Times it began to fail, also while it was drained. Read it before sending; see [`Live::gone_down`].
+    /// Times it began to fail, also while it was drained. Read it before sending: a request
+    /// that sees it grow moves on. A snapshot is stored with each growth, which wakes who waits.
     pub fn downs(&self) -> u64 {
         self.downs.load(Ordering::Acquire)
-    }
-
-    /// Returns once it went down after `downs` was read.
-    pub async fn gone_down(&self, downs: u64) {
-        loop {
-            let woken = self.down.notified();
-            tokio::pin!(woken);
-            woken.as_mut().enable();
-            if self.downs() != downs {
-                return;
-            }
-            woken.await;
-        }
     }
 
     /// A request was answered well. Costs two loads, and now and then a store.
@@ -113,10 +99,9 @@ impl Live {
         self.answers.row.store(0, Ordering::Relaxed);
     }
 
-    /// It fails from now on: wakes every request that waits there. The registry calls this.
+    /// It fails from now on: requests that wait there move on. The registry calls this, and stores.
     pub(super) fn mark_down(&self) {
         self.downs.fetch_add(1, Ordering::AcqRel);
-        self.down.notify_waiters();
     }
 }
 

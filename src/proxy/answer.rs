@@ -64,6 +64,10 @@ impl Answer {
             Fault::Nobody { .. } => {
                 fields.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
+            // Whoever frames a message in an unusual way gets no chance to go on from it.
+            Fault::Coding => {
+                fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Fault::Method => {
                 let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
                 fields.insert(header::ALLOW, HeaderValue::from_static(allowed));
@@ -103,6 +107,8 @@ pub(super) enum Fault {
     // The client's.
     #[error("bad request: {0}")]
     Request(&'static str),
+    #[error("a transfer coding other than chunked is not implemented")]
+    Coding,
     #[error("method not allowed")]
     Method,
     #[error("the request body came too slowly")]
@@ -137,6 +143,7 @@ impl Fault {
     fn status(&self) -> StatusCode {
         match self {
             Self::Request(_) | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Connect(_) | Self::Reset { .. } | Self::Unsent { .. } | Self::Garbage(_) => {

@@ -26,6 +26,8 @@ pub(super) trait Source {
 /// A body that ended before its end.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum BodyError {
+    #[error("the request body is malformed")]
+    Malformed,
     #[error("the client's body broke off: {0}")]
     Client(String),
     #[error("the backend's body broke off: {0}")]

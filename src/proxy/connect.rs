@@ -81,7 +81,7 @@ impl Exchange<'_> {
             }
         }
         let won = won?;
-        self.site = won.site;
+        self.ask(won.site);
         Ok((won.link, won.lease))
     }
 
@@ -140,7 +140,7 @@ impl Exchange<'_> {
                     if is_theirs(&error) {
                         self.worker.connect_failed(&dial.site, &race.last_error);
                     }
-                    self.site = dial.site;
+                    self.ask(dial.site);
                 }
             }
         }

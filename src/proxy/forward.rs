@@ -1,6 +1,7 @@
 //! What is changed between the two hops: admissible targets, `Host`, hop-by-hop fields, `X-Forwarded-*`.
 //!
-//! Sources: RFC 9110 §7.2 (Host), §7.6.1 (Connection), §9.3.8 (TRACE); RFC 9112 §3.2 (targets).
+//! Sources: RFC 9110 §7.2 (Host), §7.6.1 (Connection), §9.3.8 (TRACE); RFC 9112 §3.2 (targets),
+//! §6.1 (transfer codings).
 
 use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
@@ -22,6 +23,9 @@ pub(super) fn request(
 ) -> Result<(), Fault> {
     if head.method == Method::CONNECT || head.method == Method::TRACE {
         return Err(Fault::Method);
+    }
+    if !is_plain_or_chunked(&head.headers) {
+        return Err(Fault::Coding);
     }
     let host = host_of(head, client)?;
     head.target = origin_form(&head.target, &head.method)?;
@@ -132,6 +136,18 @@ fn origin_form(target: &Uri, method: &Method) -> Result<Uri, Fault> {
         None => Err(Fault::Request("an invalid target")),
         Some(_) => Ok(Uri::from(path)),
     }
+}
+
+/// Whether the body is as it reads once the chunks are joined. Any other coding would be lost on
+/// the way, since the body is framed anew (RFC 9112 §6.1: answer 501).
+fn is_plain_or_chunked(fields: &HeaderMap) -> bool {
+    let lines = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut codings = codings
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty());
+    let first = codings.next();
+    first.is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// Drops what concerns one hop only, and what `also` names. False: `Connection` names a field that

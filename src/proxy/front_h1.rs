@@ -46,6 +46,10 @@ const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\n\r\n\
     the request head came too slowly\n";
 
+const OTHER_PROTOCOL: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 26\r\n\r\n\
+    HTTP/2 is not spoken here\n";
+
 /// How connections of this worker are served.
 pub(super) struct Front(Builder);
 
@@ -74,6 +78,8 @@ pub(super) struct Client {
     phase: Cell<Phase>,
     /// A backend waits for more of the request's body.
     body_wanted: Cell<bool>,
+    /// There has been a request.
+    spoke: Cell<bool>,
     /// The body of the current request was not read to its end.
     body_left: Cell<bool>,
 }
@@ -105,6 +111,7 @@ impl Client {
             local,
             phase: Cell::new(Phase::Idle(clock::now())),
             body_wanted: Cell::new(false),
+            spoke: Cell::new(false),
             body_left: Cell::new(false),
         }
     }
@@ -147,6 +154,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     };
     let service = service_fn(|request| {
         client.phase.set(Phase::Busy);
+        client.spoke.set(true);
         respond(worker.clone(), client.clone(), request)
     });
     let mut connection = worker.front.0.serve_connection(TokioIo::new(io), service);
@@ -179,7 +187,12 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
             linger::close(stream).await;
         }
         End::Closed(result) => {
-            let refused = result.is_err_and(|error| error.is_parse());
+            let error = result.err();
+            let refused = error.as_ref().is_some_and(hyper::Error::is_parse);
+            // Only as the first words of a connection: later ones could end up within an answer.
+            if error.is_some_and(|error| error.is_parse_version_h2()) && !client.spoke.get() {
+                let _ = stream.write_all(OTHER_PROTOCOL).await;
+            }
             if refused || client.body_left.get() {
                 linger::close(stream).await;
             }
@@ -247,7 +260,7 @@ impl Source for RequestBody {
                     // Trailers are dropped.
                     _ => continue,
                 },
-                Some(Err(error)) => Some(Err(BodyError::Client(error.to_string()))),
+                Some(Err(error)) => Some(Err(why_broken(&error))),
                 None => None,
             };
             if item.is_none() || self.incoming.is_end_stream() {
@@ -259,6 +272,16 @@ impl Source for RequestBody {
 
     fn remaining(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
+    }
+}
+
+/// Whether a request's body was no valid one, or ended before its end.
+fn why_broken(error: &hyper::Error) -> BodyError {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => BodyError::Malformed,
+        _ => BodyError::Client(error.to_string()),
     }
 }
 
@@ -379,10 +402,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_to_a_slow_head_has_the_length_it_claims() {
-        let text = std::str::from_utf8(TOO_SLOW).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    fn answers_written_by_hand_have_the_length_they_claim() {
+        for answer in [TOO_SLOW, OTHER_PROTOCOL] {
+            let text = std::str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
 
-        assert!(head.contains(&format!("content-length: {}", body.len())));
+            assert!(head.contains(&format!("content-length: {}", body.len())));
+        }
     }
 }

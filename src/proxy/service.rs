@@ -39,6 +39,8 @@ pub(super) struct Exchange<'a> {
     pub(super) next: Option<Pick>,
     /// Who was asked last.
     pub(super) site: Rc<Site>,
+    /// Counted where it was asked last, also when the client leaves meanwhile.
+    record: Record,
 }
 
 /// Answers one request. Dropping the future gives it up: counts, lease and connection go with it.
@@ -71,10 +73,16 @@ pub(super) async fn answer(
         next: None,
         site: worker.site(&home, &pick.upstream),
         world,
+        record,
     };
     let outcome = exchange.run(pick).await;
-    record.counts = Some(exchange.site.counts.clone());
-    if let Some(upload) = &exchange.upload {
+    let Exchange {
+        record,
+        site,
+        upload,
+        ..
+    } = exchange;
+    if let Some(upload) = upload {
         upload.forget();
     }
     match outcome {
@@ -83,7 +91,7 @@ pub(super) async fn answer(
             Answer::from_backend(reply, record)
         }
         Err(fault) => {
-            debug!(backend = %exchange.site.key.id, address = %exchange.site.key.address, %fault, "failed");
+            debug!(backend = %site.key.id, address = %site.key.address, %fault, "failed");
             Answer::from_fault(&fault, record)
         }
     }
@@ -96,7 +104,7 @@ impl Exchange<'_> {
         let mut refusal: Option<Reply> = None;
         loop {
             let lease = Lease::new(pick.upstream.clone());
-            self.site = self.worker.site(self.home, &pick.upstream);
+            self.ask(self.worker.site(self.home, &pick.upstream));
             let outcome = self.attempt(lease).await;
             self.learn(&outcome);
             let fault = match outcome {
@@ -123,12 +131,18 @@ impl Exchange<'_> {
                     pick = next;
                 }
                 (None, Some(reply)) => {
-                    self.site = reply.site().clone();
+                    self.ask(reply.site().clone());
                     return Ok(reply);
                 }
                 (None, None) => return Err(fault),
             }
         }
+    }
+
+    /// Whose turn it is: the request is counted there from now on.
+    pub(super) fn ask(&mut self, site: Rc<Site>) {
+        self.record.counts = Some(site.counts.clone());
+        self.site = site;
     }
 
     /// What this try says about the backend it was made at. Failed connects are told where they fail.

@@ -315,6 +315,11 @@ struct Metered {
 impl Metered {
     /// A backend may answer early and close. Then writing fails while the answer waits to be read, so
     /// a failed write is silent: the read that follows yields the answer, or the same error.
+    ///
+    /// That ends, although nothing wakes a `Pending` of ours: a write fails only once the peer has reset the
+    /// connection, after which a read never blocks. It gives what had come, then an error or the end, and with
+    /// that hyper ends the connection. The one wake is for that read; `broken` keeps a second failed write from
+    /// making it a busy loop, and keeps the connection from being used again.
     fn written(
         &self,
         cx: &Context<'_>,

@@ -152,3 +152,28 @@ fn half_a_head_and_gone_is_no_request() {
     });
     assert_eq!(toy.count(), 0);
 }
+
+#[test]
+fn a_client_that_leaves_is_counted_at_the_backend_it_waited_at() {
+    let toy = Toy::raw(|mut peer, _| {
+        peer.try_request();
+        peer.rest();
+    });
+    let front = Front::of(&[&toy]);
+    let mut client = front.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    crate::until("it waits there", || {
+        toy.open() == 1 && front.in_flight(&toy) == 1
+    });
+
+    drop(client);
+
+    crate::until("it is counted", || {
+        let stats = front.stats();
+        stats.backends.iter().any(|one| one.classes[5] == 1)
+    });
+    let stats = front.stats();
+    let counted = stats.backends.iter().find(|one| one.classes[5] == 1);
+    let (_, address) = counted.unwrap().backend.clone().expect("a backend");
+    assert_eq!(address, toy.address);
+}

@@ -183,3 +183,72 @@ fn options_for_the_server_as_a_whole_passes() {
     assert_eq!(client.response("OPTIONS").text(), "a");
     assert_eq!(toy.requests()[0].start(), "OPTIONS * HTTP/1.1");
 }
+
+#[test]
+fn a_transfer_coding_that_is_not_chunked_alone_is_501() {
+    let toy = Toy::named("a");
+    let front = Front::of(&[&toy]);
+    for field in [
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+    ] {
+        let mut client = front.client();
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        ));
+
+        let response = client.response("POST");
+
+        assert_eq!(response.status(), 501, "{field:?}");
+        assert!(response.text().contains("transfer coding"), "{field:?}");
+        client.assert_closed();
+    }
+    assert_eq!(toy.count(), 0);
+
+    for field in ["Transfer-Encoding: CHUNKED", "Transfer-Encoding: , chunked"] {
+        let mut client = front.client();
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        ));
+        assert_eq!(client.response("POST").text(), "a", "{field:?}");
+        assert_eq!(toy.requests().last().unwrap().body, b"abc");
+    }
+}
+
+#[test]
+fn a_client_that_speaks_http_2_without_asking_is_told_so() {
+    let toy = Toy::named("a");
+    let front = Front::of(&[&toy]);
+    let mut client = front.client();
+
+    // The preface and an empty SETTINGS frame, as `curl --http2-prior-knowledge` sends.
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+
+    let response = client.response("GET");
+    assert_eq!(response.status(), 505);
+    assert_eq!(response.text(), "HTTP/2 is not spoken here\n");
+    client.assert_closed();
+}
+
+#[test]
+fn a_malformed_chunk_is_called_the_requests_fault() {
+    let toy = Toy::scripted(|_, _, _| Then::Close);
+    let front = Front::of(&[&toy]);
+    for body in ["zz\r\n", "3\r\nabcdef\r\n", "fffffffffffffffff\r\n"] {
+        let mut client = front.client();
+
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+        ));
+
+        let response = client.response("POST");
+        assert_eq!(response.status(), 400, "{body:?}");
+        assert_eq!(
+            response.text(),
+            "the request body is malformed\n",
+            "{body:?}"
+        );
+        client.assert_closed();
+    }
+}

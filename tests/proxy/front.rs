@@ -157,6 +157,19 @@ impl Front {
         assert!(!self.pool.snapshot.load().has(toy.address), "it is out");
     }
 
+    /// Its node says "drain"; requests under way there go on.
+    pub(crate) fn drain(&mut self, toy: &Toy) {
+        for spec in &mut self.specs {
+            if spec.address == toy.address {
+                spec.announced = State::Drain;
+            }
+        }
+        self.registry
+            .set_specs(clock::now(), "web", self.specs.clone());
+        self.settle();
+        assert!(!self.pool.snapshot.load().has(toy.address), "it is out");
+    }
+
     /// All checks pass.
     pub(crate) fn all_up(&mut self) {
         for spec in self.specs.clone() {

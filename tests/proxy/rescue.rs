@@ -42,12 +42,7 @@ fn aimed_at(front: &Front, toy: &Toy) -> crate::peer::Peer {
 #[test]
 fn a_waiting_get_moves_to_another_backend_when_its_own_goes_down() {
     let ((stuck, barrier), good) = (stuck(), Toy::named("good"));
-    // No timer may be what wakes it.
-    let mut settings = settings();
-    settings.timeouts.slow_first_byte = std::time::Duration::from_secs(60);
-    settings.timeouts.second_connect = std::time::Duration::from_secs(60);
-    settings.timeouts.connect = std::time::Duration::from_secs(60);
-    let mut front = Front::with(settings, &[&stuck, &good]);
+    let mut front = Front::with(without_timers(), &[&stuck, &good]);
     let mut client = aimed_at(&front, &stuck);
     client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     barrier.wait();
@@ -58,6 +53,41 @@ fn a_waiting_get_moves_to_another_backend_when_its_own_goes_down() {
     assert_eq!(client.response("GET").text(), "good");
     assert_eq!(front.retries(Reason::Rescue), 1);
     assert_eq!(front.in_flight(&stuck), 0);
+}
+
+/// A first byte may take for ever, so that no timer can be what wakes a request.
+fn without_timers() -> lb::proxy::Settings {
+    let mut settings = settings();
+    let never = std::time::Duration::from_secs(60);
+    settings.timeouts.slow_first_byte = never;
+    settings.timeouts.second_connect = never;
+    settings.timeouts.connect = never;
+    settings
+}
+
+#[test]
+fn a_get_that_waits_at_a_draining_backend_moves_on_when_that_dies_silently() {
+    let ((stuck, barrier), good) = (stuck(), Toy::named("good"));
+    let mut front = Front::with(without_timers(), &[&stuck, &good]);
+    let mut client = aimed_at(&front, &stuck);
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    barrier.wait();
+    let mut other = front.client();
+    crate::until("it has an idle connection too", || {
+        other.get("/");
+        stuck.open() == 2
+    });
+    front.drain(&stuck);
+    crate::until("the worker has noticed, and closed the idle one", || {
+        stuck.open() == 1
+    });
+    assert_eq!(front.in_flight(&stuck), 1);
+
+    // Its state stays what it was: drained.
+    front.down(&stuck);
+
+    assert_eq!(client.response("GET").text(), "good");
+    assert_eq!(front.retries(Reason::Rescue), 1);
 }
 
 #[test]

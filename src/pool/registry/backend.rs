@@ -132,6 +132,17 @@ impl Backend {
         self.verdict.as_ref()
     }
 
+    /// Requests may have been sent there: not so before its first check.
+    pub(super) fn was_met(&self) -> bool {
+        let verdict = self.verdict.as_ref();
+        verdict.is_some_and(|verdict| verdict.state != State::Unproven)
+    }
+
+    /// Times it began to fail.
+    pub(super) fn downs(&self) -> u64 {
+        self.upstream.live.downs()
+    }
+
     /// As the snapshot shows it; `None` once forgotten.
     pub(super) fn shown(&self) -> Option<snapshot::Backend> {
         Some(snapshot::Backend {
@@ -269,7 +280,7 @@ impl Backend {
         }
     }
 
-    /// Asks `effective`, and wakes the requests that wait there when it begins to fail.
+    /// Asks `effective`, and counts when it begins to fail, for the requests that wait there.
     pub(super) fn judge(&mut self, now: Instant, settings: &Settings, panic: bool) -> Judged {
         let opinions = self.opinions(now, settings, panic);
         let verdict = effective(&opinions);

@@ -46,7 +46,8 @@ enum Unstored {
     Nothing,
     /// Can wait.
     News,
-    /// Somebody goes out: no later pick may choose it.
+    /// Somebody goes out, so no later pick may choose it; or it was out and now fails, which the requests
+    /// that still wait there must hear: a store is what wakes them.
     Removal,
 }
 
@@ -219,7 +220,11 @@ impl Roster {
         let Some(backend) = self.backends.get_mut(place) else {
             return;
         };
+        let (met, downs) = (backend.was_met(), backend.downs());
         let judged = backend.judge(now, &self.settings, self.panic);
+        if met && backend.downs() != downs {
+            self.unstored = Unstored::Removal;
+        }
         let wanted = backend.check_wanted(&self.settings);
         if wanted.is_none() {
             backend.unprove();

@@ -5,10 +5,6 @@ mod guard;
 mod lost;
 mod random;
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use super::*;
 use crate::announce;
 use crate::pool::snapshot::Snapshot;
@@ -307,22 +303,25 @@ fn left_is_removed_at_once_and_what_runs_there_is_not_disturbed() {
 }
 
 #[test]
-fn going_down_wakes_the_requests_that_wait_there_and_draining_does_not() {
-    let mut world = World::of_three();
-    let live = world.snapshot().active[0].live.clone();
-    let mut waiting = pin!(live.gone_down(live.downs()));
-    let mut context = Context::from_waker(Waker::noop());
-
-    world.specs([
+fn going_down_while_drained_or_leaving_is_told_and_draining_is_not() {
+    for out in [
         with(1, |spec| spec.announced = announce::State::Drain),
-        spec(2),
-        spec(3),
-    ]);
-    assert_eq!(waiting.as_mut().poll(&mut context), Poll::Pending);
+        standing(1, Standing::Leaving),
+    ] {
+        let mut world = World::of_three();
+        let live = world.snapshot().active[0].live.clone();
+        let changes = world.registry.pools()[0].changes();
 
-    world.fail(1, Some(false));
-    assert_eq!(waiting.as_mut().poll(&mut context), Poll::Ready(()));
-    assert_eq!(world.state(1).map(|it| it.0), Some(State::Drain));
+        world.specs([out, spec(2), spec(3)]);
+        assert_eq!(live.downs(), 0);
+        let generation = *changes.borrow();
+
+        // Workers look at `downs` when a snapshot is stored, and at no other time.
+        world.fail(1, Some(false));
+        assert_eq!(live.downs(), 1);
+        assert!(*changes.borrow() > generation);
+        assert_eq!(world.state(1).map(|it| it.0), Some(State::Drain));
+    }
 }
 
 #[test]
