@@ -24,6 +24,9 @@ impl Memberlist {
     ///
     /// Source: memberlist `state.go`, `gossip`.
     pub(super) fn gossip(&mut self, now: Instant, delegate: &mut dyn Delegate) {
+        if self.silent {
+            return;
+        }
         let keep = self.timing.gossip_to_the_dead;
         let chosen = self
             .nodes
@@ -58,6 +61,9 @@ impl Memberlist {
 
     /// Queued messages for one packet: ours first, then those of the layer above.
     fn fill(&mut self, budget: usize, delegate: &mut dyn Delegate) -> Vec<Vec<u8>> {
+        if self.silent {
+            return Vec::new();
+        }
         let limit = retransmit_limit(self.timing.retransmit_mult, self.nodes.len());
         let mut parts = self.broadcasts.take(COMPOUND_PART, budget, limit);
         let used: usize = parts.iter().map(|part| part.len() + COMPOUND_PART).sum();

@@ -163,6 +163,8 @@ pub(crate) struct Memberlist {
     seq_no: u32,
     /// Set by `leave`: from then on we do not refute.
     leaving: bool,
+    /// Our name may be another's: until that is clear nobody shall hear of us.
+    pub(crate) silent: bool,
     awareness: Awareness,
     probe: Option<Probe>,
     /// Who answered a probe directly, until polled.
@@ -209,6 +211,7 @@ impl Memberlist {
             incarnation: 1,
             seq_no: 0,
             leaving: false,
+            silent: false,
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
             acked: None,

@@ -29,7 +29,7 @@ pub(super) fn period(interval: Duration, nodes: usize) -> Duration {
 impl Memberlist {
     /// The periodic exchange with one random live node.
     pub(super) fn push_pull_with_somebody(&mut self, now: Instant) {
-        if self.leaving {
+        if self.leaving || self.silent {
             return;
         }
         let chosen = self.nodes.pick(1, &mut self.random, |node| {

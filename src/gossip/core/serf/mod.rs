@@ -10,6 +10,7 @@
 //! sent, forgotten or continued lies in its tray until [`Serf::settle`]. Operator's journeys that take
 //! several steps (join, leave) are enums here.
 
+mod conflict;
 mod coordinate;
 mod events;
 mod intents;

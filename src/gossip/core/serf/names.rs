@@ -152,6 +152,11 @@ impl Names {
         self.enabled
     }
 
+    /// Whether it is unclear whose a name is.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        self.cases.contains_key(name)
+    }
+
     pub(super) fn settle(&mut self, now: Instant) {
         self.settled.get_or_insert(now);
     }
@@ -213,6 +218,9 @@ impl Serf {
             case.live.append(&mut live);
             return;
         }
+        // The acks to our pings bring news of others, who would hear of us in turn. A living namesake that
+        // learned of us so would put its name to the vote.
+        self.memberlist.silent = self.names.settled.is_none();
         // Neither the quiet after an earlier case nor others' cases may hold up a join.
         self.names.heard.remove(&name);
         let Some(new) = self.memberlist.held(&name) else {
@@ -232,8 +240,7 @@ impl Serf {
 
     /// One that we hold dead or suspect pinged us from a new place: its own table will tell the rest.
     pub(super) fn on_seen(&mut self, now: Instant, name: &str, place: SocketAddr) {
-        let busy = self.names.cases.contains_key(name);
-        if self.life == Life::Alive && !busy && self.names.asks(now, name) {
+        if self.life == Life::Alive && !self.names.is_open(name) && self.names.asks(now, name) {
             self.memberlist.push_pull(now, place, Cause::AntiEntropy);
         }
     }
@@ -449,6 +456,7 @@ impl Serf {
         let live = std::mem::take(&mut case.live);
         let mut new = case.new.clone();
         if ours {
+            self.memberlist.silent = false;
             let above = known.saturating_add(HEADROOM + 1);
             self.memberlist.outbid(now, above, &mut self.layer);
             if let Some(own) = self.memberlist.held(name) {
