@@ -4,7 +4,7 @@
 #   benches/agents.sh N [lb-agent|serf]
 #
 # Runs in a network namespace of its own (needs root, ip and nft), so that its loopback carries nothing else; bytes are
-# those of IP packets. The first member is an `lb` with lb-agent, and a serf agent with serf. Programs come from
+# those of IP packets to and from port 7946. The first member is an `lb` with lb-agent, and a serf agent with serf. Programs come from
 # target/release and PATH. Starts with the fewest surprises: no service behind the agents, no checks by them.
 set -eu
 count=$1 program=${2:-lb-agent} seconds=${SECONDS_MEASURED:-60}
@@ -20,8 +20,9 @@ table inet measured {
     counter segments {}
     chain out {
         type filter hook output priority 0;
-        meta l4proto udp counter name datagrams
-        meta l4proto tcp counter name segments
+        udp dport 7946 counter name datagrams
+        tcp dport 7946 counter name segments
+        tcp sport 7946 counter name segments
     }
 }
 NFT
