@@ -55,7 +55,7 @@ impl Source for Front {
         let mut reached = BackendCounts {
             pool: "web".into(),
             backend: Some((id("web1"), address)),
-            classes: [0, 40, 0, 0, 1, 0],
+            classes: [0, 40, 0, 0, 1, 0, 0],
             buckets: Default::default(),
             seconds: 0.5,
         };
@@ -64,13 +64,13 @@ impl Source for Front {
         reached.buckets[15] = 1;
         let before_rename = BackendCounts {
             backend: Some((id("old"), address)),
-            classes: [0, 2, 0, 0, 0, 0],
+            classes: [0, 2, 0, 0, 0, 0, 0],
             seconds: 0.25,
             ..reached.clone()
         };
         let nobody = BackendCounts {
             backend: None,
-            classes: [0, 0, 0, 0, 2, 0],
+            classes: [0, 0, 0, 0, 2, 0, 0],
             ..reached.clone()
         };
         Scrape {

@@ -24,9 +24,13 @@ pub(super) struct Answer {
 /// Its body; the request ends when this is dropped.
 pub(super) struct AnswerBody {
     kind: Kind,
-    _record: Record,
+    record: Record,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per request, moved once: a box would cost an allocation"
+)]
 enum Kind {
     Text(Bytes),
     Reply(Reply),
@@ -41,7 +45,7 @@ impl Answer {
             head,
             body: AnswerBody {
                 kind: Kind::Reply(reply),
-                _record: record,
+                record,
             },
         }
     }
@@ -78,7 +82,7 @@ impl Answer {
             head,
             body: AnswerBody {
                 kind: Kind::Text(text),
-                _record: record,
+                record,
             },
         }
     }
@@ -89,7 +93,13 @@ impl Source for AnswerBody {
         match &mut self.kind {
             Kind::Text(text) if text.is_empty() => Poll::Ready(None),
             Kind::Text(text) => Poll::Ready(Some(Ok(std::mem::take(text)))),
-            Kind::Reply(reply) => reply.poll_chunk(cx),
+            Kind::Reply(reply) => {
+                let item = reply.poll_chunk(cx);
+                if let Poll::Ready(Some(Err(_))) = item {
+                    self.record.broke_off();
+                }
+                item
+            }
         }
     }
 
@@ -124,6 +134,9 @@ pub(super) enum Fault {
         /// On a kept connection: it may have closed before it saw the request.
         stale: bool,
     },
+    /// Its answer ended so early that nothing of it was passed on.
+    #[error("{0}")]
+    Broken(BodyError),
     #[error("the backend closed the connection before the request was written")]
     Unsent { stale: bool },
     #[error("the backend did not answer in time")]
@@ -146,9 +159,11 @@ impl Fault {
             Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ClientSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Connect(_) | Self::Reset { .. } | Self::Unsent { .. } | Self::Garbage(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Connect(_)
+            | Self::Reset { .. }
+            | Self::Broken(_)
+            | Self::Unsent { .. }
+            | Self::Garbage(_) => StatusCode::BAD_GATEWAY,
             Self::FirstByte | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::Nobody { .. } | Self::NoPool => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -159,7 +174,7 @@ impl Fault {
         match self {
             Self::Connect(_) => Some(Reason::Connect),
             Self::Unsent { .. } => Some(Reason::Unsent),
-            Self::Reset { .. } => Some(Reason::Reset),
+            Self::Reset { .. } | Self::Broken(_) => Some(Reason::Reset),
             Self::FirstByte => Some(Reason::FirstByte),
             _ => None,
         }
@@ -169,7 +184,11 @@ impl Fault {
     pub(super) fn is_outlier(&self) -> bool {
         matches!(
             self,
-            Self::Reset { stale: false, .. } | Self::FirstByte | Self::Stalled | Self::Garbage(_)
+            Self::Reset { stale: false, .. }
+                | Self::Broken(_)
+                | Self::FirstByte
+                | Self::Stalled
+                | Self::Garbage(_)
         )
     }
 

@@ -77,14 +77,17 @@ impl Exchange<'_> {
         })
         .await;
         let (head, incoming) = outcome?;
-        Ok(Reply::new(
+        let mut reply = Reply::new(
             head,
             Download::new(incoming, link),
             self.site.clone(),
             lease,
             self.client.clone(),
             self.worker.settings.timeouts.body_progress,
-        ))
+        );
+        let looked = poll_fn(|cx| Poll::Ready(reply.look_ahead(cx))).await;
+        looked.map_err(Fault::Broken)?;
+        Ok(reply)
     }
 
     fn fault_of(&self, link: &Link, failure: &SendFailure) -> Fault {
@@ -179,6 +182,10 @@ pub(super) struct Reply {
     pub(super) head: ResponseHead,
     /// `None` once all of it was read.
     download: Option<Download>,
+    /// Read before anything was passed on, in order.
+    ahead: [Option<Bytes>; 2],
+    /// Its length was known from the start.
+    sized: bool,
     site: Rc<Site>,
     /// Released with the last byte.
     lease: Option<Lease>,
@@ -199,7 +206,9 @@ impl Reply {
     ) -> Self {
         let mut reply = Self {
             head,
+            sized: download.remaining().is_some(),
             download: Some(download),
+            ahead: [None, None],
             site,
             lease: Some(lease),
             client,
@@ -247,14 +256,25 @@ impl Reply {
         }
     }
 
+    /// Reads what has come already, without a wait: an answer that broke off at once is then not
+    /// passed on at all. The second chunk is for an end that comes together with the first.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        for at in 0..self.ahead.len() {
+            match self.poll_download(cx) {
+                Poll::Ready(Some(Ok(chunk))) => self.ahead[at] = Some(chunk),
+                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
     fn cut(&mut self) {
         self.lease = None;
         self.download = None;
     }
-}
 
-impl Source for Reply {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_download(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let Some(download) = &mut self.download else {
             return Poll::Ready(None);
         };
@@ -284,11 +304,24 @@ impl Source for Reply {
             }
         }
     }
+}
+
+impl Source for Reply {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(chunk) = self.ahead[0].take() {
+            self.ahead.swap(0, 1);
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        self.poll_download(cx)
+    }
 
     fn remaining(&self) -> Option<u64> {
+        let ahead: u64 = self.ahead.iter().flatten().map(|it| it.len() as u64).sum();
         match &self.download {
-            Some(download) => download.remaining(),
-            None => Some(0),
+            Some(download) => Some(download.remaining()? + ahead),
+            // How it is framed must not hang on how fast it came.
+            None if ahead > 0 && !self.sized => None,
+            None => Some(ahead),
         }
     }
 }

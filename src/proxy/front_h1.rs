@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -78,6 +79,10 @@ pub(super) struct Client {
     phase: Cell<Phase>,
     /// A backend waits for more of the request's body.
     body_wanted: Cell<bool>,
+    /// Since when nothing could be written.
+    blocked_since: Cell<Option<Instant>>,
+    /// An answer broke off whose end only the connection's end would have told.
+    cut: Cell<bool>,
     /// There has been a request.
     spoke: Cell<bool>,
     /// The body of the current request was not read to its end.
@@ -111,6 +116,8 @@ impl Client {
             local,
             phase: Cell::new(Phase::Idle(clock::now())),
             body_wanted: Cell::new(false),
+            blocked_since: Cell::new(None),
+            cut: Cell::new(false),
             spoke: Cell::new(false),
             body_left: Cell::new(false),
         }
@@ -150,7 +157,6 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         stream,
         client: client.clone(),
         progress_max: worker.settings.timeouts.body_progress,
-        blocked_since: None,
     };
     let service = service_fn(|request| {
         client.phase.set(Phase::Busy);
@@ -180,6 +186,11 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     })
     .await;
     let mut stream = connection.into_parts().io.into_inner().stream;
+    if client.cut.get() {
+        // Closing in order would say that the answer is whole.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        return;
+    }
     match end {
         End::IdleTooLong => {}
         End::HeadTooSlow => {
@@ -224,6 +235,7 @@ async fn respond(
         headers: parts.headers,
         old: parts.version == Version::HTTP_10,
     };
+    let old = head.old;
     let has_body = !incoming.is_end_stream();
     client.body_left.set(has_body);
     let body = has_body.then(|| {
@@ -234,6 +246,8 @@ async fn respond(
     });
     let answer = service::answer(&worker, &client, head, body).await;
     let mut response = Response::new(ClientBody {
+        to_the_end: old && answer.body.remaining().is_none(),
+        broken: None,
         body: answer.body,
         client,
     });
@@ -288,6 +302,10 @@ fn why_broken(error: &hyper::Error) -> BodyError {
 /// A response's body, as hyper writes it. Its end is the request's end.
 struct ClientBody {
     body: AnswerBody,
+    /// Nothing but the end of the connection ends it.
+    to_the_end: bool,
+    /// It broke off, which hyper is not told yet.
+    broken: Option<BodyError>,
     client: Rc<Client>,
 }
 
@@ -299,11 +317,28 @@ impl Body for ClientBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.body.poll_chunk(cx).map_ok(Frame::data)
+        let Some(error) = self.broken.take() else {
+            return match ready!(self.body.poll_chunk(cx)) {
+                Some(Err(error)) => {
+                    // With an error hyper drops what it has not written yet, perhaps the head itself. So it
+                    // hears of it only at its next question: it writes before it asks again.
+                    self.broken = Some(error);
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                item => Poll::Ready(item.map(|chunk| chunk.map(Frame::data))),
+            };
+        };
+        if self.client.blocked_since.get().is_some() {
+            self.broken = Some(error);
+            return Poll::Pending;
+        }
+        self.client.cut.set(self.to_the_end);
+        Poll::Ready(Some(Err(error)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.remaining() == Some(0)
+        self.broken.is_none() && self.body.remaining() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -324,8 +359,6 @@ struct ClientIo {
     stream: TcpStream,
     client: Rc<Client>,
     progress_max: Duration,
-    /// Since when nothing could be written.
-    blocked_since: Option<Instant>,
 }
 
 impl ClientIo {
@@ -335,11 +368,13 @@ impl ClientIo {
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if result.is_ready() {
-            self.blocked_since = None;
+            self.client.blocked_since.set(None);
             return result;
         }
         let now = self.client.alarm.now();
-        let limit = *self.blocked_since.get_or_insert(now) + self.progress_max;
+        let since = self.client.blocked_since.get().unwrap_or(now);
+        self.client.blocked_since.set(Some(since));
+        let limit = since + self.progress_max;
         if now >= limit {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }

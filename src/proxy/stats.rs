@@ -17,8 +17,9 @@ pub const BOUNDS_MS: [f64; 15] = [
     60_000.0,
 ];
 
-/// Labels of [`BackendCounts::classes`]; `aborted`: the client left before an answer.
-pub const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted"];
+/// Labels of [`BackendCounts::classes`]; `aborted`: the client left before an answer; `broken`: the
+/// backend's answer was passed on, whatever its status, and ended before its end.
+pub const CLASSES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "broken"];
 
 /// Why a request was repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +231,7 @@ mod tests {
         let sum = scrape(workers.iter());
 
         assert_eq!(sum.backends.len(), 1);
-        assert_eq!(sum.backends[0].classes, [0, 2, 0, 0, 2, 0]);
+        assert_eq!(sum.backends[0].classes, [0, 2, 0, 0, 2, 0, 0]);
         assert_eq!(sum.backends[0].buckets[1], 2);
         assert_eq!(sum.backends[0].buckets[BOUNDS_MS.len()], 2);
         assert!((sum.backends[0].seconds - 7200.002).abs() < 1e-6);

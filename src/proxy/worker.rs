@@ -48,6 +48,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The class of a request whose client left before an answer; see `stats::CLASSES`.
 const ABORTED: usize = 5;
 
+/// The class of a request whose answer broke off after it was begun.
+const BROKEN: usize = 6;
+
 /// What all workers have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -431,6 +434,11 @@ impl Record {
     /// Its answer is known.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.class = (usize::from(status.as_u16()) / 100).clamp(1, 5) - 1;
+    }
+
+    /// Its answer ended before its end.
+    pub(super) fn broke_off(&mut self) {
+        self.class = BROKEN;
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::{Mutex, mpsc};
 
+use lb::proxy::stats::{CLASSES, Reason};
+
 use crate::front::Front;
 use crate::toy::{Then, Toy};
 
@@ -176,4 +178,92 @@ fn a_client_that_leaves_is_counted_at_the_backend_it_waited_at() {
     let counted = stats.backends.iter().find(|one| one.classes[5] == 1);
     let (_, address) = counted.unwrap().backend.clone().expect("a backend");
     assert_eq!(address, toy.address);
+}
+
+#[test]
+fn an_http_1_0_answer_cut_by_the_backend_ends_in_a_reset() {
+    let (read, reading) = mpsc::sync_channel(0);
+    let reading = Mutex::new(reading);
+    let toy = Toy::scripted(move |_, _, peer| {
+        peer.try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+        reading.lock().unwrap().recv().unwrap();
+        Then::Close
+    });
+    let front = Front::of(&[&toy]);
+    let mut client = front.client();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert!(client.try_head().is_some());
+    assert_eq!(client.bytes(4), b"half");
+
+    read.send(()).unwrap();
+
+    // The end of the connection would be the end of the body.
+    client.assert_reset();
+}
+
+/// Sends all of it together with the end of the connection, so that the front sees both at once.
+fn answering_at_once(answer: &'static str) -> Toy {
+    Toy::scripted(move |_, _, peer| {
+        peer.cork();
+        peer.try_send(answer);
+        Then::Close
+    })
+}
+
+#[test]
+fn an_answer_that_breaks_off_at_once_is_a_502() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this",
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ] {
+        let toy = answering_at_once(answer);
+        let front = Front::of(&[&toy]);
+
+        let response = front.client().request("POST", "/", b"x");
+
+        assert_eq!(response.status(), 502, "{answer:?}");
+        assert!(response.complete, "{answer:?}");
+        assert_eq!(toy.count(), 1);
+    }
+}
+
+#[test]
+fn a_get_whose_answer_breaks_off_at_once_is_asked_elsewhere() {
+    let broken = answering_at_once("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this");
+    let good = Toy::named("good");
+    let front = Front::of(&[&broken, &good]);
+
+    let mut client = front.client();
+    for _ in 0..4 {
+        assert_eq!(client.get("/").text(), "good");
+    }
+
+    assert_eq!(broken.count(), 2);
+    assert_eq!(front.retries(Reason::Reset), 2);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_seen_with_its_head_and_counted_as_broken() {
+    let toy = answering_at_once(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n",
+    );
+    let front = Front::of(&[&toy]);
+
+    let response = front.client().get("/");
+
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text(), "abc");
+    assert!(!response.complete);
+    let broken = CLASSES.iter().position(|class| *class == "broken");
+    crate::until("it is counted", || {
+        let stats = front.stats();
+        stats
+            .backends
+            .iter()
+            .any(|one| one.classes[broken.unwrap()] == 1)
+    });
+    let stats = front.stats();
+    assert!(stats.backends.iter().all(|one| one.classes[1] == 0));
 }

@@ -256,6 +256,19 @@ impl Peer {
         assert!(matches!(read, Ok(0)), "{read:?}");
     }
 
+    /// Waits for the other side to say that something went wrong, which a plain close does not.
+    pub(crate) fn assert_reset(&mut self) {
+        let read = self.stream.read(&mut [0]);
+        let error = read.expect_err("neither bytes nor a plain end");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    /// Holds back what is sent from now on, until there is a lot of it or the connection ends.
+    pub(crate) fn cork(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_tcp_cork(true).unwrap();
+    }
+
     /// Waits for the other side to close without another word.
     pub(crate) fn assert_closed(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.rest()), "");
