@@ -42,12 +42,29 @@ fn states_of_clusters_that_cannot_speak_with_us_are_refused_whole() {
     let mut bench = Bench::new();
     let mut future = push_node("peer", PEER, 1, 0);
     future.vsn = Some([4, 5, 4, 2, 5, 5]);
-    let nodes = vec![push_node("third", THIRD, 1, 0), future];
-    let (answer, _) = bench.ask(&push_pull(nodes, None));
+    let (answer, _) = bench.ask(&push_pull(vec![future], None));
 
     assert!(answer.is_some(), "the answer goes out first");
     assert_eq!(bench.node.members().by_name.len(), 1);
     assert_eq!(bench.dropped("incompatible"), 1);
+}
+
+#[test]
+fn one_forged_version_does_not_stop_every_later_join() {
+    let mut bench = Bench::new();
+    let mut odd = alive("odd", PEER, 1);
+    odd.vsn = [1, 5, 2, 2, 5, 8];
+    bench.hear(Message::Alive(odd));
+    let mut listed = push_node("odd", PEER, 1, 0);
+    listed.vsn = Some([1, 5, 2, 2, 5, 8]);
+    let nodes = vec![push_node("third", THIRD, 1, 0), listed];
+
+    let (answer, _) = bench.ask(&push_pull(nodes, None));
+
+    assert!(answer.is_some());
+    assert_eq!(bench.status("third"), Some(Status::Alive));
+    assert_eq!(bench.status("odd"), None);
+    assert_eq!(bench.dropped("version"), 2);
 }
 
 #[test]
