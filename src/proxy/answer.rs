@@ -27,6 +27,10 @@ pub(super) struct AnswerBody {
     record: Record,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are replies, and a box would cost each an allocation"
+)]
 enum Kind {
     Text(Bytes),
     Reply(Reply),
