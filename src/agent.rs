@@ -7,72 +7,59 @@
 //! One current-thread runtime and no server of any kind: it must cost a web node nothing.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use crate::gossip::driver::Handle;
 use crate::membership::{self, Signal, Signals};
+use crate::state::State;
 use crate::{announce, config};
 
 /// Runs until SIGTERM or SIGINT.
 ///
-/// Exit codes: 0 left as asked; 1 failed while running or the gossip port stayed busy; 2 not allowed or badly configured;
-/// 4 the name is another living node's, found before we were in.
+/// Exit codes: 0 left as asked; 1 failed while running or the gossip port stayed busy; 2 not allowed or badly
+/// configured; 4 another living node has our name.
 pub fn run(config: config::Agent) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+    let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("lb-agent: starting: {error}");
-            return ExitCode::from(1);
+        .map_err(|error| Failure::new(1, format!("starting: {error}")))
+        .and_then(|runtime| runtime.block_on(serve(config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("lb-agent: {}", failure.why);
+            ExitCode::from(failure.code)
         }
-    };
-    runtime.block_on(serve(config))
+    }
 }
 
-async fn serve(config: config::Agent) -> ExitCode {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("lb-agent: signals cannot be received: {error}");
-            return ExitCode::from(1);
-        }
-    };
+/// Why the agent ends without having been asked to.
+struct Failure {
+    code: u8,
+    why: String,
+}
+
+impl Failure {
+    fn new(code: u8, why: impl ToString) -> Self {
+        let why = why.to_string();
+        Self { code, why }
+    }
+}
+
+async fn serve(config: config::Agent) -> Result<(), Failure> {
+    let mut signals = Signals::new()
+        .map_err(|error| Failure::new(1, format!("signals cannot be received: {error}")))?;
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let state = match membership::state(config.state.as_deref(), &config.gossip.node).await {
-        Ok(state) => state,
-        Err(busy) => {
-            eprintln!("lb-agent: {busy}");
-            return ExitCode::from(1);
-        }
+    // A port that stays busy for a while must not make Ctrl-C wait.
+    let (gossip, state) = tokio::select! {
+        started = start(&config) => started?,
+        () = signals.stop() => return Ok(()),
     };
-    let gossip = match membership::start(config.gossip.clone(), state.clone()).await {
-        Ok(gossip) => gossip,
-        Err(error) => {
-            eprintln!("lb-agent: {error}");
-            return ExitCode::from(if membership::is_configuration(&error) {
-                2
-            } else {
-                1
-            });
-        }
-    };
-    let advertised = gossip.advertised();
-    eprintln!(
-        "lb-agent {}: {} as {:?} at {} ({}), {}",
-        env!("CARGO_PKG_VERSION"),
-        services(&config.services),
-        gossip.name(),
-        advertised.address,
-        advertised.why,
-        match &config.gossip.keyring {
-            Some(keys) => format!("encrypted (key {})", keys.primary().fingerprint()),
-            None => "UNENCRYPTED".to_owned(),
-        }
-    );
+    eprintln!("{}", banner(&config, &gossip));
 
     loop {
         tokio::select! {
@@ -81,8 +68,7 @@ async fn serve(config: config::Agent) -> ExitCode {
                 Signal::Stop => break,
             },
             taken = gossip.name_taken() => {
-                eprintln!("lb-agent: {}", membership::taken(&taken.name, taken.holder));
-                return ExitCode::from(4);
+                return Err(Failure::new(4, membership::taken(&taken.name, taken.holder)));
             }
         }
     }
@@ -95,7 +81,43 @@ async fn serve(config: config::Agent) -> ExitCode {
     if let Some(state) = state {
         state.flush().await;
     }
-    ExitCode::SUCCESS
+    Ok(())
+}
+
+async fn start(config: &config::Agent) -> Result<(Handle, Option<Arc<State>>), Failure> {
+    let state = membership::state(config.state.as_deref(), &config.gossip.node)
+        .await
+        .map_err(|busy| Failure::new(1, busy))?;
+    let gossip = membership::start(config.gossip.clone(), state.clone())
+        .await
+        .map_err(|error| {
+            let code = if membership::is_configuration(&error) {
+                2
+            } else {
+                1
+            };
+            Failure::new(code, error)
+        })?;
+    let advertised = gossip.advertised().address;
+    config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
+        .map_err(|why| Failure::new(2, why))?;
+    Ok((gossip, state))
+}
+
+fn banner(config: &config::Agent, gossip: &Handle) -> String {
+    let advertised = gossip.advertised();
+    format!(
+        "lb-agent {}: {} as {:?} at {} ({}), {}",
+        env!("CARGO_PKG_VERSION"),
+        services(&config.services),
+        gossip.name(),
+        advertised.address,
+        advertised.why,
+        match &config.gossip.keyring {
+            Some(keys) => format!("encrypted (key {})", keys.primary().fingerprint()),
+            None => "UNENCRYPTED".to_owned(),
+        }
+    )
 }
 
 fn services(services: &[announce::Service]) -> String {

@@ -105,7 +105,8 @@ async fn tell(mut events: broadcast::Receiver<Event>, own: Arc<str>) {
 
 fn line(event: &Event, own: &str) {
     match event {
-        Event::Joined(member) if member.name == *own => {}
+        // Of ourselves the program says enough.
+        Event::Joined(member) | Event::Left(member) if member.name == *own => {}
         Event::Joined(member) => {
             info!(address = %member.address, tags = %tags(member), "{} joined the cluster", member.name)
         }
@@ -182,6 +183,11 @@ impl Signals {
     pub async fn stop_again(&mut self) {
         let first = clock::now();
         while self.next().await != Signal::Stop || first.elapsed() < SAME_WISH {}
+    }
+
+    /// Returns when asked to stop; a wish to reload is not kept.
+    pub async fn stop(&mut self) {
+        while self.next().await != Signal::Stop {}
     }
 
     /// The next one.

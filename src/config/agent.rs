@@ -43,9 +43,11 @@ pub(super) fn read(
         ..
     } = shared;
     gossip.tags = tags;
+    let discover = discover.unwrap_or(first);
+    gossip.discover.clone_from(&discover);
     Agent {
         gossip,
-        discover: discover.unwrap_or(first),
+        discover,
         insecure_gossip,
         services,
         admin,

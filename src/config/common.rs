@@ -104,14 +104,6 @@ fn gossip(
         table.text("discover"),
         parse::discover,
     );
-    if let Some(Valued {
-        value: Some(_), at, ..
-    }) = &discover
-    {
-        sources.warn(format!(
-            "{at} has no effect yet: members meet through --join only"
-        ));
-    }
     let profile = sources.scalar(
         "profile",
         &flags.profile,
@@ -147,6 +139,8 @@ fn gossip(
             tags: Tags::new(),
             keyring: keys.ring(),
             peers: Vec::new(),
+            discover: None,
+            insecure: insecure_gossip,
             when_taken: gossip::driver::WhenTaken::default(),
         },
         discover: discover.map(|discover| discover.value),

@@ -33,7 +33,7 @@ pub struct Common {
     /// Name under which members find one another without --join; default: the first cluster or role
     #[arg(long, value_name = "NAME|off", help_heading = GOSSIP)]
     pub discover: Option<String>,
-    /// File with the gossip keys: base64, one a line, or Serf's keyring.json; the first seals, all are tried on receipt
+    /// File with the gossip keys, base64, one a line, or Serf's keyring.json; or the key itself in LB_ENCRYPT_KEY
     #[arg(long, value_name = "FILE", help_heading = GOSSIP)]
     pub encrypt_key_file: Option<String>,
     /// Gossip in clear over public addresses: anyone who reaches the port can name backends

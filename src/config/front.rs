@@ -78,10 +78,13 @@ fn finish(
         ..
     } = shared;
     gossip.tags = tags;
+    let discover_given = discover.is_some();
+    let discover = discover.unwrap_or(first);
+    gossip.discover.clone_from(&discover);
     Front {
         gossip,
-        discover_given: discover.is_some(),
-        discover: discover.unwrap_or(first),
+        discover_given,
+        discover,
         insecure_gossip,
         clusters,
         proxy,

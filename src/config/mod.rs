@@ -25,6 +25,7 @@ mod sources;
 mod tests;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use self::address::is_public;
@@ -110,6 +111,24 @@ pub struct Agent {
     pub warnings: Vec<String>,
     /// What it was read from.
     pub given: Given<flags::Agent>,
+}
+
+/// Gossip in clear stays off public addresses, also those that were chosen by `--iface`.
+///
+/// # Errors
+/// What is wrong and what to do, when `advertised` is public, there is no key, and `insecure` was not said.
+pub fn in_clear_only_in_private(
+    advertised: SocketAddr,
+    gossip: &gossip::driver::Settings,
+    insecure: bool,
+) -> Result<(), String> {
+    if gossip.keyring.is_some() || insecure || !is_public(advertised.ip()) {
+        return Ok(());
+    }
+    Err(format!(
+        "{advertised} is a public address, and gossip in clear lets anyone who reaches it name backends; \
+         give --encrypt-key-file, advertise a private address, or say --insecure-gossip"
+    ))
 }
 
 /// The settings of `lb`.

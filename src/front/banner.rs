@@ -92,7 +92,11 @@ impl Banner<'_> {
             );
         }
         if statics > 0 {
-            let _ = writeln!(out, "  {statics} static backends, more may join by gossip");
+            let backends = if statics == 1 { "backend" } else { "backends" };
+            let _ = writeln!(
+                out,
+                "  {statics} static {backends}, more may join by gossip"
+            );
         }
         out
     }

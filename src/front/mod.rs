@@ -65,8 +65,12 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         what: "signal handling",
         source,
     })?;
-    let (front, server) = Front::start(config).await?;
-    let mut front = front;
+    // A port that stays busy for a while must not make Ctrl-C wait.
+    let started = tokio::select! {
+        started = Front::start(config) => started?,
+        () = signals.stop() => return Ok(()),
+    };
+    let (mut front, server) = started;
 
     loop {
         tokio::select! {
@@ -118,6 +122,13 @@ impl Front {
         let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
         let addresses = listeners.addresses().to_vec();
         let admin = bind_admin(&config.admin).await?;
+        let own: Vec<SocketAddr> = addresses
+            .iter()
+            .copied()
+            .chain(config.admin.listen)
+            .collect();
+        // Before gossip: a front that can't start must not show up and vanish in the cluster.
+        let statics = plan::statics(&config.clusters, &own).await?;
         let gossip = membership::start(
             driver::Settings {
                 when_taken: WhenTaken::Rename,
@@ -126,12 +137,10 @@ impl Front {
             state.clone(),
         )
         .await?;
-        let own: Vec<SocketAddr> = addresses
-            .iter()
-            .copied()
-            .chain(config.admin.listen)
-            .collect();
-        let plans = plan::plans(&config.clusters, gossip.advertised().address, &own).await?;
+        let advertised = gossip.advertised().address;
+        config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
+            .map_err(driver::StartError::Advertise)?;
+        let plans = plan::plans(&config.clusters, statics, advertised, &own);
         let memory = Memory::new(clock::now(), state.clone(), &gossip.name());
         let known = Known {
             statics: plans.iter().map(|plan| plan.statics.len()).sum(),
@@ -211,13 +220,14 @@ impl Front {
                 return error!("reload refused, the running configuration stays: {reason}");
             }
         };
-        let plans =
-            match plan::plans(&fresh.clusters, self.gossip.advertised().address, &self.own).await {
-                Ok(plans) => plans,
-                Err(reason) => {
-                    return error!("reload refused, the running configuration stays: {reason}");
-                }
-            };
+        let statics = match plan::statics(&fresh.clusters, &self.own).await {
+            Ok(statics) => statics,
+            Err(reason) => {
+                return error!("reload refused, the running configuration stays: {reason}");
+            }
+        };
+        let advertised = self.gossip.advertised().address;
+        let plans = plan::plans(&fresh.clusters, statics, advertised, &self.own);
         let (done, committed) = oneshot::channel();
         if self
             .orders

@@ -26,23 +26,41 @@ pub(super) struct Unresolved {
     pub(super) cause: String,
 }
 
-/// Plans for `clusters`, in order.
+/// The static backends of each of `clusters`, in order.
 ///
 /// # Errors
-/// [`Unresolved`] for the first static backend that has no address.
-pub(super) async fn plans(
+/// [`Unresolved`] for the first one that has no address.
+pub(super) async fn statics(
     clusters: &[Cluster],
+    listeners: &[SocketAddr],
+) -> Result<Vec<Vec<Spec>>, Unresolved> {
+    let own = own_addresses(&interfaces(), listeners);
+    let mut statics = Vec::with_capacity(clusters.len());
+    for cluster in clusters {
+        let mut specs = Vec::with_capacity(cluster.pool.backends.len());
+        for backend in &cluster.pool.backends {
+            let mut spec = static_spec(&cluster.pool.name, backend).await?;
+            if is_own(spec.address, &own, listeners) {
+                spec.unusable =
+                    Some("it is our own listener: requests would go in circles".to_owned());
+            }
+            specs.push(spec);
+        }
+        statics.push(specs);
+    }
+    Ok(statics)
+}
+
+/// Plans for `clusters` with their `statics`, in order; can't fail.
+pub(super) fn plans(
+    clusters: &[Cluster],
+    statics: Vec<Vec<Spec>>,
     gossip: SocketAddr,
     listeners: &[SocketAddr],
-) -> Result<Vec<PoolPlan>, Unresolved> {
+) -> Vec<PoolPlan> {
     let interfaces = interfaces();
     let own = own_addresses(&interfaces, listeners);
-    let mut plans = Vec::with_capacity(clusters.len());
-    for cluster in clusters {
-        let mut statics = Vec::with_capacity(cluster.pool.backends.len());
-        for backend in &cluster.pool.backends {
-            statics.push(static_spec(&cluster.pool.name, backend).await?);
-        }
+    let plan = |(cluster, statics): (&Cluster, Vec<Spec>)| {
         let networks = match cluster.backend_networks.as_slice() {
             [] => network_of(&interfaces, gossip.ip()).into_iter().collect(),
             given => given.to_vec(),
@@ -52,13 +70,22 @@ pub(super) async fn plans(
             loopback: gossip.ip().is_loopback(),
             own: own.clone(),
         };
-        plans.push(PoolPlan {
+        PoolPlan {
             cluster: cluster.clone(),
             statics,
             trust,
-        });
-    }
-    Ok(plans)
+        }
+    };
+    clusters.iter().zip(statics).map(plan).collect()
+}
+
+/// A wildcard listener has every loopback address, of which the interfaces show one.
+fn is_own(address: SocketAddr, own: &[SocketAddr], listeners: &[SocketAddr]) -> bool {
+    let wildcard = |listener: &&SocketAddr| {
+        listener.ip().is_unspecified() && listener.port() == address.port()
+    };
+    let looped = address.ip().is_loopback() && listeners.iter().any(|each| wildcard(&each));
+    own.contains(&address) || looped
 }
 
 async fn static_spec(pool: &str, backend: &StaticBackend) -> Result<Spec, Unresolved> {
@@ -67,12 +94,18 @@ async fn static_spec(pool: &str, backend: &StaticBackend) -> Result<Spec, Unreso
         pool: pool.to_owned(),
         cause,
     };
-    let mut found = tokio::net::lookup_host(&backend.address)
-        .await
-        .map_err(|error| unresolved(error.to_string()))?;
-    let address = found
-        .next()
-        .ok_or_else(|| unresolved("the name has no address".to_owned()))?;
+    let found = tokio::time::timeout(RESOLVE_MAX, tokio::net::lookup_host(&backend.address)).await;
+    let address = match found {
+        Err(_) => {
+            return Err(unresolved(format!(
+                "no name server answered within {RESOLVE_MAX:?}"
+            )));
+        }
+        Ok(Err(error)) => return Err(unresolved(error.to_string())),
+        Ok(Ok(mut addresses)) => addresses
+            .next()
+            .ok_or_else(|| unresolved("the name has no address".to_owned()))?,
+    };
     Ok(Spec {
         id: UpstreamId {
             node: backend.address.as_str().into(),
@@ -141,6 +174,9 @@ fn own_addresses(interfaces: &[(IpAddr, u8)], listeners: &[SocketAddr]) -> Vec<S
     own
 }
 
+/// A name server that takes longer holds up a start or a reload for nothing.
+const RESOLVE_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +206,19 @@ mod tests {
     #[test]
     fn a_translated_address_limits_nothing() {
         assert_eq!(network_of(&local(), "198.51.100.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_static_backend_that_is_our_own_listener_is_told_apart() {
+        let listeners = ["[::]:80".parse().unwrap()];
+        let own = own_addresses(&local(), &listeners);
+
+        for ours in ["127.0.0.1:80", "127.0.0.9:80", "10.0.0.5:80"] {
+            assert!(is_own(ours.parse().unwrap(), &own, &listeners), "{ours}");
+        }
+        for other in ["127.0.0.1:81", "10.0.0.6:80"] {
+            assert!(!is_own(other.parse().unwrap(), &own, &listeners), "{other}");
+        }
     }
 
     #[test]

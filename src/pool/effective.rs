@@ -269,7 +269,7 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
         (State::Down, reason)
     });
     let ejected = |reason: &str| (State::Ejected, reason.to_owned());
-    down.or(refused).or(opinions.ejected.map(ejected))
+    down.or(refused).or_else(|| opinions.ejected.map(ejected))
 }
 
 /// Nobody objects.

@@ -29,7 +29,7 @@ pub(super) struct AnswerBody {
 
 #[expect(
     clippy::large_enum_variant,
-    reason = "nearly all are replies, and a box would cost each an allocation"
+    reason = "one per request, moved once: a box would cost an allocation"
 )]
 enum Kind {
     Text(Bytes),

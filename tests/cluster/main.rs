@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod discover;
 mod faults;
 mod fire;
 mod load;

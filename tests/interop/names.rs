@@ -48,9 +48,9 @@ fn our_rebuilt_member_is_back_at_once_among_stock_agents() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let agents = agents(directory.path(), 41, 2..=4);
-    let join = address(41, 2);
-    let mut ours = Ours::start("web1", &member_at(41, 10), &[&join]);
+    let agents = agents(directory.path(), 61, 2..=4);
+    let join = address(61, 2);
+    let mut ours = Ours::start("web1", &member_at(61, 10), &[&join]);
     for agent in &agents {
         agent.sees("web1", "alive");
     }
@@ -68,16 +68,16 @@ fn our_rebuilt_member_is_back_at_once_among_stock_agents() {
                 agent.sees("web1", "left");
             }
         }
-        ours = Ours::start("web1", &member_at(41, host), &[&join]);
+        ours = Ours::start("web1", &member_at(61, host), &[&join]);
         let taken = timed("the new address is shown", || {
-            let wanted = format!("{}:7946", address(41, host));
+            let wanted = format!("{}:7946", address(61, host));
             agents
                 .iter()
                 .all(|agent| place(agent, "web1").as_ref() == Some(&wanted))
         });
         println!("ours rebuilt among stock agents that hold it {status}: {taken:?}");
         assert!(taken < Duration::from_millis(1500), "{taken:?}");
-        let wanted = format!("{}:7946", address(41, host));
+        let wanted = format!("{}:7946", address(61, host));
         for agent in &agents {
             assert_eq!(place(agent, "web1").as_ref(), Some(&wanted));
         }
@@ -90,10 +90,10 @@ fn a_rebuilt_stock_agent_is_brought_in_by_our_member() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let agents = agents(directory.path(), 42, 2..=3);
-    let front = Ours::start("front", &member_at(42, 1), &[&address(42, 2)]);
-    let join = format!("-join={}", address(42, 2));
-    let mut web = Agent::start(directory.path(), "web1", &address(42, 10), &[&join]);
+    let agents = agents(directory.path(), 62, 2..=3);
+    let front = Ours::start("front", &member_at(62, 1), &[&address(62, 2)]);
+    let join = format!("-join={}", address(62, 2));
+    let mut web = Agent::start(directory.path(), "web1", &address(62, 10), &[&join]);
     front.sees("web1", Status::Alive);
     for round in 0..3 {
         web.process.kill();
@@ -101,7 +101,7 @@ fn a_rebuilt_stock_agent_is_brought_in_by_our_member() {
             agent.sees("web1", "failed");
         }
         front.sees("web1", Status::Failed);
-        let ip = address(42, 11 + round);
+        let ip = address(62, 11 + round);
         web = Agent::start(directory.path(), "web1", &ip, &[&join]);
         let taken = timed("the new address is shown", || {
             let wanted = format!("{ip}:7946");
@@ -127,21 +127,21 @@ fn a_living_stock_agent_keeps_the_name_that_we_claim() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let mut agents = agents(directory.path(), 43, 2..=4);
+    let mut agents = agents(directory.path(), 63, 2..=4);
     for round in 0..5 {
         // Through a peer, and through the living one itself.
-        let join = address(43, 2 + round % 3);
-        let claimant = Ours::start("stock3", &member_at(43, 20 + round), &[&join]);
+        let join = address(63, 2 + round % 3);
+        let claimant = Ours::start("stock3", &member_at(63, 20 + round), &[&join]);
         let taken = claimant.call(async {
             tokio::time::timeout(LONG, claimant.handle.name_taken())
                 .await
                 .expect("it is told")
         });
-        assert_eq!(taken.holder.to_string(), member_at(43, 3));
+        assert_eq!(taken.holder.to_string(), member_at(63, 3));
         assert!(taken.at_start);
         claimant.kill();
         for agent in &agents {
-            let wanted = format!("{}:7946", address(43, 3));
+            let wanted = format!("{}:7946", address(63, 3));
             assert_eq!(place(agent, "stock3"), Some(wanted));
         }
     }
@@ -167,18 +167,18 @@ fn a_living_member_of_ours_keeps_the_name_that_a_stock_agent_claims() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let agents = agents(directory.path(), 44, 2..=3);
-    let ours = Ours::start("web1", &member_at(44, 1), &[&address(44, 2)]);
+    let agents = agents(directory.path(), 64, 2..=3);
+    let ours = Ours::start("web1", &member_at(64, 1), &[&address(64, 2)]);
     for agent in &agents {
         agent.sees("web1", "alive");
     }
     for round in 0..3 {
-        let join = format!("-join={}", address(44, 1 + round));
+        let join = format!("-join={}", address(64, 1 + round));
         let mut claimant =
-            Agent::start(directory.path(), "web1", &address(44, 20 + round), &[&join]);
+            Agent::start(directory.path(), "web1", &address(64, 20 + round), &[&join]);
         claimant.process.wait(Duration::from_secs(30));
         for agent in &agents {
-            let wanted = format!("{}:7946", address(44, 1));
+            let wanted = format!("{}:7946", address(64, 1));
             assert_eq!(place(agent, "web1"), Some(wanted));
         }
         ours.sees("web1", Status::Alive);
@@ -186,4 +186,34 @@ fn a_living_member_of_ours_keeps_the_name_that_a_stock_agent_claims() {
     for agent in &agents {
         assert!(!agent.process.output().contains("EventMemberFailed: web1"));
     }
+}
+
+#[test]
+fn a_living_stock_agent_among_ours_keeps_the_name_that_another_claims() {
+    if !system_tests(&["serf"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let seed = address(65, 1);
+    let front = Ours::start("front", &member_at(65, 1), &[]);
+    let other = Ours::start("other", &member_at(65, 2), &[&seed]);
+    let join = format!("-join={seed}");
+    let mut web = Agent::start(directory.path(), "web1", &address(65, 3), &[&join]);
+    front.sees("web1", Status::Alive);
+    other.sees("web1", Status::Alive);
+    web.sees("other", "alive");
+    let before = front.call(front.handle.stats()).repairs;
+    for round in 0..3 {
+        // Through the living one itself, which then puts its name to the vote, and through us.
+        let join = format!("-join={}", address(65, [3, 1, 2][usize::from(round)]));
+        let at = address(65, 20 + round);
+        let mut claimant = Agent::start(directory.path(), "claimant", &at, &["-node=web1", &join]);
+        claimant.process.wait(Duration::from_secs(30));
+    }
+    assert!(web.process.is_running(), "{}", web.process.output());
+    for ours in [&front, &other] {
+        let seen = ours.sees("web1", Status::Alive);
+        assert_eq!(seen.address.to_string(), member_at(65, 3));
+    }
+    assert_eq!(front.call(front.handle.stats()).repairs, before);
 }

@@ -193,6 +193,21 @@ impl Front {
         &self.heard
     }
 
+    /// Has the registry hear of the requests that failed since the last call of this or of `feedback`.
+    pub(crate) fn learn(&mut self) {
+        while let Ok(feedback) = self.feedback.try_recv() {
+            if let Feedback::Failed { key, reason } = &feedback {
+                self.registry.request_failed(clock::now(), key, reason);
+            }
+            self.heard.push(feedback);
+        }
+    }
+
+    /// Whether it takes requests.
+    pub(crate) fn is_in(&self, toy: &Toy) -> bool {
+        self.pool.snapshot.load().has(toy.address)
+    }
+
     /// The numbers now.
     pub(crate) fn stats(&self) -> proxy::Scrape {
         self.server.as_ref().expect("it runs").stats()

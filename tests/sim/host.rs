@@ -8,6 +8,8 @@ use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Members, Status};
 use lb::gossip::core::node::{Event, Node};
 
+use crate::world::Delivery;
+
 /// How a process that is not running answers a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Down {
@@ -42,6 +44,14 @@ pub(crate) struct Host {
     pub(crate) highest: u32,
     /// When the next wake-up is due.
     pub(crate) wake: Option<Instant>,
+    /// Its next process knows only what Serf does, and has none of our tags.
+    pub(crate) stock: bool,
+    /// The process does nothing at all: stopped, or starved. What comes for it waits.
+    pub(crate) paused: bool,
+    /// What came meanwhile.
+    pub(crate) waiting: Vec<Delivery>,
+    /// It changed since `view` was taken.
+    pub(crate) stale: bool,
     /// Keys of its next process.
     pub(crate) keyring: Option<Keyring>,
 }

@@ -19,6 +19,16 @@ use crate::streams::{End, Peer};
 /// longest suspicion of a hundred nodes, and a probe.
 const AFTERMATH: Duration = Duration::from_secs(60);
 
+/// In worlds up to this size every view is taken and checked at every step; in larger ones at every pause of the
+/// story, and at least each [`SEEN_EACH`].
+const SEEN_AT_EVERY_STEP: usize = 40;
+
+/// How often it is then.
+const SEEN_EACH: Duration = Duration::from_millis(250);
+
+/// What waits for a paused process at most: a few hundred packets, as in a socket's buffer.
+const SOCKET_BUFFER: usize = 512;
+
 /// Something on its way.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -47,6 +57,18 @@ pub(crate) enum Delivery {
         host: HostId,
         life: u64,
     },
+}
+
+impl Delivery {
+    /// Whose process it is for.
+    fn addressee(&self) -> HostId {
+        match self {
+            Self::Packet { to: host, .. }
+            | Self::Connect { target: host, .. }
+            | Self::Retry { host, .. } => *host,
+            Self::Connected { to } | Self::Bytes { to, .. } | Self::Closed { to, .. } => to.host,
+        }
+    }
 }
 
 pub(crate) struct World {
@@ -168,7 +190,9 @@ impl World {
         self.hosts.push(Host {
             name: name.to_owned(),
             address,
-            tags: Tags::from([("role".to_owned(), "web".to_owned())]),
+            tags: Tags::from(
+                [("role", "web"), ("v", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())),
+            ),
             node: None,
             down: Down::Refuses,
             claim: self
@@ -182,6 +206,10 @@ impl World {
             events: Vec::new(),
             highest: 0,
             wake: None,
+            stock: false,
+            paused: false,
+            waiting: Vec::new(),
+            stale: false,
             keyring: self.keyring.clone(),
         });
         id
@@ -204,13 +232,18 @@ impl World {
 
     /// Starts a new process on a machine, alone.
     pub(crate) fn boot(&mut self, id: HostId) {
-        let host = &self.hosts[id];
+        let host = &mut self.hosts[id];
         assert!(!host.is_running(), "{} runs already", host.name);
+        let mut timing = self.timing.clone();
+        if host.stock {
+            host.tags.remove("v");
+            timing.recall_interval = None;
+        }
         let config = Config {
             name: host.name.clone(),
             advertise: host.address,
             tags: host.tags.clone(),
-            timing: self.timing.clone(),
+            timing,
             compress: self.compress,
             keyring: host.keyring.clone(),
             claim: host.claim,
@@ -224,6 +257,7 @@ impl World {
         host.wants_in = false;
         host.view = lb::gossip::core::member::Members::default();
         self.touched(id);
+        self.look(id..id + 1);
     }
 
     pub(crate) fn join(&mut self, id: HostId, via: HostId) {
@@ -244,6 +278,8 @@ impl World {
     fn stop(&mut self, id: HostId) {
         let host = &mut self.hosts[id];
         host.node = None;
+        host.paused = false;
+        host.waiting.clear();
         if let Some(wake) = host.wake.take() {
             self.wakes.remove(&(wake, id));
         }
@@ -290,21 +326,38 @@ impl World {
             events.push(event);
         }
         let next = node.poll_timeout();
-        let fresh = (node.generation() != self.hosts[id].view.generation).then(|| node.members());
+        self.hosts[id].stale = node.generation() != self.hosts[id].view.generation;
         self.hosts[id].node = Some(node);
         self.set_wake(id, next);
         for action in actions {
             self.act(id, action);
         }
-        if let Some(fresh) = fresh {
-            let name = self.hosts[id].name.clone();
-            let own = fresh.by_name.get(&name).expect("everyone knows itself");
-            self.hosts[id].highest = self.hosts[id].highest.max(own.incarnation);
-            let before = std::mem::replace(&mut self.hosts[id].view, fresh);
-            self.check_view(id, &before, &self.hosts[id].view);
+        if self.hosts.len() <= SEEN_AT_EVERY_STEP {
+            self.look(id..id + 1);
         }
         for event in events {
             self.on_event(id, event);
+        }
+    }
+
+    /// Takes and checks the views that changed, of these hosts.
+    fn look(&mut self, ids: std::ops::Range<HostId>) {
+        let mut looked = Vec::new();
+        for host in ids {
+            let stale = std::mem::take(&mut self.hosts[host].stale);
+            let Some(node) = self.hosts[host].node.as_ref().filter(|_| stale) else {
+                continue;
+            };
+            let fresh = node.members();
+            let own = fresh.by_name.get(&self.hosts[host].name);
+            let own = own.expect("everyone knows itself").incarnation;
+            let highest = &mut self.hosts[host].highest;
+            *highest = own.max(*highest);
+            let before = std::mem::replace(&mut self.hosts[host].view, fresh);
+            looked.push((host, before));
+        }
+        for (host, before) in looked {
+            self.check_view(host, &before, &self.hosts[host].view);
         }
     }
 
@@ -344,9 +397,13 @@ impl World {
 
     /// Runs for a while.
     pub(crate) fn run(&mut self, time: Duration) {
-        let until = self.now + time;
-        while self.step(until) {}
-        self.now = until;
+        let end = self.now + time;
+        while self.now < end {
+            let until = end.min(self.now + SEEN_EACH);
+            while self.step(until) {}
+            self.now = until;
+            self.look(0..self.hosts.len());
+        }
     }
 
     /// Runs until `done`, looking every 50 ms; how long it took.
@@ -406,7 +463,31 @@ impl World {
         true
     }
 
+    /// Stops a process without its knowing; or lets it go on, with all that waited for it.
+    pub(crate) fn pause(&mut self, id: HostId, paused: bool) {
+        let host = &mut self.hosts[id];
+        host.paused = paused;
+        let waiting = std::mem::take(&mut host.waiting);
+        self.mark_disturbed();
+        if paused {
+            self.set_wake(id, None);
+            return;
+        }
+        for delivery in waiting {
+            self.schedule(self.now, delivery);
+        }
+        self.touched(id);
+    }
+
     fn deliver(&mut self, delivery: Delivery) {
+        let host = &mut self.hosts[delivery.addressee()];
+        if host.paused {
+            // As a socket's buffer: what is too much is lost.
+            if host.waiting.len() < SOCKET_BUFFER {
+                host.waiting.push(delivery);
+            }
+            return;
+        }
         let now = self.now;
         match delivery {
             Delivery::Packet { to, from, packet } => {

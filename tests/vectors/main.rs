@@ -6,8 +6,8 @@
 //!                            └──── encode ◀──────┘   where there is one encoding
 //! ```
 //!
-//! Left out, since the layers are not built yet: `rpc` (the control port), `mdns` (discovery), and the payloads of queries and their answers
-//! (`payload_decoded`, `filters`), which are opaque bytes to this codec.
+//! Left out, since the layers are not built yet: `rpc` (the control port), and the payloads of queries and their answers
+//! (`payload_decoded`, `filters`), which are opaque bytes to this codec. `mdns` is tested beside its code, in the driver.
 
 mod bad_input;
 mod captured;

@@ -201,7 +201,6 @@ fn what_has_no_effect_yet_is_said_only_if_it_was_asked_for() {
     let front = read_front(flags, &[("LB_RPC_ADDR", "127.0.0.1:7374")], file).expect("it is right");
 
     let warnings = [
-        "--discover has no effect yet: members meet through --join only",
         "--event-handler has no effect yet",
         "LB_RPC_ADDR has no effect yet",
         "lb.toml:3:10: dns.listen has no effect yet",

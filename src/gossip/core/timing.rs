@@ -62,6 +62,8 @@ pub struct Timing {
     pub reap_interval: Duration,
     /// Between two tries to reach a failed member.
     pub reconnect_interval: Duration,
+    /// Between two questions to those who failed lately; `None`: as Serf, which asks nobody.
+    pub recall_interval: Option<Duration>,
     /// How long a failed member is kept.
     pub reconnect_timeout: Duration,
     /// How long a left member is kept.
@@ -93,6 +95,7 @@ impl Timing {
             leave_propagate_delay: Duration::from_secs(1),
             reap_interval: Duration::from_secs(15),
             reconnect_interval: Duration::from_secs(30),
+            recall_interval: Some(Duration::from_secs(1)),
             reconnect_timeout: Duration::from_secs(24 * 3600),
             tombstone_timeout: Duration::from_secs(24 * 3600),
             recent_intent_timeout: Duration::from_secs(300),
@@ -107,6 +110,7 @@ impl Timing {
                 gossip_nodes: 4,
                 gossip_to_the_dead: Duration::from_secs(60),
                 push_pull_interval: Duration::from_secs(60),
+                recall_interval: Some(Duration::from_secs(5)),
                 stream_timeout: Duration::from_secs(30),
                 ..lan
             },

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Advertised;
+use super::mdns::Segment;
 
 /// An interface's address, as much of it as matters here.
 #[derive(Clone, Debug)]
@@ -14,6 +15,7 @@ pub(super) struct Interface {
     name: String,
     ip: IpAddr,
     up: bool,
+    index: Option<u32>,
 }
 
 /// All interfaces, in the system's order. None when the system does not tell.
@@ -26,8 +28,43 @@ pub(super) fn interfaces() -> Vec<Interface> {
             up: interface.is_oper_up() || interface.is_loopback(),
             ip: interface.ip(),
             name: interface.name,
+            index: interface.index,
         })
         .collect()
+}
+
+/// The interface that gossip goes through: the one named, else that of our address, else the system's choice.
+pub(super) fn segment(ours: [IpAddr; 2], iface: Option<&str>, interfaces: &[Interface]) -> Segment {
+    let named = |name: &str| interfaces.iter().find(|interface| interface.name == name);
+    let having = |ip: &IpAddr| interfaces.iter().find(|interface| interface.ip == *ip);
+    // 127.0.0.2 is on no interface by that name.
+    let loopback = || {
+        let local = ours.iter().any(IpAddr::is_loopback);
+        let mut all = interfaces.iter();
+        local
+            .then(|| all.find(|interface| interface.ip.is_loopback()))
+            .flatten()
+    };
+    let found = iface
+        .and_then(named)
+        .or_else(|| ours.iter().find_map(having))
+        .or_else(loopback);
+    match found {
+        Some(found) => {
+            let mut same = interfaces.iter().filter(|other| other.name == found.name);
+            let v4 = same.find(|other| other.ip.is_ipv4());
+            Segment {
+                name: found.name.clone(),
+                index: found.index,
+                ip: v4.unwrap_or(found).ip,
+            }
+        }
+        None => Segment {
+            name: "the system's choice of interface".to_owned(),
+            index: None,
+            ip: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        },
+    }
 }
 
 /// The address to advertise for a socket bound to `bound`, and why; or why there is none.
@@ -114,7 +151,7 @@ fn no_such(name: &str, usable: &[&Interface]) -> String {
 }
 
 /// RFC 1918, shared space (RFC 6598) and unique local IPv6 (RFC 4193).
-fn is_private(ip: IpAddr) -> bool {
+pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64),
         IpAddr::V6(ip) => ip.is_unique_local(),
@@ -138,6 +175,7 @@ mod tests {
                 name: (*name).to_owned(),
                 ip: ip.parse().unwrap(),
                 up: true,
+                index: None,
             })
             .collect()
     }
@@ -220,6 +258,32 @@ mod tests {
             chosen("[::]:1", None, None, &[("lo", "127.0.0.1")]).map(|found| found.0),
             Ok("[::1]:1".into())
         );
+    }
+
+    #[test]
+    fn mdns_goes_where_gossip_goes() {
+        let all = interfaces(&[&[("eth1", "fd00::3")], USUAL].concat());
+        for (ours, iface, expected) in [
+            (["10.0.0.3", "0.0.0.0"], None, "eth1 10.0.0.3"),
+            (["fd00::3", "::"], None, "eth1 10.0.0.3"),
+            (
+                ["10.0.0.3", "0.0.0.0"],
+                Some("docker0"),
+                "docker0 172.17.0.1",
+            ),
+            (["192.0.2.1", "172.17.0.1"], None, "docker0 172.17.0.1"),
+            (["127.0.7.1", "127.0.7.1"], None, "lo 127.0.0.1"),
+        ] {
+            let segment = segment(ours.map(|ip| ip.parse().unwrap()), iface, &all);
+
+            assert_eq!(format!("{} {}", segment.name, segment.ip), expected);
+        }
+        let nowhere = segment(
+            ["192.0.2.1", "0.0.0.0"].map(|ip| ip.parse().unwrap()),
+            None,
+            &all,
+        );
+        assert!(nowhere.ip.is_unspecified());
     }
 
     #[test]

@@ -95,7 +95,10 @@ async fn attempt(
     joined
 }
 
-async fn ask(commands: &mpsc::Sender<Command>, addresses: Vec<SocketAddr>) -> Option<Tried> {
+pub(super) async fn ask(
+    commands: &mpsc::Sender<Command>,
+    addresses: Vec<SocketAddr>,
+) -> Option<Tried> {
     let (reply, answer) = oneshot::channel();
     commands
         .send(Command::Join { addresses, reply })
@@ -257,7 +260,7 @@ async fn reunite(
     }
 }
 
-fn is_alone(members: &Members, own: &str) -> bool {
+pub(super) fn is_alone(members: &Members, own: &str) -> bool {
     !members
         .by_name
         .values()

@@ -5,6 +5,7 @@
 //! tcp ─┼─▶ one task that owns Node ────┼─▶ bounded event stream  (says when it lagged)
 //! commands (mpsc) ─┘                   └─▶ stats
 //!     ▲
+//!     ├── mdns: answers whoever looks for our name, and asks where there is nobody to join
 //!     └── join keeper: tries `settings.join` and `settings.peers` for as long as we are alone
 //! ```
 //!
@@ -15,6 +16,7 @@ mod acks;
 mod advertise;
 mod identity;
 mod join;
+mod mdns;
 mod mismatches;
 mod owner;
 mod tcp;
@@ -55,6 +57,10 @@ pub struct Settings {
     pub keyring: Option<Keyring>,
     /// Members of the last run, to join through too; not a setting.
     pub peers: Vec<SocketAddr>,
+    /// Name for mDNS; `None`: off. Asked for only where there is nobody to join and no peer.
+    pub discover: Option<String>,
+    /// Members on public addresses may be discovered without encryption.
+    pub insecure: bool,
     /// What to do when our name turns out to be another living node's.
     pub when_taken: WhenTaken,
 }
@@ -94,7 +100,7 @@ pub struct Advertised {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port is taken (also after ten seconds of trying) or may not be used.
-    #[error("gossip cannot bind {address} ({protocol}): {source}")]
+    #[error("gossip cannot listen on {address} ({protocol}): {}", why(source))]
     Bind {
         /// Address.
         address: SocketAddr,
@@ -109,6 +115,19 @@ pub enum StartError {
     /// Bad tags.
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+/// What the system said, and what to do about it.
+fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another program has it; stop that one, or choose another with --bind".to_owned()
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address; correct --bind".to_owned()
+        }
+        _ => format!("{error}; choose another with --bind"),
+    }
 }
 
 /// What the task is asked to do.
@@ -252,13 +271,14 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let (listener, udp) = bind(settings.bind).await?;
     // The port is known only now when the system chose it.
     let bound = SocketAddr::new(settings.bind.ip(), udp.port());
-    let advertised = advertise::choose(
-        bound,
-        settings.advertise,
-        settings.iface.as_deref(),
-        &advertise::interfaces(),
-    )
-    .map_err(StartError::Advertise)?;
+    let interfaces = advertise::interfaces();
+    let iface = settings.iface.as_deref();
+    let advertised = advertise::choose(bound, settings.advertise, iface, &interfaces)
+        .map_err(StartError::Advertise)?;
+    let own = [advertised.address, bound];
+    let segment = advertise::segment(own.map(|address| address.ip()), iface, &interfaces);
+    let asks = settings.join.is_empty() && settings.peers.is_empty();
+    let public = settings.insecure || settings.keyring.is_some();
 
     let fingerprint = settings
         .keyring
@@ -296,10 +316,24 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
             addresses: settings.join,
             peers: settings.peers,
             name: name.clone(),
-            own: [advertised.address, bound],
+            own,
             random: clock::random(),
         },
     ));
+    if let Some(discovered) = settings.discover {
+        let discovery = mdns::Discovery {
+            name: discovered,
+            node: name.clone(),
+            address: advertised.address,
+            own,
+            asks,
+            public,
+            segment,
+            random: clock::random(),
+        };
+        let commands = commands.downgrade();
+        tokio::spawn(mdns::run(discovery, commands, members.clone()));
+    }
     Ok(Handle {
         commands,
         members,

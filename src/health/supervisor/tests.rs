@@ -241,3 +241,90 @@ async fn a_target_that_is_no_longer_wanted_is_left_alone() {
     drop(supervisor);
     assert!(timeout(DEADLINE, reports.recv()).await.unwrap().is_none());
 }
+
+/// Excuses the first failures.
+#[derive(Debug)]
+struct Lenient {
+    left: AtomicU64,
+    with: Void,
+}
+
+impl crate::health::Witness for Lenient {
+    fn excuse(&self, _: &CheckSpec, started: Instant, ended: Instant, _: bool) -> Option<Void> {
+        assert!(started <= ended);
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        taken.is_ok().then_some(self.with)
+    }
+}
+
+fn excused(
+    times: u64,
+    with: Void,
+    settings: Settings,
+    address: SocketAddr,
+) -> Target<&'static str> {
+    let witness = Lenient {
+        left: AtomicU64::new(times),
+        with,
+    };
+    Target {
+        witness: Some(Arc::new(witness)),
+        ..target("a", address, "tcp", settings)
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_was_slept_through_is_made_again_at_once_and_not_counted() {
+    let (_closed, address) = closed();
+    let (mut supervisor, mut reports) = supervisor();
+    let once = Settings { fall: 1, ..still() };
+
+    supervisor.set(vec![excused(3, Void::Slept, once, address)]);
+
+    for _ in 0..3 {
+        let report = next(&mut reports).await;
+        assert_eq!((report.void, report.up), (Some(Void::Slept), None));
+    }
+    let report = next(&mut reports).await;
+    assert_eq!((report.void, report.up), (None, Some(false)));
+    assert_eq!(supervisor.counts(), (0, 1));
+}
+
+#[tokio::test]
+async fn good_news_voids_a_failure_and_keeps_the_standing_and_the_interval() {
+    let (listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    let once = Settings { fall: 1, ..still() };
+    let mut web = excused(1, Void::Answered, once, address);
+    supervisor.set(vec![web.clone()]);
+    assert_eq!(next(&mut reports).await.up, Some(true));
+
+    drop(listening);
+    web.extra = 1;
+    supervisor.set(vec![web.clone()]);
+    let report = next(&mut reports).await;
+    assert_eq!((report.void, report.up), (Some(Void::Answered), Some(true)));
+
+    web.extra = 2;
+    supervisor.set(vec![web]);
+    assert_eq!(next(&mut reports).await.up, Some(false));
+}
+
+#[tokio::test]
+async fn one_who_always_sleeps_notices_a_dead_backend_in_the_end() {
+    let (_closed, address) = closed();
+    let (mut supervisor, mut reports) = supervisor();
+    let once = Settings { fall: 1, ..still() };
+
+    supervisor.set(vec![excused(u64::MAX, Void::Slept, once, address)]);
+
+    let mut void = 0;
+    while next(&mut reports).await.void.is_some() {
+        void += 1;
+    }
+    assert_eq!(void, SLEPT_MAX);
+}

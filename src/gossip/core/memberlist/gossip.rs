@@ -24,6 +24,9 @@ impl Memberlist {
     ///
     /// Source: memberlist `state.go`, `gossip`.
     pub(super) fn gossip(&mut self, now: Instant, delegate: &mut dyn Delegate) {
+        if self.silent {
+            return;
+        }
         let keep = self.timing.gossip_to_the_dead;
         let chosen = self
             .nodes
@@ -58,6 +61,9 @@ impl Memberlist {
 
     /// Queued messages for one packet: ours first, then those of the layer above.
     fn fill(&mut self, budget: usize, delegate: &mut dyn Delegate) -> Vec<Vec<u8>> {
+        if self.silent {
+            return Vec::new();
+        }
         let limit = retransmit_limit(self.timing.retransmit_mult, self.nodes.len());
         let mut parts = self.broadcasts.take(COMPOUND_PART, budget, limit);
         let used: usize = parts.iter().map(|part| part.len() + COMPOUND_PART).sum();
@@ -98,6 +104,11 @@ impl Memberlist {
     /// Sends a message of the layer above to one address, alone.
     pub(crate) fn send_user(&mut self, to: SocketAddr, message: Vec<u8>) {
         self.send(to, &[Message::User(message).encode()], false);
+    }
+
+    /// Sends to an address, with nothing else.
+    pub(super) fn send_plain(&mut self, to: SocketAddr, parts: &[Vec<u8>]) {
+        self.send(to, parts, false);
     }
 
     /// Sends to a node that we know, with nothing else, and with a CRC if it reads one.

@@ -18,6 +18,7 @@ pub(crate) mod node;
 pub(crate) mod pause;
 mod probe;
 mod pushpull;
+mod recall;
 mod rules;
 mod stream;
 pub(crate) mod suspicion;
@@ -35,6 +36,7 @@ use self::broadcast::{BroadcastId, Broadcasts};
 use self::check::{Check, CheckId};
 use self::node::{NodeState, Nodes, State};
 use self::probe::{Asked, Probe};
+use self::recall::Recalls;
 use self::stream::Stream;
 use self::timer::Timers;
 use super::node::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Transmit};
@@ -161,12 +163,15 @@ pub(crate) struct Memberlist {
     seq_no: u32,
     /// Set by `leave`: from then on we do not refute.
     leaving: bool,
+    /// Our name may be another's: until that is clear nobody shall hear of us.
+    pub(crate) silent: bool,
     awareness: Awareness,
     probe: Option<Probe>,
     /// Who answered a probe directly, until polled.
     acked: Option<(String, Instant)>,
     asked: BTreeMap<u32, Asked>,
     checks: BTreeMap<u32, Check>,
+    recalls: Recalls,
     broadcasts: Broadcasts,
     streams: BTreeMap<StreamId, Stream>,
     last_stream: u64,
@@ -206,11 +211,13 @@ impl Memberlist {
             incarnation: 1,
             seq_no: 0,
             leaving: false,
+            silent: false,
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
             acked: None,
             asked: BTreeMap::new(),
             checks: BTreeMap::new(),
+            recalls: Recalls::default(),
             broadcasts: Broadcasts::default(),
             streams: BTreeMap::new(),
             last_stream: 0,

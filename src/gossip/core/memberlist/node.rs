@@ -1,7 +1,7 @@
 //! Who is out there: one entry per name, and the order in which they are probed.
 //!
 //! ```text
-//! by_name: name ─▶ NodeState        order: shuffled names, walked by the probe
+//! by_name: name ─▶ place        order: shuffled nodes, walked by the probe, drawn from by chance
 //! ```
 
 use std::collections::BTreeMap;
@@ -9,11 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
+use rand::seq::{IteratorRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::suspicion::Suspicion;
 use crate::gossip::core::wire::message::WireAddr;
+
+/// Draws for each node wanted, before all are looked at.
+const DRAWS_EACH: usize = 8;
 
 /// What memberlist believes of a node. Numbers are those of the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +58,13 @@ impl NodeState {
 }
 
 /// All nodes, our own among them.
+///
+/// The nodes themselves lie in the order of the probe: to draw one by chance, as each gossip tick does, is to index.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
-    by_name: BTreeMap<String, NodeState>,
-    order: Vec<String>,
+    order: Vec<NodeState>,
+    /// Where each is in `order`.
+    by_name: BTreeMap<String, usize>,
     /// Where the probe stands in `order`.
     next: usize,
 }
@@ -69,36 +75,55 @@ impl Nodes {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&NodeState> {
-        self.by_name.get(name)
+        self.order.get(*self.by_name.get(name)?)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut NodeState> {
-        self.by_name.get_mut(name)
+        self.order.get_mut(*self.by_name.get(name)?)
     }
 
     /// In the order of the probe, which is shuffled: what Go sends in a push/pull.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &NodeState> {
-        self.order.iter().filter_map(|name| self.by_name.get(name))
+        self.order.iter()
     }
 
-    /// Adds a node at a random place of the probe order: were it always the end, a wave of joins
-    /// would be probed last by everyone.
+    /// Adds a node, or replaces the one of its name, at a random place of the probe order: were it always the end, a
+    /// wave of joins would be probed last by everyone.
     pub(crate) fn insert(&mut self, node: NodeState, random: &mut ChaCha8Rng) {
+        if let Some(known) = self.get_mut(&node.name) {
+            *known = node;
+            return;
+        }
         let last = self.order.len();
-        self.order.push(node.name.clone());
-        let place = random.random_range(0..=last);
-        self.order.swap(place, last);
-        self.by_name.insert(node.name.clone(), node);
+        self.by_name.insert(node.name.clone(), last);
+        self.order.push(node);
+        self.swap(random.random_range(0..=last), last);
     }
 
-    pub(crate) fn remove(&mut self, name: &str) {
-        if self.by_name.remove(name).is_some()
-            && let Some(at) = self.order.iter().position(|other| other == name)
-        {
-            self.order.remove(at);
-            if at < self.next {
-                self.next -= 1;
+    fn swap(&mut self, one: usize, other: usize) {
+        self.order.swap(one, other);
+        for at in [one, other] {
+            if let Some(index) = self.by_name.get_mut(&self.order[at].name) {
+                *index = at;
             }
+        }
+    }
+
+    /// Those already probed in this round stay in front of `next`, the others behind it.
+    pub(crate) fn remove(&mut self, name: &str) {
+        let Some(mut at) = self.by_name.remove(name) else {
+            return;
+        };
+        if at < self.next {
+            self.next -= 1;
+            self.swap(at, self.next);
+            at = self.next;
+        }
+        self.order.swap_remove(at);
+        if let Some(moved) = self.order.get(at)
+            && let Some(index) = self.by_name.get_mut(&moved.name)
+        {
+            *index = at;
         }
     }
 
@@ -113,8 +138,8 @@ impl Nodes {
     ) -> Option<&NodeState> {
         // Twice the table is enough to see everyone once, from any starting point.
         let mut wraps = 0;
-        let name = loop {
-            let Some(name) = self.order.get(self.next) else {
+        let at = loop {
+            let Some(node) = self.order.get(self.next) else {
                 wraps += 1;
                 if wraps > 2 {
                     return None;
@@ -123,44 +148,59 @@ impl Nodes {
                 continue;
             };
             self.next += 1;
-            let probed = name != own && self.by_name.get(name).is_some_and(|node| !node.is_gone());
-            if probed {
-                break name.clone();
+            if node.name != own && !node.is_gone() {
+                break self.next - 1;
             }
         };
-        self.by_name.get(&name)
+        self.order.get(at)
     }
 
     fn wrap_around(&mut self, now: Instant, keep_dead: Duration, random: &mut ChaCha8Rng) {
         let by_name = &mut self.by_name;
-        self.order.retain(|name| {
-            let forgotten = by_name.get(name).is_none_or(|node| {
-                node.state == State::Dead && now.saturating_duration_since(node.changed) > keep_dead
-            });
+        self.order.retain(|node| {
+            let forgotten = node.state == State::Dead
+                && now.saturating_duration_since(node.changed) > keep_dead;
             if forgotten {
-                by_name.remove(name);
+                by_name.remove(&node.name);
             }
             !forgotten
         });
         self.order.shuffle(random);
+        for (at, node) in self.order.iter().enumerate() {
+            if let Some(index) = by_name.get_mut(&node.name) {
+                *index = at;
+            }
+        }
         self.next = 0;
     }
 
     /// Names of up to `count` different random nodes that `wanted` accepts.
+    ///
+    /// Drawn by chance, so that the cost does not grow with the table; only where a few draws do not yield enough
+    /// (small tables, or hardly anyone fits) all are looked at.
     pub(crate) fn pick(
         &self,
         count: usize,
         random: &mut ChaCha8Rng,
         wanted: impl Fn(&NodeState) -> bool,
     ) -> Vec<String> {
-        let mut fit: Vec<&NodeState> = self.iter().filter(|node| wanted(node)).collect();
-        let count = count.min(fit.len());
-        for at in 0..count {
-            let other = random.random_range(at..fit.len());
-            fit.swap(at, other);
+        let mut drawn: Vec<usize> = Vec::with_capacity(count);
+        for _ in 0..DRAWS_EACH * count {
+            if drawn.len() == count || self.order.is_empty() {
+                break;
+            }
+            let at = random.random_range(0..self.order.len());
+            if !drawn.contains(&at) && wanted(&self.order[at]) {
+                drawn.push(at);
+            }
         }
-        fit.truncate(count);
-        fit.into_iter().map(|node| node.name.clone()).collect()
+        if drawn.len() < count {
+            let fit = (0..self.order.len()).filter(|at| wanted(&self.order[*at]));
+            drawn = fit.sample(random, count);
+            drawn.shuffle(random);
+        }
+        let names = drawn.into_iter().map(|at| self.order[at].name.clone());
+        names.collect()
     }
 }
 
@@ -286,6 +326,39 @@ mod tests {
         assert!(nodes.get("d").is_none());
         assert!(nodes.get("l").is_some());
         assert_eq!(nodes.len(), 2);
+    }
+
+    #[test]
+    fn a_removal_neither_skips_nor_repeats_a_probe() {
+        let now = crate::clock::now();
+        let names: Vec<String> = (0..9).map(|number| number.to_string()).collect();
+        for seed in 0..50 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut nodes = Nodes::default();
+            for name in &names {
+                nodes.insert(node(name, State::Alive, now), &mut random);
+            }
+            let mut probe = |nodes: &mut Nodes| {
+                let keep = Duration::from_secs(30);
+                let target = nodes.next_target("us", now, keep, &mut random);
+                target.expect("somebody").name.clone()
+            };
+            let mut probed: Vec<String> = (0..4).map(|_| probe(&mut nodes)).collect();
+            let gone = [probed[1].clone(), (seed % 9).to_string()];
+            for name in &gone {
+                nodes.remove(name);
+                assert!(nodes.get(name).is_none());
+            }
+            let rest = names.iter().filter(|name| !gone.contains(name)).count();
+            let before = probed.iter().filter(|name| !gone.contains(name)).count();
+            probed.extend((before..rest).map(|_| probe(&mut nodes)));
+
+            let different: BTreeSet<&String> = probed.iter().collect();
+            assert_eq!(different.len(), probed.len(), "seed {seed}: {probed:?}");
+            for name in names.iter().filter(|name| !gone.contains(name)) {
+                assert_eq!(&nodes.get(name).expect("kept").name, name);
+            }
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(crate) struct Asked {
 impl Memberlist {
     /// Pings the next node in turn, unless the last probe still runs or we are on our way out.
     pub(super) fn start_probe(&mut self, now: Instant, delegate: &mut dyn Delegate) {
-        if self.probe.is_some() || self.leaving {
+        if self.probe.is_some() || self.leaving || self.silent {
             return;
         }
         let Some(node) = self.nodes.next_target(
@@ -269,7 +269,7 @@ impl Memberlist {
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, ack: Ack, delegate: &mut dyn Delegate) {
-        if self.check_acked(ack.seq_no, delegate) {
+        if self.recalled(now, ack.seq_no) || self.check_acked(ack.seq_no, delegate) {
             return;
         }
         if let Some(asked) = self.asked.remove(&ack.seq_no) {

@@ -10,7 +10,8 @@
 use std::time::{Duration, Instant};
 
 use super::node::{State, place_of};
-use super::{Cause, Delegate, Memberlist, NODES_MAX, Pulled};
+use super::rules::speaks_with_us;
+use super::{Cause, Delegate, Memberlist, NODES_MAX, Pulled, VERSIONS};
 use crate::gossip::core::wire::message::{Accusation, Alive};
 use crate::gossip::core::wire::stream::{PushNode, PushPull};
 
@@ -29,7 +30,7 @@ pub(super) fn period(interval: Duration, nodes: usize) -> Duration {
 impl Memberlist {
     /// The periodic exchange with one random live node.
     pub(super) fn push_pull_with_somebody(&mut self, now: Instant) {
-        if self.leaving {
+        if self.leaving || self.silent {
             return;
         }
         let chosen = self.nodes.pick(1, &mut self.random, |node| {
@@ -159,38 +160,25 @@ impl Memberlist {
         }
     }
 
-    /// Every node, ours and theirs, must speak a version that all live ones understand.
+    /// A cluster of which no live node understands us is not ours to join.
+    ///
+    /// Go refuses the whole exchange for one odd node, dead ones included, and so lets one forged message stop
+    /// every join. Here such a node is left out by itself, see `rules`.
     fn verify_versions(&self, remote: &[PushNode]) -> Result<(), String> {
-        let theirs = remote
-            .iter()
-            .map(|node| (&node.name, node.state == 0, node.vsn));
-        let ours = self
-            .nodes
-            .iter()
-            .map(|node| (&node.name, node.state == State::Alive, Some(node.vsn)));
-        let all: Vec<_> = theirs.chain(ours).collect();
-        let (mut low, mut high) = ([0; 2], [u8::MAX; 2]);
-        for (_, alive, vsn) in &all {
-            if let (true, Some(vsn)) = (alive, vsn) {
-                for (half, at) in [(0, 0), (1, 3)] {
-                    low[half] = low[half].max(vsn[at]);
-                    high[half] = high[half].min(vsn[at + 1]);
-                }
-            }
+        let mut alive = remote.iter().filter(|node| node.state == 0).peekable();
+        let Some(first) = alive.peek() else {
+            return Ok(());
+        };
+        let odd = format!(
+            "node {:?} speaks versions {:?}, we {VERSIONS:?}",
+            first.name,
+            first.vsn.unwrap_or_default()
+        );
+        if alive.any(|node| node.vsn.is_some_and(|vsn| speaks_with_us(&vsn))) {
+            Ok(())
+        } else {
+            Err(odd)
         }
-        for (name, _, vsn) in all {
-            let vsn = vsn.unwrap_or_default();
-            for (half, what) in [(0, "protocol"), (1, "delegate protocol")] {
-                let current = vsn[half * 3 + 2];
-                if current < low[half] || current > high[half] {
-                    return Err(format!(
-                        "node {name:?} speaks {what} {current}, the cluster {} to {}",
-                        low[half], high[half]
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -17,16 +17,33 @@ use std::time::{Duration, Instant};
 use super::broadcast::BroadcastId;
 use super::node::{NodeState, State, place_of};
 use super::suspicion::{self, Suspicion};
-use super::{Change, Delegate, META_BYTES_MAX, Memberlist, NAME_BYTES_MAX, NODES_MAX, Timer};
+use super::{
+    Change, Delegate, META_BYTES_MAX, Memberlist, NAME_BYTES_MAX, NODES_MAX, Timer, VERSIONS,
+};
 use crate::gossip::core::wire::message::{Accusation, Alive, Message};
 
 /// A conflict about one name is reported at most this often; the messages that show it come in swarms.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Whether a node of these versions and we understand one another, in both halves.
+///
+/// Go takes in whoever has a range at all. One forged alive, even of a node long dead, then makes every
+/// later join fail the check of versions; so such a node is refused by itself.
+pub(super) fn speaks_with_us(vsn: &[u8; 6]) -> bool {
+    [0, 3].into_iter().all(|half| {
+        let (min, max, current) = (vsn[half], vsn[half + 1], vsn[half + 2]);
+        let (our_min, our_max, ours) = (VERSIONS[half], VERSIONS[half + 1], VERSIONS[half + 2]);
+        min > 0
+            && (min..=max).contains(&current)
+            && (min..=max).contains(&ours)
+            && (our_min..=our_max).contains(&current)
+    })
+}
+
 impl Memberlist {
     pub(super) fn on_alive(&mut self, now: Instant, mut alive: Alive, delegate: &mut dyn Delegate) {
         alive.addr.port = self.port_or_own(alive.addr.port);
-        let bad = if alive.vsn[0] == 0 || alive.vsn[1] == 0 || alive.vsn[0] > alive.vsn[1] {
+        let bad = if !speaks_with_us(&alive.vsn) {
             Some("version")
         } else if alive.meta.len() > META_BYTES_MAX {
             Some("meta_too_long")

@@ -213,6 +213,10 @@ impl Memberlist {
         };
         let (peer, purpose) = (stream.peer, stream.purpose.clone());
         match (purpose, message) {
+            (Purpose::Incoming, StreamMessage::PushPull(_)) if self.silent => {
+                self.refuse("silent");
+                self.close_stream(id);
+            }
             (Purpose::Incoming, StreamMessage::PushPull(remote)) => {
                 // The answer goes out before anything is merged: each side learns what the other knew.
                 let own = self.local_state(remote.join, delegate);

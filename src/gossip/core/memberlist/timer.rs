@@ -34,6 +34,10 @@ impl<K: Ord + Clone> Timers<K> {
         self.order.insert((at, name));
     }
 
+    pub(crate) fn is_set(&self, name: &K) -> bool {
+        self.at.contains_key(name)
+    }
+
     pub(crate) fn cancel(&mut self, name: &K) {
         if let Some(at) = self.at.remove(name) {
             self.order.remove(&(at, name.clone()));

@@ -1,6 +1,7 @@
 //! One member, spoken to in messages; whole clusters are in `tests/sim`.
 
 mod claims;
+mod names;
 mod probing;
 mod serf;
 mod streams;
@@ -49,6 +50,11 @@ impl Bench {
     }
 
     fn new() -> Self {
+        Self::claiming(false)
+    }
+
+    /// One that looks into names at two addresses, as all of ours do.
+    fn claiming(claim: bool) -> Self {
         let config = Config {
             keyring: None,
             name: "us".to_owned(),
@@ -56,7 +62,7 @@ impl Bench {
             tags: Tags::new(),
             timing: Timing::of(Profile::Lan),
             compress: false,
-            claim: false,
+            claim,
         };
         let now = crate::clock::now();
         let node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("short tags");

@@ -118,12 +118,19 @@ impl Serf {
                 self.claim_own(now, own, live);
                 self.go_on_joining(now, id);
             }
+            // Where our name is unknown it waits too: one address has it elsewhere, and may be right.
+            _ if self.names.is_open(&self.layer.name) => {
+                join.under_way -= 1;
+                join.parked.push(peer);
+                self.go_on_joining(now, id);
+            }
             elsewhere => {
                 if let Some(own) = elsewhere {
                     // One who left may come back anywhere, above what is known of it.
                     let above = own.incarnation.saturating_add(HEADROOM + 1);
                     self.memberlist.outbid(now, above, &mut self.layer);
                 }
+                self.memberlist.silent = false;
                 self.memberlist.push_pull(now, peer, Cause::Join(id));
             }
         }

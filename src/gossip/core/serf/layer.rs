@@ -20,6 +20,7 @@ use super::lamport::Clock;
 use super::members::MemberState;
 use super::names::Claim;
 use super::queries::QueryRing;
+use super::recall::Failed;
 use crate::gossip::core::memberlist::broadcast::{BroadcastId, Broadcasts, retransmit_limit};
 use crate::gossip::core::memberlist::check::CheckId;
 use crate::gossip::core::memberlist::moving;
@@ -45,6 +46,8 @@ pub(crate) enum Timer {
     Leave,
     Reap,
     Reconnect,
+    /// Failed members are to be asked whether they are there.
+    Recall,
     /// A member forced out is to be forgotten.
     Prune(String),
     /// The next step about a name at two places.
@@ -102,6 +105,7 @@ pub(crate) struct Layer {
     pub(super) generation: u64,
     /// Counts members that turned alive.
     pub(super) joined: u64,
+    pub(super) failed: Failed,
     pub(super) recent: Recent,
     pub(super) events: EventRing,
     pub(super) queries: QueryRing,
@@ -135,6 +139,7 @@ impl Layer {
             members: BTreeMap::new(),
             generation: 0,
             joined: 0,
+            failed: Failed::default(),
             recent: Recent::default(),
             events: EventRing::default(),
             queries: QueryRing::default(),

@@ -84,7 +84,7 @@ impl Layer {
         }
         let shown = (*member.shown).clone();
         self.generation += 1;
-        tracing::info!(member = node.name, address = %node.place, "joined");
+        tracing::debug!(member = node.name, address = %node.place, "joined");
         self.out.push_back(Event::Joined(shown));
     }
 
@@ -141,7 +141,10 @@ impl Layer {
         let Some(shown) = self.set_status(now, &node.name, status) else {
             return;
         };
-        tracing::info!(member = node.name, %status, "gone");
+        if status == Status::Failed {
+            self.note_failure(now, &node.name);
+        }
+        tracing::debug!(member = node.name, %status, "gone");
         self.out.push_back(if status == Status::Left {
             Event::Left(shown)
         } else {

@@ -10,6 +10,7 @@
 //! sent, forgotten or continued lies in its tray until [`Serf::settle`]. Operator's journeys that take
 //! several steps (join, leave) are enums here.
 
+mod conflict;
 mod coordinate;
 mod events;
 mod intents;
@@ -21,6 +22,7 @@ mod members;
 mod names;
 mod queries;
 mod reap;
+mod recall;
 mod state;
 pub mod tags;
 
@@ -158,6 +160,7 @@ impl Serf {
             Timer::Leave => self.leave_step_timed_out(now),
             Timer::Reap => self.layer.reap(now, at),
             Timer::Reconnect => self.reconnect(now, at),
+            Timer::Recall => self.recall(now, at),
             Timer::Prune(name) => self.layer.prune(now, &name),
             Timer::Name(name) => self.name_timer(now, &name),
         }

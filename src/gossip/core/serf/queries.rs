@@ -1,4 +1,4 @@
-//! Queries of others: acknowledged and passed on. Answering and asking come later.
+//! Queries of others: acknowledged and passed on; of those to be answered only [`CONFLICT`] is known yet.
 //!
 //! ```text
 //! query ─▶ seen (ltime, id)? ─▶ re-gossip unless flagged ─▶ filters ─▶ ack by direct UDP, and through relays
@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use rand::RngExt;
 
+use super::conflict::CONFLICT;
 use super::layer::Layer;
 use crate::gossip::core::member::Status;
 use crate::gossip::core::memberlist::node::place_of;
@@ -76,7 +77,13 @@ impl Layer {
         }
         let meant = query.filters.iter().all(|filter| self.passes(filter));
         if meant && query.flags & WANTS_ACK != 0 {
-            self.acknowledge(query);
+            self.respond(query, IS_ACK, None);
+        }
+        if meant
+            && query.name == CONFLICT
+            && let Some(answer) = self.conflict_answer(&query.payload)
+        {
+            self.respond(query, 0, Some(answer));
         }
         query.flags & NO_BROADCAST == 0
     }
@@ -89,21 +96,25 @@ impl Layer {
         }
     }
 
-    fn acknowledge(&mut self, query: &Query) {
+    fn respond(&mut self, query: &Query, flags: u32, payload: Option<Vec<u8>>) {
         let Some(to) = place_of(&query.addr).filter(|to| to.port() != 0) else {
             self.refuse("address");
             return;
         };
-        let ack = SerfMessage::QueryResponse(QueryResponse {
+        let response = SerfMessage::QueryResponse(QueryResponse {
             ltime: query.ltime,
             id: query.id,
             from: self.name.clone(),
-            flags: IS_ACK,
-            payload: None,
+            flags,
+            payload,
         })
         .encode();
-        self.relay_through_others(query, &ack);
-        self.tray.direct.push((to, ack));
+        if response.len() > RESPONSE_BYTES_MAX {
+            self.refuse("too_large");
+            return;
+        }
+        self.relay_through_others(query, &response);
+        self.tray.direct.push((to, response));
     }
 
     /// Sends a response through a few others too, in case the direct way is blocked.

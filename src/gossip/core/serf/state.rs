@@ -6,6 +6,7 @@
 //!
 //! Source: serf `delegate.go`, `LocalState`, `MergeRemoteState`.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::intents::Source;
@@ -44,8 +45,9 @@ impl Layer {
         self.query_clock
             .witness(state.query_ltime.saturating_sub(1));
         self.merge_left(now, state);
+        let left: BTreeSet<&String> = state.left_members.iter().collect();
         for (name, &ltime) in &state.status_ltimes {
-            if !state.left_members.contains(name) {
+            if !left.contains(name) {
                 let join = JoinIntent {
                     ltime,
                     node: name.clone(),

@@ -102,7 +102,7 @@ impl Roster {
         }
         let reason = match panic {
             true => format!(
-                "panic: {} backends are used that only requests or their own node object to",
+                "panic: {} in rotation, all of them out otherwise by their requests or their own node's word",
                 self.in_count
             ),
             false => "the panic is over".to_owned(),

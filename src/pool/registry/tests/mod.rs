@@ -1,5 +1,7 @@
 mod claims;
 mod connects;
+mod ejection;
+mod guard;
 mod lost;
 mod random;
 
@@ -21,7 +23,7 @@ fn settings(name: &str) -> Settings {
         proto: Proto::Http,
         default_port: 80,
         lost_keep: Duration::from_secs(3600),
-        ejection: ejection::Settings::default(),
+        ejection: crate::pool::ejection::Settings::default(),
         backends: vec![],
     }
 }

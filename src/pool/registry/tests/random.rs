@@ -22,6 +22,7 @@ fn whatever_comes_only_who_is_in_rotation_is_in_the_table() {
             let due = world.registry.poll_timeout();
             assert!(due.is_none_or(|due| due > world.now), "{case}: {due:?}");
             no_address_twice(&snapshot, &case);
+            the_ladder_holds(&snapshot, &case);
         }
         assert!(generation > 10, "seed {seed:#x}, round {round}");
     }
@@ -29,7 +30,7 @@ fn whatever_comes_only_who_is_in_rotation_is_in_the_table() {
 
 fn random_news(world: &mut World, random: &mut ChaCha8Rng) {
     let host = random.random_range(1..8);
-    match random.random_range(0..9) {
+    match random.random_range(0..12) {
         0 => {
             let specs: Vec<Spec> = (1..8).map(|host| random_spec(host, random)).collect();
             world.specs(specs.into_iter().filter(|_| random.random_bool(0.8)));
@@ -37,6 +38,13 @@ fn random_news(world: &mut World, random: &mut ChaCha8Rng) {
         1 | 2 => world.pass(host),
         3 => world.fail(host, None),
         4 => world.fail(host, Some(random.random_bool(0.5))),
+        9 => {
+            for _ in 0..random.random_range(1..7) {
+                world.request(host, false);
+            }
+        }
+        10 => world.request(host, true),
+        11 => world.registry.slept(),
         5 => world.refuse(host),
         6 => world.registry.connected(world.now, &key(host)),
         7 => world.registry.slow(world.now, &key(host)),
@@ -44,6 +52,40 @@ fn random_news(world: &mut World, random: &mut ChaCha8Rng) {
     }
     let waits = [0, 1, 5, 10, 400, 300_000, 4_000_000];
     world.later(waits[random.random_range(0..waits.len())]);
+}
+
+impl World {
+    fn request(&mut self, host: u8, passes: bool) {
+        let Some(live) = self.registry.live(&key(host)) else {
+            return;
+        };
+        if passes {
+            live.succeeded(self.now);
+        } else {
+            live.failed();
+            self.registry.request_failed(self.now, &key(host), "503");
+        }
+    }
+}
+
+/// Ejection spares someone, and only panic, which is never beside a sound backend, uses the others.
+fn the_ladder_holds(snapshot: &Snapshot, case: &str) {
+    let count = |wanted: &dyn Fn(&crate::pool::snapshot::Backend) -> bool| {
+        snapshot.backends.iter().filter(|one| wanted(one)).count()
+    };
+    let sound = count(&|one| {
+        one.verdict.in_rotation && matches!(one.verdict.state, State::Up | State::Lost)
+    });
+    let other = count(&|one| {
+        one.verdict.in_rotation && !matches!(one.verdict.state, State::Up | State::Lost)
+    });
+    assert_eq!(snapshot.panic, other > 0, "{case}");
+    assert!(sound == 0 || other == 0, "{case}");
+    let ejected = count(&|one| one.verdict.state == State::Ejected);
+    assert!(
+        ejected == 0 || sound + other > 0,
+        "an ejected backend and nobody in: {case}"
+    );
 }
 
 fn random_spec(host: u8, random: &mut ChaCha8Rng) -> Spec {

@@ -11,33 +11,30 @@
 //! The check comes first, always: a living node's name is never taken. For another's name the new place must
 //! answer as well, so that a forged or stale word moves nothing. What is done is PROTOCOL §11.2's recipe.
 
-use std::collections::{BTreeMap, VecDeque};
+mod errand;
+mod memory;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
+use self::errand::Errands;
+use self::memory::Memory;
 use super::Serf;
 use super::layer::{Layer, Timer};
 use super::leave::Life;
 use crate::gossip::core::member::Status;
 use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::memberlist::check::CheckId;
-use crate::gossip::core::memberlist::moving;
 use crate::gossip::core::memberlist::node::State;
 use crate::gossip::core::node::Event;
 use crate::gossip::core::wire::stream::PushNode;
 
 /// Names looked into at one time; a flood of claims costs no more than this.
 const CASES_MAX: usize = 8;
-
-/// A name is not looked into again for this long.
-const QUIET: Duration = Duration::from_secs(5);
-
-/// A conflict that lasts is told this often.
-const TOLD: Duration = Duration::from_secs(60);
 
 /// Between the two answers that prove our own name taken; more by up to a quarter, so that of two that start
 /// at once with one name the first to give up leaves it to the other.
@@ -48,12 +45,6 @@ const RANK_STEP: Duration = Duration::from_millis(40);
 
 /// Ranks that are told apart.
 const RANKS: u32 = 25;
-
-/// Visits of one errand at one time.
-const VISITS_AT_ONCE: usize = 32;
-
-/// Joins go on after this, though visits be under way: some of those listed as alive may be gone.
-const VISIT_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How far above all that is known a moved name begins, so that no tale on its way is newer.
 pub(super) const HEADROOM: u32 = 10;
@@ -69,9 +60,8 @@ pub(crate) struct Names {
     /// When a first join was through: we are in.
     settled: Option<Instant>,
     cases: BTreeMap<String, Case>,
-    heard: BTreeMap<String, Heard>,
-    errands: BTreeMap<u64, Errand>,
-    last_errand: u64,
+    memory: Memory,
+    errands: Errands,
     pub(super) conflicts: u64,
     pub(super) repairs: u64,
 }
@@ -108,23 +98,6 @@ enum Stage {
     Visiting(u64),
 }
 
-/// When a name was last looked into, and told of.
-#[derive(Clone, Copy, Debug, Default)]
-struct Heard {
-    quiet_until: Option<Instant>,
-    told: Option<Instant>,
-    /// When it was asked for its state because it pinged us.
-    asked: Option<Instant>,
-}
-
-/// Visits of one move.
-#[derive(Debug)]
-struct Errand {
-    nodes: Arc<[PushNode]>,
-    waiting: VecDeque<SocketAddr>,
-    under_way: usize,
-}
-
 /// A name seen at a second place; from the layer's tray.
 #[derive(Debug)]
 pub(crate) struct Claim {
@@ -140,9 +113,8 @@ impl Names {
             born,
             settled: None,
             cases: BTreeMap::new(),
-            heard: BTreeMap::new(),
-            errands: BTreeMap::new(),
-            last_errand: 0,
+            memory: Memory::default(),
+            errands: Errands::default(),
             conflicts: 0,
             repairs: 0,
         }
@@ -152,55 +124,18 @@ impl Names {
         self.enabled
     }
 
-    pub(super) fn settle(&mut self, now: Instant) {
-        self.settled.get_or_insert(now);
+    /// Whether it is unclear whose a name is.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        self.cases.contains_key(name)
     }
 
     /// Whether a name may be looked into now; from then on it is quiet for a while.
-    fn admit(&mut self, now: Instant, name: &str) -> bool {
-        if self.cases.len() >= CASES_MAX || self.cases.contains_key(name) {
-            return false;
-        }
-        self.forget_old(now);
-        let heard = self.heard.entry(name.to_owned()).or_default();
-        if heard.quiet_until.is_some_and(|until| until > now) {
-            return false;
-        }
-        heard.quiet_until = Some(now + QUIET);
-        true
+    fn admits(&mut self, now: Instant, name: &str) -> bool {
+        self.cases.len() < CASES_MAX && !self.is_open(name) && self.memory.admits(now, name)
     }
 
-    fn forget_old(&mut self, now: Instant) {
-        self.heard.retain(|_, heard| {
-            heard.quiet_until.is_some_and(|until| until > now)
-                || heard.told.is_some_and(|told| now < told + TOLD)
-                || heard.asked.is_some_and(|asked| now < asked + QUIET)
-        });
-    }
-
-    /// Whether one that pings us from a new place may be asked for its state now.
-    fn asks(&mut self, now: Instant, name: &str) -> bool {
-        self.forget_old(now);
-        let recent = |heard: &&Heard| heard.asked.is_some_and(|asked| now < asked + QUIET);
-        if self.heard.values().filter(recent).count() >= CASES_MAX {
-            return false;
-        }
-        let heard = self.heard.entry(name.to_owned()).or_default();
-        let due = heard.asked.is_none_or(|asked| now >= asked + QUIET);
-        if due {
-            heard.asked = Some(now);
-        }
-        due
-    }
-
-    /// Whether the conflict about a name is to be told of, now.
-    fn tells(&mut self, now: Instant, name: &str) -> bool {
-        let heard = self.heard.entry(name.to_owned()).or_default();
-        let due = heard.told.is_none_or(|told| now >= told + TOLD);
-        if due {
-            heard.told = Some(now);
-        }
-        due
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.settled.get_or_insert(now);
     }
 }
 
@@ -213,8 +148,11 @@ impl Serf {
             case.live.append(&mut live);
             return;
         }
+        // The acks to our pings bring news of others, who would hear of us in turn. A living namesake that
+        // learned of us so would put its name to the vote.
+        self.memberlist.silent = self.names.settled.is_none();
         // Neither the quiet after an earlier case nor others' cases may hold up a join.
-        self.names.heard.remove(&name);
+        self.names.memory.forget(&name);
         let Some(new) = self.memberlist.held(&name) else {
             return;
         };
@@ -224,7 +162,7 @@ impl Serf {
     /// A message or a peer's table has a name at a second place.
     pub(super) fn on_claim(&mut self, now: Instant, claim: Claim) {
         let name = claim.new.name.clone();
-        if self.life != Life::Alive || !self.names.admit(now, &name) {
+        if self.life != Life::Alive || !self.names.admits(now, &name) {
             return;
         }
         self.open(now, claim.old, claim.new, Vec::new(), claim.in_table);
@@ -232,8 +170,10 @@ impl Serf {
 
     /// One that we hold dead or suspect pinged us from a new place: its own table will tell the rest.
     pub(super) fn on_seen(&mut self, now: Instant, name: &str, place: SocketAddr) {
-        let busy = self.names.cases.contains_key(name);
-        if self.life == Life::Alive && !busy && self.names.asks(now, name) {
+        if self.life == Life::Alive
+            && !self.names.is_open(name)
+            && self.names.memory.asks(now, name)
+        {
             self.memberlist.push_pull(now, place, Cause::AntiEntropy);
         }
     }
@@ -412,7 +352,7 @@ impl Serf {
                 holder,
                 at_start: now < self.names.born + START,
             });
-        } else if self.names.tells(now, name) {
+        } else if self.names.memory.tells(now, name) {
             // Of our own name: the one we hold is ours.
             let (known, claimed) = if ours {
                 (claimed, holder)
@@ -435,129 +375,6 @@ impl Serf {
         match self.names.settled {
             None => true,
             Some(settled) => in_table && now < settled + 2 * CONFIRM,
-        }
-    }
-
-    /// Nobody is at the old place: everyone is told that the name moves.
-    fn take_over(&mut self, now: Instant, name: &str) {
-        let ours = name == self.layer.name;
-        let Some(case) = self.names.cases.get_mut(name) else {
-            return;
-        };
-        let known = case.old.incarnation.max(case.new.incarnation);
-        let mut old = case.old.clone();
-        let live = std::mem::take(&mut case.live);
-        let mut new = case.new.clone();
-        if ours {
-            let above = known.saturating_add(HEADROOM + 1);
-            self.memberlist.outbid(now, above, &mut self.layer);
-            if let Some(own) = self.memberlist.held(name) {
-                new = own;
-            }
-        } else {
-            match self.memberlist.held(name) {
-                Some(held) if held.addr == old.addr && held.state != State::Left as u8 => {
-                    old = held
-                }
-                _ => {
-                    self.names.cases.remove(name);
-                    return;
-                }
-            }
-            let known = known.max(old.incarnation);
-            new.incarnation = known.saturating_add(HEADROOM + 1);
-            new.state = 0;
-        }
-        if new.incarnation == u32::MAX {
-            // Nobody could ever outbid it; a broken or hostile peer made it so.
-            self.names.cases.remove(name);
-            if ours {
-                self.resume_joins(now, Ok(()));
-            }
-            return;
-        }
-        let mut places = if live.is_empty() {
-            self.memberlist.live_places(name)
-        } else {
-            live
-        };
-        places.sort_unstable();
-        places.dedup();
-        self.names.last_errand += 1;
-        let errand = self.names.last_errand;
-        self.names.errands.insert(
-            errand,
-            Errand {
-                nodes: moving::steps(&old, &new),
-                waiting: places.into(),
-                under_way: 0,
-            },
-        );
-        if let Some(case) = self.names.cases.get_mut(name) {
-            case.stage = Stage::Visiting(errand);
-            case.old = old;
-            case.new = new.clone();
-        }
-        self.names.repairs += 1;
-        if !ours {
-            self.memberlist.adopt(now, new, &mut self.layer);
-        }
-        self.layer
-            .timers
-            .set(Timer::Name(name.to_owned()), now + VISIT_PATIENCE);
-        self.go_on_visiting(now, errand);
-    }
-
-    pub(super) fn visited(&mut self, now: Instant, errand: u64) {
-        if let Some(open) = self.names.errands.get_mut(&errand) {
-            open.under_way -= 1;
-        }
-        self.go_on_visiting(now, errand);
-    }
-
-    fn go_on_visiting(&mut self, now: Instant, id: u64) {
-        let Some(errand) = self.names.errands.get_mut(&id) else {
-            return;
-        };
-        while errand.under_way < VISITS_AT_ONCE {
-            let Some(peer) = errand.waiting.pop_front() else {
-                break;
-            };
-            errand.under_way += 1;
-            self.memberlist
-                .visit(now, peer, id, Arc::clone(&errand.nodes));
-        }
-        if errand.under_way > 0 {
-            return;
-        }
-        self.names.errands.remove(&id);
-        let waits = |case: &Case| case.stage == Stage::Visiting(id);
-        let name = self
-            .names
-            .cases
-            .iter()
-            .find(|(_, case)| waits(case))
-            .map(|(name, _)| name.clone());
-        if let Some(name) = name {
-            self.close(now, &name);
-        }
-    }
-
-    /// The name has moved, as far as we wait for it.
-    fn close(&mut self, now: Instant, name: &str) {
-        self.layer.timers.cancel(&Timer::Name(name.to_owned()));
-        let Some(case) = self.names.cases.remove(name) else {
-            return;
-        };
-        if let (Some(from), Some(to)) = (case.old.addr.socket(), case.new.addr.socket()) {
-            self.layer.out.push_back(Event::Repaired {
-                name: name.to_owned(),
-                from,
-                to,
-            });
-        }
-        if name == self.layer.name {
-            self.resume_joins(now, Ok(()));
         }
     }
 
