@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use lb::announce::Tags;
 use lb::clock;
-use lb::gossip::core::node::{Config, Event, Node, StreamAction, StreamId};
+use lb::gossip::core::io::{Config, Event, StreamAction, StreamId};
+use lb::gossip::core::node::Node;
 use lb::gossip::core::timing::{Profile, Timing};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -17,8 +17,8 @@ use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
 use crate::clock;
+use crate::gossip::core::io::Event;
 use crate::gossip::core::member::{Member, Members};
-use crate::gossip::core::node::Event;
 use crate::gossip::driver::{self, Handle, Settings, StartError};
 use crate::state::{self, State};
 

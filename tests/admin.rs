@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lb::admin::{self, Source};
+use lb::gossip::core::io::Stats;
 use lb::gossip::core::member::{Member, Members, Status};
-use lb::gossip::core::node::Stats;
 use lb::pool::effective::{State, Verdict};
 use lb::pool::snapshot::{Backend, Pool, Snapshot};
 use lb::pool::spec::UpstreamId;

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::gossip::core::io::Stats;
 use crate::gossip::core::member::Members;
-use crate::gossip::core::node::Stats;
 use crate::pool::snapshot::Pool;
 use crate::proxy::Scrape;
 

@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use lb::gossip::core::io::Event;
 use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::Status;
-use lb::gossip::core::node::Event;
 
 use crate::common::{self, Running, system_tests};
 use crate::peers::{Agent, LONG, Ours, address, member_at};

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use lb::announce::Tags;
+use lb::gossip::core::io::Event;
 use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Status};
-use lb::gossip::core::node::Event;
 use lb::gossip::core::timing::Profile;
 use lb::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
 use lb::gossip::driver::{self, Handle, Settings, WhenTaken};

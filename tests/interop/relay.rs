@@ -1,7 +1,7 @@
 //! Three members: what one stock agent says reaches the other, and us, whoever is in between.
 
+use lb::gossip::core::io::Event;
 use lb::gossip::core::member::Status;
-use lb::gossip::core::node::Event;
 
 use crate::common::{eventually, system_tests};
 use crate::peers::{Agent, LONG, Ours, address, member_at};

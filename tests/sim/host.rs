@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use lb::announce::Tags;
+use lb::gossip::core::io::Event;
 use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Members, Status};
-use lb::gossip::core::node::{Event, Node};
+use lb::gossip::core::node::Node;
 
 use crate::world::Delivery;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use lb::gossip::core::io::Event;
 use lb::gossip::core::member::{Members, Status};
-use lb::gossip::core::node::Event;
 
 use crate::host::Host;
 use crate::network::HostId;

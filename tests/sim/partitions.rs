@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb::gossip::core::node::Event;
+use lb::gossip::core::io::Event;
 
 use crate::network::HostId;
 use crate::world::World;

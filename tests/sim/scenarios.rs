@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lb::announce::Tags;
+use lb::gossip::core::io::Event;
 use lb::gossip::core::member::Status;
-use lb::gossip::core::node::Event;
 
 use crate::host::Down;
 use crate::network::HostId;

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use lb::gossip::core::io::Event;
 use lb::gossip::core::member::Status;
-use lb::gossip::core::node::Event;
 use rand::seq::IteratorRandom;
 use rand::{Rng, RngExt};
 

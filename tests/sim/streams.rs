@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lb::gossip::core::node::{StreamAction, StreamId};
+use lb::gossip::core::io::{StreamAction, StreamId};
 use rand::RngExt;
 
 use crate::host::Down;

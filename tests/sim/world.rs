@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb::announce::Tags;
+use lb::gossip::core::io::{Config, Event};
 use lb::gossip::core::keyring::Keyring;
-use lb::gossip::core::node::{Config, Event, Node};
+use lb::gossip::core::node::Node;
 use lb::gossip::core::timing::{Profile, Timing};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,8 +1,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::gossip::core::io::Stats;
 use crate::gossip::core::member::Members;
-use crate::gossip::core::node::Stats;
 use crate::shutdown;
 
 struct Quiet;

@@ -14,6 +14,7 @@
 //! Serf owns memberlist and lends it a `&mut dyn Delegate`. Streams are here too, as an id
 //! and bytes. Same inputs and same seed, same outputs: `BTreeMap` only, `ChaCha8Rng` passed in.
 
+pub mod io;
 pub mod keyring;
 pub mod member;
 pub mod memberlist;

@@ -16,7 +16,8 @@ use tracing::{error, warn};
 
 use super::{NameTaken, WhenTaken};
 use crate::clock;
-use crate::gossip::core::node::{Config, Event, Node, Stats};
+use crate::gossip::core::io::{Config, Event, Stats};
+use crate::gossip::core::node::Node;
 
 /// Our name, and all that is needed to begin anew under another.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use crate::gossip::core::node::Mismatch;
+use crate::gossip::core::io::Mismatch;
 use crate::gossip::core::wire::WireError;
 
 /// Between two lines about one address.

@@ -29,9 +29,10 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use self::acks::Acks;
+use super::core::io::{Config, Event, Refused, Stats};
 use super::core::keyring::Keyring;
 use super::core::member::Members;
-use super::core::node::{Config, Event, Node, Refused, Stats};
+use super::core::node::Node;
 use super::core::timing::{Profile, Timing};
 use crate::announce::Tags;
 use crate::clock;

@@ -21,8 +21,9 @@ use super::mismatches::Mismatches;
 use super::tcp::{self, FromStream, Link, ToStream};
 use super::udp::{DATAGRAM_BYTES_MAX, Udp};
 use crate::clock;
+use crate::gossip::core::io::{Event, JoinId, StreamAction, StreamId};
 use crate::gossip::core::member::Members;
-use crate::gossip::core::node::{Event, JoinId, Node, StreamAction, StreamId};
+use crate::gossip::core::node::Node;
 
 /// Datagrams handled before outputs are drained: enough for a burst, few enough that acks do not wait.
 const BURST: usize = 32;

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock;
-use crate::gossip::core::node::StreamId;
+use crate::gossip::core::io::StreamId;
 
 /// Read at a time.
 const CHUNK_BYTES: usize = 16 << 10;

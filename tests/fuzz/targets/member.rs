@@ -10,7 +10,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lb::gossip::core::node::{Config, Node, StreamAction, StreamId};
+use lb::gossip::core::io::{Config, StreamAction, StreamId};
+use lb::gossip::core::node::Node;
 use lb::gossip::core::timing::{Profile, Timing};
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;

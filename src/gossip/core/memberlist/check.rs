@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Delegate, Memberlist, Timer};
-use crate::gossip::core::node::StreamId;
+use crate::gossip::core::io::StreamId;
 use crate::gossip::core::wire::message::{IndirectPing, Message, Ping, WireAddr};
 
 /// Silence that proves a node gone. Under 25 % loss one of the ten pings is all but sure to be answered.

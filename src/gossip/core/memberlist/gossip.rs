@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::broadcast::retransmit_limit;
 use super::node::State;
 use super::{COMPOUND_HEADER, COMPOUND_PART, Delegate, Memberlist, USER_HEADER};
-use crate::gossip::core::node::Transmit;
+use crate::gossip::core::io::Transmit;
 use crate::gossip::core::wire::message::Message;
 use crate::gossip::core::wire::{crypto, packet};
 

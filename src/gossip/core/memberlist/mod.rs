@@ -39,7 +39,7 @@ use self::probe::{Asked, Probe};
 use self::recall::Recalls;
 use self::stream::Stream;
 use self::timer::Timers;
-use super::node::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Transmit};
+use super::io::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Transmit};
 use super::timing::Timing;
 use super::wire::crypto::{self, Sealer};
 use super::wire::message::{Alive, Message, Source, WireAddr};

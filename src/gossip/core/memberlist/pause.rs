@@ -50,8 +50,9 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::gossip::core::io::Config;
     use crate::gossip::core::member::Status;
-    use crate::gossip::core::node::{Config, Node};
+    use crate::gossip::core::node::Node;
     use crate::gossip::core::timing::{Profile, Timing};
     use crate::gossip::core::wire::message::{Accusation, Alive, Message, WireAddr};
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::node::{State, place_of};
 use super::{Delegate, Memberlist, Timer};
-use crate::gossip::core::node::StreamId;
+use crate::gossip::core::io::StreamId;
 use crate::gossip::core::wire::message::{
     Accusation, Ack, IndirectPing, Message, Nack, Ping, Source, WireAddr,
 };

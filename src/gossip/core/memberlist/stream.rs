@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cause, Delegate, Memberlist, Timer};
-use crate::gossip::core::node::{JoinId, StreamAction, StreamId};
+use crate::gossip::core::io::{JoinId, StreamAction, StreamId};
 use crate::gossip::core::wire::WireError;
 use crate::gossip::core::wire::message::{Ack, Ping};
 use crate::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};

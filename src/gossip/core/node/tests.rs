@@ -13,7 +13,7 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use super::*;
 use crate::gossip::core::member::Status;
-use crate::gossip::core::timing::Profile;
+use crate::gossip::core::timing::{Profile, Timing};
 use crate::gossip::core::wire::message::{
     Accusation, Ack, Alive, IndirectPing, Message, Nack, Ping, Source, WireAddr,
 };

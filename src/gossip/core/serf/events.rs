@@ -7,7 +7,7 @@
 //! Source: serf `handleUserEvent`.
 
 use super::layer::Layer;
-use crate::gossip::core::node::Event;
+use crate::gossip::core::io::Event;
 use crate::gossip::core::wire::serf::{RecordedEvents, UserEvent};
 
 /// Slots of the ring; events further back than this are too old. Source: serf `EventBuffer`.

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::layer::{Layer, Timer};
+use crate::gossip::core::io::Event;
 use crate::gossip::core::member::Status;
-use crate::gossip::core::node::Event;
 use crate::gossip::core::wire::serf::{JoinIntent, LeaveIntent, SerfMessage};
 
 /// Names remembered at one time; more come only from a broken or hostile peer.

@@ -18,9 +18,9 @@ use super::Serf;
 use super::layer::{Ended, PulledFrom};
 use super::leave::Life;
 use super::names::HEADROOM;
+use crate::gossip::core::io::{Event, JoinId};
 use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::memberlist::node::State;
-use crate::gossip::core::node::{Event, JoinId};
 
 /// Exchanges of one join at one time; a DNS name may have many addresses.
 const AT_ONCE: usize = 16;

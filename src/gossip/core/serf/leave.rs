@@ -14,8 +14,8 @@ use rand::seq::IteratorRandom;
 use super::intents::Source;
 use super::layer::{Layer, Timer};
 use super::{Serf, is_company};
+use crate::gossip::core::io::Event;
 use crate::gossip::core::memberlist::broadcast::BroadcastId;
-use crate::gossip::core::node::Event;
 use crate::gossip::core::wire::serf::{LeaveIntent, SerfMessage};
 
 /// How far our own life has come.

@@ -15,9 +15,9 @@ use super::intents::{Kind, Source};
 use super::layer::Layer;
 use super::{is_company, tags};
 use crate::announce::Tags;
+use crate::gossip::core::io::Event;
 use crate::gossip::core::member::{Member, Members, Status};
 use crate::gossip::core::memberlist::node::NodeState;
-use crate::gossip::core::node::Event;
 
 /// A member, with what only Serf needs of it.
 #[derive(Debug)]

@@ -38,12 +38,12 @@ use self::join::Join;
 use self::layer::{Layer, Timer};
 use self::leave::Life;
 use self::names::Names;
+use super::io::{
+    Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
+};
 use super::member::{Members, Status};
 use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
-use super::node::{
-    Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
-};
 use super::wire::serf::{LeaveIntent, SerfMessage};
 use crate::announce::Tags;
 

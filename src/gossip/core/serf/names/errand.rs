@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Case, HEADROOM, Stage};
+use crate::gossip::core::io::Event;
 use crate::gossip::core::memberlist::moving;
 use crate::gossip::core::memberlist::node::State;
-use crate::gossip::core::node::Event;
 use crate::gossip::core::serf::Serf;
 use crate::gossip::core::serf::layer::Timer;
 use crate::gossip::core::wire::stream::PushNode;

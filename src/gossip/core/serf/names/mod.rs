@@ -26,11 +26,11 @@ use self::memory::Memory;
 use super::Serf;
 use super::layer::{Layer, Timer};
 use super::leave::Life;
+use crate::gossip::core::io::Event;
 use crate::gossip::core::member::Status;
 use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::memberlist::check::CheckId;
 use crate::gossip::core::memberlist::node::State;
-use crate::gossip::core::node::Event;
 use crate::gossip::core::wire::stream::PushNode;
 
 /// Names looked into at one time; a flood of claims costs no more than this.

@@ -1,0 +1,201 @@
+//! What goes into a [`super::node::Node`] and what comes out of it: plain values, known to every layer of the core.
+//!
+//! ```text
+//! Config ─▶ Node ─▶ Transmit · StreamAction · Event · Mismatch · Stats
+//! ```
+
+use std::net::SocketAddr;
+
+use super::keyring::Keyring;
+use super::member::Member;
+use super::timing::Timing;
+use super::wire::WireError;
+use crate::announce::Tags;
+
+/// What a member is told at its birth.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Unique name.
+    pub name: String,
+    /// Address and port that others use to reach us.
+    pub advertise: SocketAddr,
+    /// Our tags.
+    pub tags: Tags,
+    /// Intervals.
+    pub timing: Timing,
+    /// LZW on packets and streams we send, as `serf agent` does by default.
+    pub compress: bool,
+    /// Keys of the cluster. With them all we send is sealed and nothing else is read; `None`: all in clear.
+    pub keyring: Option<Keyring>,
+    /// Look into a name seen at two addresses: move it when the old one is silent (see `serf::names`).
+    /// A stock agent does not.
+    pub claim: bool,
+}
+
+/// Names one stream between the driver and the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// Names one call of [`Node::join`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JoinId(pub u64);
+
+/// A datagram to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// What.
+    pub packet: Vec<u8>,
+}
+
+/// What the driver shall do with a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamAction {
+    /// Open a TCP connection; answer with `handle_stream_connected` or `handle_stream_closed`.
+    Connect {
+        /// Chosen by the core.
+        id: StreamId,
+        /// Peer.
+        to: SocketAddr,
+    },
+    /// Write all of it, in order.
+    Send {
+        /// Stream.
+        id: StreamId,
+        /// Bytes.
+        bytes: Vec<u8>,
+    },
+    /// Flush, then close. The core has forgotten the id; no `handle_stream_closed` is needed.
+    Close {
+        /// Stream.
+        id: StreamId,
+    },
+}
+
+/// What happened, for those above.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Somebody turned alive.
+    Joined(Member),
+    /// Tags, address or versions changed.
+    Updated(Member),
+    /// Somebody left on purpose.
+    Left(Member),
+    /// Somebody stopped answering.
+    Failed(Member),
+    /// A member was forgotten after its timeout.
+    Reaped(Member),
+    /// A name in use is claimed at a second address, and the first one answers; at most once a minute for each.
+    Conflict {
+        /// The name.
+        name: String,
+        /// Address we hold.
+        known: SocketAddr,
+        /// Address that claims the name as well.
+        claimed: SocketAddr,
+    },
+    /// Our own name is held by another node that answers: we cannot be in the cluster under it.
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        holder: SocketAddr,
+        /// Found within seconds of our start, before anybody relied on us.
+        at_start: bool,
+    },
+    /// A name was moved from a silent address, everywhere: ours, or another's on its behalf.
+    Repaired {
+        /// The name.
+        name: String,
+        /// Where it was.
+        from: SocketAddr,
+        /// Where it is.
+        to: SocketAddr,
+    },
+    /// A user event arrived (also our own, later).
+    User {
+        /// Event Lamport time.
+        ltime: u64,
+        /// Name.
+        name: String,
+        /// Payload.
+        payload: Vec<u8>,
+        /// May be coalesced.
+        coalesce: bool,
+    },
+    /// A join ended.
+    JoinFinished {
+        /// Which call.
+        id: JoinId,
+        /// How many of the addresses answered with their state.
+        reached: usize,
+        /// Address and cause of each that did not.
+        failures: Vec<(SocketAddr, String)>,
+    },
+    /// `leave` is complete: close the sockets.
+    LeaveFinished,
+}
+
+/// A peer whose encryption does not fit ours sent something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Who.
+    pub from: SocketAddr,
+    /// [`WireError::Decrypt`], [`WireError::Plaintext`] or [`WireError::Encrypted`].
+    pub why: WireError,
+}
+
+/// Plain counters, copied out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets handled.
+    pub packets_received: u64,
+    /// Packets emitted.
+    pub packets_sent: u64,
+    /// Bytes handled in packets.
+    pub packet_bytes_received: u64,
+    /// Bytes emitted in packets.
+    pub packet_bytes_sent: u64,
+    /// Dropped input, by reason (`truncated`, `crc`, `msgpack`, `too_deep`, `too_large`, `unknown_type`,
+    /// `decrypt`: no key of ours opens it; `plaintext`: in clear, and we have keys; `encrypted`: a sealed stream, and we have none; …).
+    pub dropped: std::collections::BTreeMap<&'static str, u64>,
+    /// Probes sent.
+    pub probes: u64,
+    /// Probes without any answer.
+    pub probes_failed: u64,
+    /// Times we found that we had slept.
+    pub pauses: u64,
+    /// Times we had to refute.
+    pub refutations: u64,
+    /// Lifeguard's score, 0 is healthy.
+    pub health_score: u32,
+    /// Times that a name was claimed while its holder answered.
+    pub conflicts: u64,
+    /// Names moved away from silent addresses.
+    pub repairs: u64,
+    /// Broadcasts waiting.
+    pub queued_broadcasts: usize,
+    /// Streams open.
+    pub streams: usize,
+}
+
+/// Why tags could not be set, or a name is not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Encoded tags exceed 512 bytes.
+    #[error("tags take {bytes} bytes encoded, at most 512 fit in gossip")]
+    TagsTooLong {
+        /// Encoded size.
+        bytes: usize,
+    },
+    /// No such member.
+    #[error("no member is named {name:?}")]
+    UnknownMember {
+        /// The name asked for.
+        name: String,
+    },
+    /// We are leaving.
+    #[error("this member is leaving the cluster")]
+    Leaving,
+}
