@@ -18,28 +18,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::memory::Memory;
+use super::plan::PoolPlan;
 use super::pulse::{Bystander, Pulse};
-use crate::discovery::{self, Trust};
+use crate::clock;
+use crate::discovery;
 use crate::gossip::core::member::Members;
 use crate::gossip::driver::Acks;
 use crate::health;
 use crate::pool::effective::State;
 use crate::pool::registry::{Change, Key, Outcome, Registry};
-use crate::pool::spec::Spec;
 use crate::proxy::{Feedback, Routes};
 use crate::timeline::{Entry, Timeline};
-use crate::{clock, config};
-
-/// One pool with what only the wiring knows of it.
-#[derive(Clone, Debug)]
-pub(super) struct PoolPlan {
-    /// As configured.
-    pub cluster: config::Cluster,
-    /// Backends of flags and file, resolved.
-    pub statics: Vec<Spec>,
-    /// Which gossip addresses may be backends.
-    pub trust: Trust,
-}
 
 /// Something an operator wants.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::control::PoolPlan;
+use super::plan::PoolPlan;
 use crate::announce;
 use crate::gossip::core::member::{Members, Status};
 use crate::pool::snapshot::Pool;

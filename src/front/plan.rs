@@ -7,12 +7,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::control::PoolPlan;
 use crate::announce::State;
 use crate::config::Cluster;
 use crate::discovery::{Network, Trust};
 use crate::pool::registry::StaticBackend;
 use crate::pool::spec::{Spec, Standing, UpstreamId};
+
+/// One pool with what only the wiring knows of it.
+#[derive(Clone, Debug)]
+pub(super) struct PoolPlan {
+    /// As configured.
+    pub(super) cluster: Cluster,
+    /// Backends of flags and file, resolved.
+    pub(super) statics: Vec<Spec>,
+    /// Which gossip addresses may be backends.
+    pub(super) trust: Trust,
+}
 
 /// A static backend whose name leads nowhere.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Advertised;
 use super::mdns::Segment;
+use super::reach::{is_link_local, is_private};
 
 /// An interface's address, as much of it as matters here.
 #[derive(Clone, Debug)]
@@ -148,21 +149,6 @@ fn no_such(name: &str, usable: &[&Interface]) -> String {
         "no interface {name:?} with an address for gossip; there is {}",
         names.join(", ")
     )
-}
-
-/// RFC 1918, shared space (RFC 6598) and unique local IPv6 (RFC 4193).
-pub(super) fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64),
-        IpAddr::V6(ip) => ip.is_unique_local(),
-    }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod join;
 mod mdns;
 mod mismatches;
 mod owner;
+mod reach;
 mod tcp;
 mod udp;
 

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use self::link::Link;
 pub(super) use self::link::Segment;
 use self::message::{Names, Said, question};
-use super::advertise::is_private;
+use super::reach::{is_link_local, is_private};
 use super::{Command, join};
 use crate::clock;
 use crate::gossip::core::member::{Members, Status};
@@ -351,11 +351,7 @@ async fn read(socket: Arc<UdpSocket>, packets: mpsc::Sender<Received>, link: usi
 
 /// Private, local or loopback: what may be joined in clear, and whoever may ask.
 fn is_near(ip: IpAddr) -> bool {
-    let link_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    link_local || ip.is_loopback() || is_private(ip)
+    is_link_local(ip) || ip.is_loopback() || is_private(ip)
 }
 
 async fn until(due: Option<Instant>) {
