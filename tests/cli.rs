@@ -368,3 +368,44 @@ fn an_admin_address_of_another_program_is_exit_1() {
     assert_eq!(said.code, Some(1));
     assert!(said.stderr.contains("answers 404"), "{}", said.stderr);
 }
+
+#[test]
+fn a_front_that_waits_for_a_busy_port_hears_ctrl_c() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = holder.local_addr().expect("its address").to_string();
+    let mut child = lb()
+        .args(["--cluster", "web", "--listen", &busy, "--admin", "off"])
+        .args(["--bind", "127.0.0.1:0", "--state-dir", "none"])
+        .args(["--discover", "off"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("lb starts");
+    let pid = rustix::process::Pid::from_child(&child);
+    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
+    // Once SIGINT (bit 1) is caught, the front is past its signal handlers and waits for the port.
+    let deadline = started();
+    loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
+        if caught.is_some_and(|mask| u64::from_str_radix(mask, 16).is_ok_and(|bits| bits & 2 != 0))
+        {
+            break;
+        }
+        assert!(deadline.elapsed().as_secs() < 10, "no handler: {text}");
+        thread::yield_now();
+    }
+
+    let asked = started();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let ended = child.wait().expect("it ends");
+
+    // The port is retried for ten seconds.
+    assert!(asked.elapsed().as_secs() < 7, "after {:?}", asked.elapsed());
+    assert_eq!(ended.code(), Some(0));
+    drop(holder);
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests read the real clock")]
+fn started() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -259,3 +259,26 @@ fn no_text_makes_the_reader_panic() {
         }
     }
 }
+
+#[test]
+fn a_public_address_needs_a_key_or_a_word_however_it_was_chosen() {
+    let flags = flags::Front {
+        cluster: vec!["web".to_owned()],
+        ..flags::Front::default()
+    };
+    let gossip = config::front(&flags, &around())
+        .expect("it is right")
+        .gossip;
+    let judged = |address: &str, insecure| {
+        let address = address.parse().expect("an address");
+        config::in_clear_only_in_private(address, &gossip, insecure)
+    };
+
+    let refused = judged("8.8.8.9:7946", false).expect_err("public, in clear");
+    assert!(
+        refused.contains("8.8.8.9:7946") && refused.contains("--encrypt-key-file"),
+        "{refused}"
+    );
+    assert_eq!(judged("8.8.8.9:7946", true), Ok(()));
+    assert_eq!(judged("10.0.0.1:7946", false), Ok(()));
+}
