@@ -52,6 +52,7 @@ pub(super) fn proxy() -> proxy::Settings {
         workers: 0,
         timeouts: proxy::Timeouts::default(),
         limits: proxy::Limits::default(),
+        trusted_proxies: vec![],
     }
 }
 

@@ -1,25 +1,19 @@
-//! One lazy timer per client connection, and the time as its task sees it.
+//! One lazy timer per client connection.
 //!
 //! Nearly every wait of a request ends long before its limit, so a timer that is set and
 //! cancelled per wait would be most of the timer work. Here a limit that moves later leaves the
 //! timer where it is: it fires early, everything that still waits asks again, and it is set anew.
-//! The time is read at most once per poll of the task, however many limits are looked at.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::Context;
 use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use crate::clock;
-
 /// Wakes the task of its connection. Whoever waits asks again at every poll.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
-    armed: RefCell<Option<Armed>>,
-    now: Cell<Option<Instant>>,
-}
+pub(super) struct Alarm(RefCell<Option<Box<Armed>>>);
 
 #[derive(Debug)]
 struct Armed {
@@ -29,25 +23,23 @@ struct Armed {
 }
 
 impl Alarm {
-    /// The task is polled: time has passed.
-    pub(super) fn begin_poll(&self) {
-        self.now.set(None);
-    }
-
-    /// The time of this poll.
-    pub(super) fn now(&self) -> Instant {
-        let now = self.now.get().unwrap_or_else(clock::now);
-        self.now.set(Some(now));
-        now
+    /// Nobody waits by it for now: frees a timer that has fired.
+    pub(super) fn rest(&self) {
+        let mut slot = self.0.borrow_mut();
+        if slot.as_ref().is_some_and(|armed| armed.sleep.is_elapsed()) {
+            *slot = None;
+        }
     }
 
     /// Has the task polled again at `at`, or before.
     pub(super) fn wake_by(&self, cx: &mut Context<'_>, at: Instant) {
-        let mut slot = self.armed.borrow_mut();
-        let armed = slot.get_or_insert_with(|| Armed {
-            sleep: Box::pin(tokio::time::sleep_until(at.into())),
-            at,
-            pending: false,
+        let mut slot = self.0.borrow_mut();
+        let armed = slot.get_or_insert_with(|| {
+            Box::new(Armed {
+                sleep: Box::pin(tokio::time::sleep_until(at.into())),
+                at,
+                pending: false,
+            })
         });
         if armed.pending && armed.at <= at && !armed.sleep.is_elapsed() {
             return;
@@ -76,11 +68,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock;
 
     async fn wait(alarm: &Alarm, at: Instant) -> Instant {
         poll_fn(|cx| {
-            alarm.begin_poll();
-            let now = alarm.now();
+            let now = clock::now();
             if now >= at {
                 return Poll::Ready(now);
             }
@@ -109,16 +101,23 @@ mod tests {
         assert!(clock::now() < far);
     }
 
-    #[test]
-    fn time_stands_still_within_a_poll() {
+    #[tokio::test]
+    async fn only_a_fired_timer_is_freed() {
         let alarm = Alarm::default();
+        let at = clock::now() + Duration::from_millis(5);
+        poll_fn(|cx| {
+            alarm.wake_by(cx, at);
+            Poll::Ready(())
+        })
+        .await;
 
-        let first = alarm.now();
-        std::thread::sleep(Duration::from_millis(1));
+        alarm.rest();
+        assert!(alarm.0.borrow().is_some());
 
-        assert_eq!(alarm.now(), first);
-        alarm.begin_poll();
-        assert!(alarm.now() > first);
+        wait(&alarm, at).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        alarm.rest();
+        assert!(alarm.0.borrow().is_none());
     }
 
     #[tokio::test]

@@ -15,11 +15,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::answer::Fault;
-use super::service::Exchange;
+use super::exchange::Exchange;
+use super::fault::{Fault, in_words};
+use super::link::Link;
 use super::site::Site;
 use super::stats::Reason;
-use super::upstream::{Link, in_words};
 use super::worker::Worker;
 use crate::clock;
 use crate::pool::upstream::Lease;
@@ -28,7 +28,7 @@ use crate::pool::upstream::Lease;
 struct Dial {
     site: Rc<Site>,
     lease: Lease,
-    connecting: Pin<Box<dyn Future<Output = io::Result<Box<Link>>>>>,
+    connecting: Pin<Box<dyn Future<Output = io::Result<Link>>>>,
 }
 
 impl Dial {
@@ -43,7 +43,7 @@ impl Dial {
 
 /// A connection, and for whom it counts.
 struct Won {
-    link: Box<Link>,
+    link: Link,
     site: Rc<Site>,
     lease: Lease,
 }
@@ -58,10 +58,10 @@ struct Race {
 
 impl Exchange<'_> {
     /// A fresh connection and the lease that goes with it; `self.site` is whose it is.
-    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Box<Link>, Lease), Fault> {
+    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Link, Lease), Fault> {
         let mut race = Race {
             dials: vec![Dial::begin(self.site.clone(), lease)],
-            begun: self.client.alarm.now(),
+            begun: self.worker.now(),
             seconded: false,
             last_error: String::new(),
         };
@@ -69,11 +69,7 @@ impl Exchange<'_> {
         let given_up = won.is_err() && !race.dials.is_empty();
         for dial in race.dials {
             let left = self.worker.settings.timeouts.connect;
-            let spent = self
-                .client
-                .alarm
-                .now()
-                .saturating_duration_since(race.begun);
+            let spent = self.worker.now().saturating_duration_since(race.begun);
             if given_up {
                 self.worker.connect_failed(&dial.site, "connect timed out");
             } else {
@@ -95,7 +91,7 @@ impl Exchange<'_> {
                 let why = std::mem::take(&mut race.last_error);
                 return Poll::Ready(Err(Fault::Connect(why)));
             }
-            let now = self.client.alarm.now();
+            let now = self.worker.now();
             let limit = race.begun + timeouts.connect;
             if now >= limit {
                 let why = "connect timed out".to_owned();
@@ -108,7 +104,7 @@ impl Exchange<'_> {
                 } else {
                     limit.min(second)
                 };
-                self.client.alarm.wake_by(cx, next);
+                self.alarm.wake_by(cx, next);
                 return Poll::Pending;
             }
             race.seconded = true;

@@ -1,283 +1,337 @@
-//! What is changed between the two hops: admissible targets, `Host`, hop-by-hop fields, `X-Forwarded-*`.
+//! What is changed between the two hops: admissible targets, `Host`, hop-by-hop fields, who asked by which way.
 //!
-//! Sources: RFC 9110 §7.2 (Host), §7.6.1 (Connection), §9.3.8 (TRACE); RFC 9112 §3.2 (targets),
-//! §6.1 (transfer codings).
+//! ```text
+//! client's head ─▶ request ─▶ RequestHead.wire ─▶ backend
+//! client ◀─ (framed by its front) ◀─ ResponseHead.wire ◀─ response ◀─ backend's head
+//! ```
+//!
+//! Heads are written anew field by field, never copied raw.
+//!
+//! Sources: RFC 9110 §7.2 (Host), §7.6 (Connection, Max-Forwards, Via), §9.3.8 (TRACE); RFC 9112 §3.2
+//! (targets); RFC 7239 (Forwarded).
 
-use http::header::{self, HeaderName};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::Method;
+use rand::Rng;
 
-use super::answer::Fault;
-use super::front_h1::Client;
-use super::head::{RequestHead, ResponseHead};
+use super::fault::Fault;
+use super::h1::field::Known;
+use super::h1::head::{self, Field};
+use super::h1::request::{Length, Refusal, Request};
+use super::h1::{request, response};
+use super::target::{self, Host};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Who asks, as a backend is told.
+pub(super) struct Origin<'a> {
+    /// The client's address.
+    pub(super) address: &'a str,
+    /// `http` or `https`.
+    pub(super) proto: &'static str,
+    /// It may say on whose behalf it asks.
+    pub(super) trusted: bool,
+    /// The address it connected to: the host of a request that names none.
+    pub(super) local: &'a dyn Fn() -> String,
+}
+
+/// A request, fit for a backend.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) method: Method,
+    /// The whole head for an HTTP/1.1 backend.
+    pub(super) wire: Vec<u8>,
+    /// How its body is framed, on both sides.
+    pub(super) length: Length,
+    /// HTTP/1.0.
+    pub(super) old: bool,
+    /// The client wants the connection kept.
+    pub(super) persistent: bool,
+    /// A change of protocol is asked for.
+    pub(super) upgrade: bool,
+}
+
+/// A backend's response, fit for any client once its front has framed it.
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) status: u16,
+    /// Status line and field lines, without framing and without the empty line.
+    pub(super) wire: Vec<u8>,
+    pub(super) length: Length,
+    /// Content-Length, also where there is no body.
+    pub(super) announced: Option<u64>,
+    /// There is a Date field.
+    pub(super) dated: bool,
+    /// The backend's connection can be used again afterwards.
+    pub(super) persistent: bool,
+    /// It changes the protocol.
+    pub(super) upgrade: bool,
+}
 
 /// Makes a client's request fit for a backend, or says what is wrong with it.
+///
+/// `upgrades`: protocols that may be changed to, in lower case.
 pub(super) fn request(
-    head: &mut RequestHead,
-    client: &Client,
-    has_body: bool,
-) -> Result<(), Fault> {
-    if head.method == Method::CONNECT || head.method == Method::TRACE {
+    request: &Request<'_, '_>,
+    origin: &Origin<'_>,
+    upgrades: &[String],
+    dice: &mut impl Rng,
+) -> Result<RequestHead, Fault> {
+    let meaning = request.meaning()?;
+    if request.method == Method::CONNECT || request.method == Method::TRACE {
         return Err(Fault::Method);
     }
-    if !is_plain_or_chunked(&head.headers) {
-        return Err(Fault::Coding);
-    }
-    let host = host_of(head, client)?;
-    head.target = origin_form(&head.target, &head.method)?;
-    if !drop_hop_by_hop(&mut head.headers, is_ours_to_say) {
-        return Err(Fault::Request("Connection names a field that must stay"));
-    }
-    if !has_body {
-        // A length of 0 stays: a POST without any length would be odd.
-        head.headers.remove(header::EXPECT);
-    }
-    let fields = &mut head.headers;
-    fields.insert(FORWARDED_FOR, client.forwarded_for.clone());
-    fields.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    fields.insert(FORWARDED_HOST, host);
-    Ok(())
-}
+    let target = target::read(request.target, &request.method)?;
+    let host = host(&meaning, &target, request.old, origin)?;
+    let upgrade = meaning
+        .upgrade
+        .filter(|_| meaning.length == Length::None && request.method == Method::GET)
+        .filter(|wanted| {
+            upgrades
+                .iter()
+                .any(|known| wanted.eq_ignore_ascii_case(known.as_bytes()))
+        });
 
-/// Makes a backend's response fit for the client.
-pub(super) fn response(head: &mut ResponseHead) {
-    // One that names Content-Length in `Connection` only hurts itself: the body is framed anew.
-    drop_hop_by_hop(&mut head.headers, |_| false);
-    if matches!(head.status.as_u16(), 204 | 304) {
-        head.headers.remove(header::CONTENT_LENGTH);
-    }
-}
-
-/// The one `Host`, checked; for an absolute target it is rebuilt from the target.
-fn host_of(head: &mut RequestHead, client: &Client) -> Result<HeaderValue, Fault> {
-    let mut given = head.headers.get_all(header::HOST).iter();
-    let host = match (given.next(), given.next()) {
-        (Some(_), Some(_)) => return Err(Fault::Request("two Host fields")),
-        (Some(host), None) if !is_host(host.as_bytes()) => {
-            return Err(Fault::Request("an invalid Host field"));
-        }
-        (Some(host), None) => Some(host.clone()),
-        (None, _) => None,
-    };
-    if host.is_none() && !head.old {
-        return Err(Fault::Request("no Host field"));
-    }
-    let named = match (head.target.scheme(), head.target.authority()) {
-        (Some(_), Some(authority)) => {
-            if !is_host(authority.as_str().as_bytes()) {
-                return Err(Fault::Request("an invalid host in the target"));
-            }
-            HeaderValue::from_str(authority.as_str()).ok()
-        }
-        _ => None,
-    };
-    match (named, host) {
-        (Some(host), _) => {
-            head.headers.insert(header::HOST, host.clone());
-            Ok(host)
-        }
-        (None, Some(host)) => Ok(host),
-        // HTTP/1.0: the address it asked is all we know.
-        (None, None) => {
-            let host = HeaderValue::from_str(&client.local.to_string())
-                .map_err(|_| Fault::Request("no Host field"))?;
-            head.headers.insert(header::HOST, host.clone());
-            Ok(host)
-        }
-    }
-}
-
-/// `host`, `host:port`, `[v6]`, `[v6]:port`, with the characters of RFC 3986 §3.2.2; never empty.
-fn is_host(host: &[u8]) -> bool {
-    let (name, rest) = match host.first() {
-        Some(b'[') => {
-            let Some(end) = host.iter().position(|byte| *byte == b']') else {
-                return false;
-            };
-            let inner = &host[1..end];
-            let legal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-            if !inner.iter().all(legal) {
-                return false;
-            }
-            (inner, &host[end + 1..])
-        }
-        _ => {
-            let end = host.iter().position(|byte| *byte == b':');
-            host.split_at(end.unwrap_or(host.len()))
+    let mut wire = Vec::with_capacity(1024);
+    let mut put = |parts: &[&[u8]]| {
+        for part in parts {
+            wire.extend_from_slice(part);
         }
     };
-    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(byte);
-    let port = match rest {
-        [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    !name.is_empty() && name.iter().all(legal) && port
-}
-
-/// `/path?query`, or `*` for OPTIONS.
-fn origin_form(target: &Uri, method: &Method) -> Result<Uri, Fault> {
-    let path = match target.path_and_query() {
-        Some(path) if path.as_str() == "*" && method == Method::OPTIONS => path.clone(),
-        Some(path) if path.as_str().starts_with('/') => path.clone(),
-        // `http://host?query`, or `http://host` as the target of OPTIONS: the server as a whole.
-        Some(path) if target.scheme().is_some() && path.as_str().starts_with('?') => {
-            PathAndQuery::try_from(format!("/{}", path.as_str()))
-                .map_err(|_| Fault::Request("an invalid target"))?
-        }
-        _ => return Err(Fault::Request("an invalid target")),
-    };
-    match target.scheme() {
-        None if target.authority().is_none() => Ok(target.clone()),
-        None => Err(Fault::Request("an invalid target")),
-        Some(_) => Ok(Uri::from(path)),
+    put(&[request.method.as_str().as_bytes(), b" "]);
+    if !target.path.starts_with(b"/") && target.path != b"*" {
+        put(&[b"/"]);
     }
-}
-
-/// Whether the body is as it reads once the chunks are joined. Any other coding would be lost on
-/// the way, since the body is framed anew (RFC 9112 §6.1: answer 501).
-fn is_plain_or_chunked(fields: &HeaderMap) -> bool {
-    let lines = fields.get_all(header::TRANSFER_ENCODING).iter();
-    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let mut codings = codings
-        .map(<[u8]>::trim_ascii)
-        .filter(|coding| !coding.is_empty());
-    let first = codings.next();
-    first.is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
-}
-
-/// Drops what concerns one hop only, and what `also` names. False: `Connection` names a field that
-/// says where or how long the message is; it is kept.
-fn drop_hop_by_hop(fields: &mut HeaderMap, also: fn(&HeaderName) -> bool) -> bool {
-    // Usually there is nothing to drop but `Connection`, and often not even that.
-    let mut dropped: Vec<HeaderName> = Vec::new();
-    let mut sound = true;
-    for (name, value) in fields.iter() {
-        if name == header::CONNECTION {
-            for option in value.as_bytes().split(|byte| *byte == b',') {
-                let Ok(option) = HeaderName::from_bytes(option.trim_ascii()) else {
-                    continue;
-                };
-                if matches!(
-                    option,
-                    header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING
-                ) {
-                    sound = false;
+    put(&[
+        target.path,
+        b" HTTP/1.1\r\nhost: ",
+        host.as_bytes(),
+        b"\r\n",
+    ]);
+    let mut way = Way::default();
+    let mut traced = false;
+    for field in request.fields {
+        let known = Known::of(field.name.as_bytes());
+        if known.is_hop_by_hop() || known == Known::Host || is_listed(field, &meaning.listed) {
+            continue;
+        }
+        match known {
+            Known::XForwardedFor
+            | Known::XForwardedHost
+            | Known::XForwardedProto
+            | Known::XForwarded
+            | Known::Forwarded
+            | Known::XRealIp => {
+                if !origin.trusted {
                     continue;
                 }
-                dropped.push(option);
+                if way.note(known, field.value) {
+                    continue;
+                }
             }
+            Known::MaxForwards if request.method == Method::OPTIONS => {
+                // 0 was answered before it came here.
+                let left = head::length(field.value)
+                    .unwrap_or(u64::MAX)
+                    .saturating_sub(1);
+                put(&[b"max-forwards: ", left.to_string().as_bytes(), b"\r\n"]);
+                continue;
+            }
+            // Without a body there is nothing to wait for.
+            Known::Expect if !meaning.expects || is_empty(meaning.length) => continue,
+            Known::TraceParent => traced = true,
+            _ => {}
         }
-        if is_hop_by_hop(name) || also(name) {
-            dropped.push(name.clone());
+        put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
+    }
+    way.write(&mut wire, origin, host.as_bytes());
+    wire.extend_from_slice(b"via: 1.1 lb\r\n");
+    if !traced {
+        trace(&mut wire, dice);
+    }
+    frame(&mut wire, meaning.length);
+    if let Some(wanted) = upgrade {
+        for part in [&b"connection: upgrade\r\nupgrade: "[..], wanted, b"\r\n"] {
+            wire.extend_from_slice(part);
         }
     }
-    for name in dropped {
-        fields.remove(name);
+    wire.extend_from_slice(b"\r\n");
+    Ok(RequestHead {
+        method: request.method.clone(),
+        wire,
+        length: meaning.length,
+        old: request.old,
+        persistent: !meaning.close && (!request.old || meaning.keep_alive),
+        upgrade: upgrade.is_some(),
+    })
+}
+
+/// Whether this request ends here by its own wish (RFC 9110 §7.6.2).
+pub(super) fn goes_no_further(request: &Request<'_, '_>) -> bool {
+    request.method == Method::OPTIONS
+        && request.fields.iter().any(|field| {
+            Known::of(field.name.as_bytes()) == Known::MaxForwards
+                && head::length(field.value) == Some(0)
+        })
+}
+
+fn is_empty(length: Length) -> bool {
+    matches!(length, Length::None | Length::Exactly(0))
+}
+
+fn is_listed(field: &Field<'_>, listed: &[&[u8]]) -> bool {
+    let name = field.name.as_bytes();
+    listed
+        .iter()
+        .any(|listed| name.eq_ignore_ascii_case(listed))
+}
+
+/// The `Host` for the backend: the target's own, else the field's, else the address that was asked.
+fn host(
+    meaning: &request::Meaning<'_>,
+    target: &target::Target<'_>,
+    old: bool,
+    origin: &Origin<'_>,
+) -> Result<String, Fault> {
+    let given = match meaning.host {
+        Some(host) => Some(Host::read(host).ok_or(Refusal::Malformed("an invalid Host field"))?),
+        None if old => None,
+        None => return Err(Refusal::Malformed("no Host field").into()),
+    };
+    match target.host.or(given) {
+        Some(host) => Ok(host.0.to_owned()),
+        None => Ok((origin.local)()),
     }
-    sound
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::CONNECTION
-            | header::TE
-            | header::TRAILER
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+/// Who was asked before us, where that is believed.
+#[derive(Default)]
+struct Way {
+    addresses: Vec<u8>,
+    forwarded: Vec<u8>,
+    /// Said by a trusted proxy, and kept as it is.
+    proto: bool,
+    host: bool,
+    real: bool,
 }
 
-/// Clients are not trusted to say who they are.
-fn is_ours_to_say(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    name == header::FORWARDED || text.starts_with("x-forwarded-") || text == "x-real-ip"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_told_from_what_only_looks_like_one() {
-        for good in [
-            "a",
-            "a.b:80",
-            "127.0.0.1",
-            "[::1]",
-            "[::1]:8080",
-            "a:",
-            "x_y",
-        ] {
-            assert!(is_host(good.as_bytes()), "{good}");
-        }
-        for bad in [
-            "", ":80", "a b", "u@h", "a/b", "[::1", "[x]", "a:b", "a:123456", "[::1]x",
-        ] {
-            assert!(!is_host(bad.as_bytes()), "{bad}");
-        }
-    }
-
-    #[test]
-    fn targets_become_origin_form() {
-        let form = |target: &str, method: Method| {
-            let target: Uri = target.parse().unwrap();
-            origin_form(&target, &method)
-                .map(|uri| uri.to_string())
-                .ok()
+impl Way {
+    /// True: the line is written anew at the end, together with ours.
+    fn note(&mut self, known: Known, value: &[u8]) -> bool {
+        let list = match known {
+            Known::XForwardedFor => &mut self.addresses,
+            Known::Forwarded => &mut self.forwarded,
+            Known::XForwardedProto => {
+                self.proto = true;
+                return false;
+            }
+            Known::XForwardedHost => {
+                self.host = true;
+                return false;
+            }
+            Known::XRealIp => {
+                self.real = true;
+                return false;
+            }
+            _ => return false,
         };
-
-        assert_eq!(form("/a?b", Method::GET).as_deref(), Some("/a?b"));
-        assert_eq!(form("http://h/a?b", Method::GET).as_deref(), Some("/a?b"));
-        assert_eq!(form("http://h", Method::GET).as_deref(), Some("/"));
-        assert_eq!(form("http://h?q", Method::GET).as_deref(), Some("/?q"));
-        assert_eq!(form("*", Method::OPTIONS).as_deref(), Some("*"));
-        assert_eq!(form("*", Method::GET), None);
-        assert_eq!(form("h:80", Method::GET), None);
-        assert_eq!(form("admin", Method::GET), None);
-    }
-
-    #[test]
-    fn all_connection_lines_count() {
-        let mut fields = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "a, keep-alive"),
-            ("connection", "B"),
-            ("a", "1"),
-            ("b", "2"),
-            ("c", "3"),
-            ("keep-alive", "5"),
-            ("te", "trailers"),
-            ("upgrade", "h2c"),
-            ("x-forwarded-port", "1"),
-            ("forwarded", "for=x"),
-        ] {
-            fields.append(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+        if !value.is_empty() {
+            list.extend_from_slice(value);
+            list.extend_from_slice(b", ");
         }
-
-        assert!(drop_hop_by_hop(&mut fields, is_ours_to_say));
-
-        assert_eq!(
-            fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
-            ["c"]
-        );
+        true
     }
 
-    #[test]
-    fn a_connection_that_names_the_framing_is_refused() {
-        for named in ["Host", "content-length", "close, Transfer-Encoding"] {
-            let mut fields = HeaderMap::new();
-            fields.insert(header::CONNECTION, HeaderValue::from_str(named).unwrap());
+    fn write(&self, wire: &mut Vec<u8>, origin: &Origin<'_>, host: &[u8]) {
+        let mut put = |parts: &[&[u8]]| {
+            for part in parts {
+                wire.extend_from_slice(part);
+            }
+        };
+        let (address, proto) = (origin.address.as_bytes(), origin.proto.as_bytes());
+        put(&[b"x-forwarded-for: ", &self.addresses, address, b"\r\n"]);
+        if !self.proto {
+            put(&[b"x-forwarded-proto: ", proto, b"\r\n"]);
+        }
+        if !self.host {
+            put(&[b"x-forwarded-host: ", host, b"\r\n"]);
+        }
+        if !self.real {
+            put(&[b"x-real-ip: ", address, b"\r\n"]);
+        }
+        put(&[b"forwarded: ", &self.forwarded]);
+        match address.contains(&b':') {
+            true => put(&[b"for=\"[", address, b"]\";host=\""]),
+            false => put(&[b"for=", address, b";host=\""]),
+        }
+        put(&[host, b"\";proto=", proto, b"\r\n"]);
+    }
+}
 
-            assert!(!drop_hop_by_hop(&mut fields, is_ours_to_say), "{named}");
+/// A W3C trace context of its own: not sampled, since nothing is recorded here.
+fn trace(wire: &mut Vec<u8>, dice: &mut impl Rng) {
+    let mut ids = [0; 24];
+    dice.fill_bytes(&mut ids);
+    // All zeroes would be invalid.
+    ids[0] |= 1;
+    ids[16] |= 1;
+    wire.extend_from_slice(b"traceparent: 00-");
+    for (at, byte) in ids.into_iter().enumerate() {
+        if at == 16 {
+            wire.push(b'-');
+        }
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        wire.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    wire.extend_from_slice(b"-00\r\n");
+}
+
+/// Says how a body is framed.
+pub(super) fn frame(wire: &mut Vec<u8>, length: Length) {
+    match length {
+        Length::Exactly(bytes) => {
+            let mut digits = itoa::Buffer::new();
+            wire.extend_from_slice(b"content-length: ");
+            wire.extend_from_slice(digits.format(bytes).as_bytes());
+            wire.extend_from_slice(b"\r\n");
+        }
+        Length::Chunked => wire.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Length::None | Length::UntilClose => {}
+    }
+}
+
+/// Makes a backend's response fit for a client, or says why it is none.
+pub(super) fn response(
+    response: &response::Response<'_, '_>,
+    asked: &RequestHead,
+) -> Result<ResponseHead, &'static str> {
+    let meaning = response.meaning(asked.method == Method::HEAD)?;
+    let switches = response.status == 101;
+    if switches && !(asked.upgrade && meaning.upgrade.is_some()) {
+        return Err("a change of protocol that nobody asked for");
+    }
+    let mut wire = Vec::with_capacity(512);
+    let mut put = |parts: &[&[u8]]| {
+        for part in parts {
+            wire.extend_from_slice(part);
+        }
+    };
+    let mut digits = itoa::Buffer::new();
+    let status = digits.format(response.status).as_bytes();
+    put(&[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"]);
+    for field in response.fields {
+        let known = Known::of(field.name.as_bytes());
+        if !known.is_hop_by_hop() && !is_listed(field, &meaning.listed) {
+            put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
         }
     }
+    if let (true, Some(protocol)) = (switches, meaning.upgrade) {
+        put(&[b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n"]);
+    }
+    Ok(ResponseHead {
+        status: response.status,
+        wire,
+        length: meaning.length,
+        announced: meaning.announced,
+        dated: meaning.dated,
+        persistent: meaning.persistent,
+        upgrade: switches,
+    })
 }

@@ -1,448 +1,455 @@
-//! Clients that speak HTTP/1: hyper's server on one side, our head and body on the other.
+//! Clients that speak HTTP/1: one task per connection carries everything, the way to the backend included.
 //!
 //! ```text
-//! socket ─▶ ClientIo ─▶ hyper server ─▶ RequestHead, Source ─▶ service ─▶ Answer ─▶ hyper ─▶ socket
-//!            (limits)
+//! wait (small) ─▶ head ─▶ [ forward ─▶ service ─▶ frame ─▶ pass on ] boxed per request ─▶ wait …
+//!      └── idle too long, closed, refused ─▶ end
 //! ```
-//!
-//! One task per connection carries everything, the connection to the backend included. hyper's own
-//! head timer would also run on an idle connection and is set anew per request, so ours is used.
 
 use std::cell::Cell;
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::io;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::Method;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
-use super::answer::AnswerBody;
-use super::body::{BodyError, Source};
-use super::head::RequestHead;
+use super::asker::Asker;
+use super::buffer::Buffer;
+use super::client::{Heard, HttpOne, Inbox, Outbox};
+use super::fault::{BodyError, Fault, phrase};
+use super::forward::{self, Origin, RequestHead};
+use super::h1::chunked;
+use super::h1::head::FEW_FIELDS;
+use super::h1::request::{self, Length};
+use super::record::Record;
+use super::reply::Reply;
 use super::worker::Worker;
-use super::{Limits, Timeouts, joined, linger, service};
-use crate::clock;
+use super::{linger, service, tunnel};
 
-/// Read and write buffer of one connection, at most: what a client that does not read can hold.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// How a connection goes on after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// With the next one.
+    Again,
+    Close,
+    /// What the client still sends is read over, so that it gets to read its answer.
+    Linger,
+    /// Closing in order would say that the answer is whole.
+    Cut,
+}
 
-/// hyper's own limit of fields, for which it needs no allocation.
-const FIELDS_WITHOUT_ALLOCATION: usize = 100;
+/// Why an answer did not get through.
+enum Cut {
+    /// The client's side.
+    Left,
+    /// The backend's.
+    Broke(BodyError),
+}
 
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\n\r\n\
-    the request head came too slowly\n";
+/// One client's connection.
+struct Connection<'s> {
+    worker: &'s Rc<Worker>,
+    inbox: Inbox<'s>,
+    outbox: Outbox<'s>,
+    alarm: Alarm,
+    peer: SocketAddr,
+    /// Of the client, as text; the address it asked is looked up when it is needed.
+    address: Box<str>,
+    slot: Cell<Option<usize>>,
+    /// Since when a head is awaited, and whether it has begun.
+    waiting: Cell<Option<(Instant, bool)>>,
+}
 
-const OTHER_PROTOCOL: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 26\r\n\r\n\
-    HTTP/2 is not spoken here\n";
-
-/// How connections of this worker are served.
-pub(super) struct Front(Builder);
-
-impl Front {
-    /// With these bounds.
-    pub(super) fn new(limits: &Limits) -> Self {
-        let mut builder = Builder::new();
-        builder
-            .header_read_timeout(None)
-            .max_header_size(limits.head_bytes)
-            .max_buf_size(BUFFER_BYTES_MAX.max(limits.head_bytes));
-        if limits.header_fields != FIELDS_WITHOUT_ALLOCATION {
-            builder.max_headers(limits.header_fields);
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.get() {
+            self.worker.wakers.remove(slot);
         }
-        Self(builder)
-    }
-}
-
-/// What the requests of one connection share.
-pub(super) struct Client {
-    pub(super) alarm: Alarm,
-    /// Its address, as a field value.
-    pub(super) forwarded_for: HeaderValue,
-    /// The address it connected to.
-    pub(super) local: SocketAddr,
-    phase: Cell<Phase>,
-    /// A backend waits for more of the request's body.
-    body_wanted: Cell<bool>,
-    /// Since when nothing could be written.
-    blocked_since: Cell<Option<Instant>>,
-    /// An answer broke off whose end only the connection's end would have told.
-    cut: Cell<bool>,
-    /// There has been a request.
-    spoke: Cell<bool>,
-    /// The body of the current request was not read to its end.
-    body_left: Cell<bool>,
-}
-
-#[derive(Clone, Copy)]
-enum Phase {
-    /// Between requests, since then.
-    Idle(Instant),
-    /// Some bytes of a head came; since when, once that took more than one look.
-    Head(Option<Instant>),
-    /// A request is under way; it has its own limits.
-    Busy,
-}
-
-/// Why a connection ended.
-enum End {
-    Closed(hyper::Result<()>),
-    IdleTooLong,
-    HeadTooSlow,
-}
-
-impl Client {
-    fn new(peer: SocketAddr, local: SocketAddr) -> Self {
-        let address = peer.ip().to_canonical().to_string();
-        Self {
-            alarm: Alarm::default(),
-            forwarded_for: HeaderValue::from_maybe_shared(Bytes::from(address))
-                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-            local,
-            phase: Cell::new(Phase::Idle(clock::now())),
-            body_wanted: Cell::new(false),
-            blocked_since: Cell::new(None),
-            cut: Cell::new(false),
-            spoke: Cell::new(false),
-            body_left: Cell::new(false),
-        }
-    }
-
-    /// Whether the request's body is what everybody waits for.
-    pub(super) fn is_body_wanted(&self) -> bool {
-        self.body_wanted.get()
-    }
-
-    fn poll_limits(&self, cx: &mut Context<'_>, timeouts: &Timeouts) -> Poll<End> {
-        let (limit, end) = match self.phase.get() {
-            Phase::Busy => return Poll::Pending,
-            Phase::Idle(since) => (since + timeouts.client_idle, End::IdleTooLong),
-            Phase::Head(since) => {
-                let since = since.unwrap_or_else(|| self.alarm.now());
-                self.phase.set(Phase::Head(Some(since)));
-                (since + timeouts.request_head, End::HeadTooSlow)
-            }
-        };
-        if self.alarm.now() >= limit {
-            return Poll::Ready(end);
-        }
-        self.alarm.wake_by(cx, limit);
-        Poll::Pending
     }
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Ok(local) = stream.local_addr() else {
-        // Reset before we came to it.
-        return;
-    };
-    let client = Rc::new(Client::new(peer, local));
-    let io = ClientIo {
-        stream,
-        client: client.clone(),
-        progress_max: worker.settings.timeouts.body_progress,
-    };
-    let service = service_fn(|request| {
-        client.phase.set(Phase::Busy);
-        client.spoke.set(true);
-        respond(worker.clone(), client.clone(), request)
-    });
-    let mut connection = worker.front.0.serve_connection(TokioIo::new(io), service);
-    let mut registered = None;
-    let mut told_to_close = false;
-    let end = poll_fn(|cx| {
-        client.alarm.begin_poll();
-        registered.get_or_insert_with(|| Registered {
-            slot: worker.wakers.add(cx.waker().clone()),
-            worker: &worker,
-        });
+pub(super) async fn serve(worker: &Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
+    let then = {
+        let (reader, writer) = stream.split();
+        let mut connection = Connection {
+            worker,
+            inbox: Inbox::new(reader, Buffer::new(&worker.buffers)),
+            outbox: Outbox::new(writer),
+            alarm: Alarm::default(),
+            peer,
+            address: peer.ip().to_canonical().to_string().into(),
+            slot: Cell::new(None),
+            waiting: Cell::new(None),
+        };
         loop {
-            // First poll, then look whether to stop: a request that is already here is served.
-            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(End::Closed(result));
+            let heard = poll_fn(|cx| connection.poll_heard(cx)).await;
+            // What a request needs is on the heap while it lasts, so that a connection that waits is small.
+            match Box::pin(connection.exchange(heard)).await {
+                Then::Again => {}
+                end => break end,
             }
-            if !worker.stopping.get() || told_to_close {
-                return client.poll_limits(cx, &worker.settings.timeouts);
+        }
+    };
+    match then {
+        Then::Linger => Box::pin(linger::close(stream)).await,
+        Then::Cut => {
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+        Then::Again | Then::Close => {}
+    }
+}
+
+impl<'s> Connection<'s> {
+    /// Waits for a request's head, within limits.
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Option<Fault>>> {
+        let worker = self.worker;
+        if self.slot.get().is_none() {
+            self.slot.set(Some(worker.wakers.add(cx.waker().clone())));
+        }
+        let limits = &worker.settings.limits;
+        let polled = self
+            .inbox
+            .poll_head(cx, limits.request_line_bytes, limits.head_bytes);
+        if let Poll::Ready(heard) = polled {
+            self.waiting.set(None);
+            self.idle_until(None);
+            return Poll::Ready(match heard {
+                Heard::Head(length) => Ok(length),
+                Heard::Refused(refusal) => Err(Some(refusal.into())),
+                Heard::Closed => Err(None),
+            });
+        }
+        let timeouts = &worker.settings.timeouts;
+        let now = worker.now();
+        let begun = !self.inbox.input.is_empty();
+        let since = match self.waiting.get() {
+            Some((since, known)) if known == begun => since,
+            _ => {
+                self.waiting.set(Some((now, begun)));
+                let limit = now + timeouts.client_idle;
+                self.idle_until((!begun).then_some(limit));
+                now
             }
-            told_to_close = true;
-            Pin::new(&mut connection).graceful_shutdown();
+        };
+        if !begun {
+            self.alarm.rest();
+            // A request that is already here is served first.
+            let over = worker.stopping.get() || now >= since + timeouts.client_idle;
+            return if over {
+                Poll::Ready(Err(None))
+            } else {
+                Poll::Pending
+            };
+        }
+        let limit = since + timeouts.request_head;
+        if now >= limit {
+            return Poll::Ready(Err(Some(Fault::HeadSlow)));
+        }
+        self.alarm.wake_by(cx, limit);
+        Poll::Pending
+    }
+
+    /// The worker's sweep wakes connections that idled too long, which costs them no timer.
+    fn idle_until(&self, limit: Option<Instant>) {
+        if let Some(slot) = self.slot.get() {
+            self.worker.wakers.set_limit(slot, limit);
+        }
+    }
+
+    /// One request, or why there is none.
+    async fn exchange(&mut self, heard: Result<usize, Option<Fault>>) -> Then {
+        let worker = self.worker;
+        let (length, refused) = match heard {
+            Ok(length) => (length, None),
+            Err(Some(fault)) => (0, Some(fault)),
+            Err(None) => return Then::Close,
+        };
+        let mut record = Record::begin(worker);
+        let head = match refused {
+            Some(fault) => Err(fault),
+            None => self.read_head(length),
+        };
+        self.inbox.input.consume(length);
+        let head = match head {
+            Ok(head) => head,
+            Err(fault) => {
+                service::unanswered(worker, &mut record);
+                let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, Length::None);
+                let told = Told {
+                    fault: &fault,
+                    bodiless: false,
+                    persistent: false,
+                    old: false,
+                };
+                return tell(worker, &self.alarm, &mut asker, told, record).await;
+            }
+        };
+        let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, head.length);
+        match service::answer(worker, &self.alarm, &head, &mut asker, &mut record).await {
+            Ok(reply) => pass(worker, &self.alarm, &mut asker, reply, &head, record).await,
+            Err(fault) => {
+                let told = Told {
+                    fault: &fault,
+                    bodiless: head.method == Method::HEAD,
+                    persistent: head.persistent,
+                    old: head.old,
+                };
+                tell(worker, &self.alarm, &mut asker, told, record).await
+            }
+        }
+    }
+
+    /// Reads the head that has come, and makes it fit for a backend.
+    fn read_head(&self, length: usize) -> Result<RequestHead, Fault> {
+        let worker = self.worker;
+        let limits = &worker.settings.limits;
+        let bytes = &self.inbox.input.bytes()[..length];
+        let mut few = [httparse::EMPTY_HEADER; FEW_FIELDS];
+        let mut many = Vec::new();
+        let room = match limits.header_fields {
+            most if most <= FEW_FIELDS => &mut few[..most],
+            _ if memchr::memchr_iter(b'\n', bytes).count() <= FEW_FIELDS => &mut few[..],
+            most => {
+                many.resize(most, httparse::EMPTY_HEADER);
+                &mut many[..]
+            }
+        };
+        let request = request::read(bytes, limits.request_line_bytes, room)?;
+        if forward::goes_no_further(&request) {
+            return Err(Fault::EndsHere);
+        }
+        let local = || {
+            let stream: &TcpStream = self.outbox.writer.as_ref();
+            stream
+                .local_addr()
+                .map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
+        };
+        let origin = Origin {
+            address: &self.address,
+            proto: "http",
+            trusted: worker.settings.trusts(self.peer.ip()),
+            local: &local,
+        };
+        let mut dice = worker.dice.borrow_mut();
+        forward::request(&request, &origin, &limits.upgrades, &mut *dice)
+    }
+}
+
+/// An answer of ours.
+struct Told<'f> {
+    fault: &'f Fault,
+    bodiless: bool,
+    persistent: bool,
+    old: bool,
+}
+
+/// Tells the client why there is no response of a backend.
+async fn tell(
+    worker: &Worker,
+    alarm: &Alarm,
+    asker: &mut HttpOne<'_, '_>,
+    told: Told<'_>,
+    mut record: Record,
+) -> Then {
+    let fault = told.fault;
+    if matches!(fault, Fault::ClientGone) {
+        return Then::Close;
+    }
+    record.answered(fault.status());
+    let whole = poll_fn(|cx| Poll::Ready(asker.read_over(cx))).await;
+    let kept = told.persistent && !fault.ends_connection() && whole && !worker.stopping.get();
+    let text = format!("{fault}\n");
+    let mut head = format!(
+        "HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {bytes}\r\n{fields}",
+        status = fault.status(),
+        phrase = phrase(fault.status()),
+        bytes = text.len(),
+        fields = fault.fields(),
+    )
+    .into_bytes();
+    worker.date(&mut head);
+    say_how_it_goes_on(&mut head, kept, told.old);
+    let mut out = Buffer::new(&worker.buffers);
+    if !told.bodiless {
+        out.append(text.as_bytes());
+    }
+    out.prepend(&head);
+    out.prepend(&asker.outbox.take_interim());
+    let mut patience = Patience::default();
+    let written = poll_fn(|cx| patience.poll_drain(cx, worker, alarm, &mut out, asker)).await;
+    match written {
+        Ok(()) if kept => Then::Again,
+        Ok(()) if asker.is_quiet() && !fault.ends_connection() => Then::Close,
+        Ok(()) => Then::Linger,
+        Err(()) => Then::Close,
+    }
+}
+
+/// The last field line, and the empty one.
+fn say_how_it_goes_on(head: &mut Vec<u8>, kept: bool, old: bool) {
+    head.extend_from_slice(match (kept, old) {
+        (false, _) => &b"connection: close\r\n\r\n"[..],
+        (true, true) => b"connection: keep-alive\r\n\r\n",
+        (true, false) => b"\r\n",
+    });
+}
+
+/// How an answer's body goes out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    /// As it is, with its length in the head.
+    Sized,
+    Chunked,
+    /// As it is, to the end of the connection.
+    ToTheEnd,
+}
+
+/// Passes a backend's answer on.
+async fn pass(
+    worker: &Rc<Worker>,
+    alarm: &Alarm,
+    asker: &mut HttpOne<'_, '_>,
+    mut reply: Reply,
+    asked: &RequestHead,
+    mut record: Record,
+) -> Then {
+    record.answered(reply.head.status);
+    let coding = match reply.head.length {
+        Length::None | Length::Exactly(_) => Coding::Sized,
+        _ if asked.old => Coding::ToTheEnd,
+        _ => Coding::Chunked,
+    };
+    let kept = asked.persistent
+        && coding != Coding::ToTheEnd
+        && reply.upload.is_ended()
+        && !worker.stopping.get();
+    let mut wire = std::mem::take(&mut reply.head.wire);
+    if !reply.head.upgrade {
+        match (coding, reply.head.announced) {
+            (Coding::Chunked, _) => forward::frame(&mut wire, Length::Chunked),
+            (_, Some(bytes)) if !matches!(reply.head.status, 204 | 304) => {
+                forward::frame(&mut wire, Length::Exactly(bytes));
+            }
+            _ => {}
+        }
+        if !reply.head.dated {
+            worker.date(&mut wire);
+        }
+        say_how_it_goes_on(&mut wire, kept, asked.old);
+    } else {
+        wire.extend_from_slice(b"\r\n");
+    }
+    let mut out = match reply.head.upgrade {
+        true => Buffer::new(&worker.buffers),
+        false => reply.take(),
+    };
+    let mut whole = reply.is_whole() || reply.head.upgrade;
+    encode(&mut out, coding, whole);
+    out.prepend(&wire);
+    drop(wire);
+    let interim = asker.outbox.take_interim();
+    if !interim.is_empty() {
+        out.prepend(&interim);
+    }
+    let mut patience = Patience::default();
+    let passed = poll_fn(|cx| {
+        loop {
+            reply.poll_upload(cx, asker);
+            match patience.poll_drain(cx, worker, alarm, &mut out, asker) {
+                Poll::Ready(Ok(())) if whole => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(())) => return Poll::Ready(Err(Cut::Left)),
+                Poll::Pending => return Poll::Pending,
+            }
+            match reply.poll_more(cx, alarm, worker.now()) {
+                Poll::Ready(Ok(())) => {
+                    out = reply.take();
+                    whole = reply.is_whole();
+                    encode(&mut out, coding, whole);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Cut::Broke(error))),
+                Poll::Pending if reply.upload.is_ended() && asker.poll_gone(cx).is_ready() => {
+                    return Poll::Ready(Err(Cut::Left));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
         }
     })
     .await;
-    let mut stream = connection.into_parts().io.into_inner().stream;
-    if client.cut.get() {
-        // Closing in order would say that the answer is whole.
-        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    match passed {
+        Ok(()) if reply.head.upgrade => {
+            drop(record);
+            tunnel::run(worker, alarm, asker, reply).await;
+            Then::Close
+        }
+        Ok(()) if kept && asker.is_done() => Then::Again,
+        Ok(()) if asker.is_quiet() => Then::Close,
+        Ok(()) => Then::Linger,
+        Err(Cut::Left) => Then::Close,
+        Err(Cut::Broke(error)) => {
+            tracing::debug!(backend = %reply.site().key.id, %error, "an answer broke off");
+            record.broke_off();
+            match coding {
+                Coding::ToTheEnd => Then::Cut,
+                _ => Then::Close,
+            }
+        }
+    }
+}
+
+/// Frames what came of a body.
+fn encode(out: &mut Buffer, coding: Coding, whole: bool) {
+    if coding != Coding::Chunked {
         return;
     }
-    match end {
-        End::IdleTooLong => {}
-        End::HeadTooSlow => {
-            let _ = stream.write_all(TOO_SLOW).await;
-            linger::close(stream).await;
-        }
-        End::Closed(result) => {
-            let error = result.err();
-            let refused = error.as_ref().is_some_and(hyper::Error::is_parse);
-            // Only as the first words of a connection: later ones could end up within an answer.
-            if error.is_some_and(|error| error.is_parse_version_h2()) && !client.spoke.get() {
-                let _ = stream.write_all(OTHER_PROTOCOL).await;
-            }
-            if refused || client.body_left.get() {
-                linger::close(stream).await;
-            }
-        }
+    if !out.is_empty() {
+        let (line, digits) = chunked::size_line(out.len());
+        out.prepend(&line[..digits]);
+        out.append(b"\r\n");
+    }
+    if whole {
+        out.append(chunked::LAST);
     }
 }
 
-/// A task's place among those that are woken together.
-struct Registered<'a> {
-    slot: usize,
-    worker: &'a Worker,
+/// Gives up on a client that does not read.
+#[derive(Default)]
+struct Patience {
+    /// Bytes left when some last went out, and when that was.
+    blocked: Option<(usize, Instant)>,
 }
 
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.worker.wakers.remove(self.slot);
-    }
-}
-
-async fn respond(
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<Response<ClientBody>, Infallible> {
-    let (parts, incoming) = request.into_parts();
-    let head = RequestHead {
-        method: parts.method,
-        target: parts.uri,
-        headers: parts.headers,
-        old: parts.version == Version::HTTP_10,
-    };
-    let old = head.old;
-    let has_body = !incoming.is_end_stream();
-    client.body_left.set(has_body);
-    let body = has_body.then(|| {
-        Box::new(RequestBody {
-            incoming,
-            client: client.clone(),
-        }) as Box<dyn Source>
-    });
-    let answer = service::answer(&worker, &client, head, body).await;
-    let mut response = Response::new(ClientBody {
-        to_the_end: old && answer.body.remaining().is_none(),
-        broken: None,
-        body: answer.body,
-        client,
-    });
-    *response.status_mut() = answer.head.status;
-    *response.headers_mut() = answer.head.headers;
-    *response.extensions_mut() = answer.head.extensions;
-    Ok(response)
-}
-
-/// A request's body, as hyper reads it.
-struct RequestBody {
-    incoming: Incoming,
-    client: Rc<Client>,
-}
-
-impl Source for RequestBody {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        loop {
-            let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-            self.client.body_wanted.set(polled.is_pending());
-            let item = match ready!(polled) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) if !chunk.is_empty() => Some(Ok(chunk)),
-                    // Trailers are dropped.
-                    _ => continue,
-                },
-                Some(Err(error)) => Some(Err(why_broken(&error))),
-                None => None,
-            };
-            if item.is_none() || self.incoming.is_end_stream() {
-                self.client.body_left.set(false);
-            }
-            return Poll::Ready(item);
-        }
-    }
-
-    fn remaining(&self) -> Option<u64> {
-        self.incoming.size_hint().exact()
-    }
-}
-
-/// Whether a request's body was no valid one, or ended before its end.
-fn why_broken(error: &hyper::Error) -> BodyError {
-    let cause = std::error::Error::source(error);
-    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-    match cause.map(io::Error::kind) {
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => BodyError::Malformed,
-        _ => BodyError::Client(error.to_string()),
-    }
-}
-
-/// A response's body, as hyper writes it. Its end is the request's end.
-struct ClientBody {
-    body: AnswerBody,
-    /// Nothing but the end of the connection ends it.
-    to_the_end: bool,
-    /// It broke off, which hyper is not told yet.
-    broken: Option<BodyError>,
-    client: Rc<Client>,
-}
-
-impl Body for ClientBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(error) = self.broken.take() else {
-            return match ready!(self.body.poll_chunk(cx)) {
-                Some(Err(error)) => {
-                    // With an error hyper drops what it has not written yet, perhaps the head itself. So it
-                    // hears of it only at its next question: it writes before it asks again.
-                    self.broken = Some(error);
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                item => Poll::Ready(item.map(|chunk| chunk.map(Frame::data))),
-            };
-        };
-        if self.client.blocked_since.get().is_some() {
-            self.broken = Some(error);
-            return Poll::Pending;
-        }
-        self.client.cut.set(self.to_the_end);
-        Poll::Ready(Some(Err(error)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.broken.is_none() && self.body.remaining() == Some(0)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body
-            .remaining()
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl Drop for ClientBody {
-    fn drop(&mut self) {
-        self.client.phase.set(Phase::Idle(self.client.alarm.now()));
-    }
-}
-
-/// A client's socket: notices when a head begins, and gives up on a client that does not read.
-struct ClientIo {
-    stream: TcpStream,
-    client: Rc<Client>,
-    progress_max: Duration,
-}
-
-impl ClientIo {
-    fn written(
+impl Patience {
+    fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
-        result: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if result.is_ready() {
-            self.client.blocked_since.set(None);
-            return result;
+        worker: &Worker,
+        alarm: &Alarm,
+        out: &mut Buffer,
+        asker: &mut HttpOne<'_, '_>,
+    ) -> Poll<Result<(), ()>> {
+        if let Poll::Ready(written) = out.poll_drain(cx, &mut asker.outbox.writer) {
+            self.blocked = None;
+            return Poll::Ready(written.map_err(|_| ()));
         }
-        let now = self.client.alarm.now();
-        let since = self.client.blocked_since.get().unwrap_or(now);
-        self.client.blocked_since.set(Some(since));
-        let limit = since + self.progress_max;
+        let now = worker.now();
+        let since = match self.blocked {
+            Some((left, since)) if left == out.len() => since,
+            _ => {
+                self.blocked = Some((out.len(), now));
+                now
+            }
+        };
+        let limit = since + worker.settings.timeouts.body_progress;
         if now >= limit {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(Err(()));
         }
-        self.client.alarm.wake_by(cx, limit);
+        alarm.wake_by(cx, limit);
         Poll::Pending
-    }
-}
-
-impl AsyncRead for ClientIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before && matches!(self.client.phase.get(), Phase::Idle(_)) {
-            self.client.phase.set(Phase::Head(None));
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for ClientIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(cx, result)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = joined::poll_write(Pin::new(&mut self.stream), cx, slices);
-        self.written(cx, result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket has nothing to flush.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // How to close is decided in `serve`, once hyper is done.
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_written_by_hand_have_the_length_they_claim() {
-        for answer in [TOO_SLOW, OTHER_PROTOCOL] {
-            let text = std::str::from_utf8(answer).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-
-            assert!(head.contains(&format!("content-length: {}", body.len())));
-        }
     }
 }

@@ -5,31 +5,40 @@
 //!                                   └── snapshot loaded once; lease, counters and log released by Drop
 //! ```
 //!
-//! Read [`service`] first: it is the life of a request. hyper is named in `front_h1` (clients) and
-//! `upstream` (backends) only. No health and no membership here: workers see snapshots and send [`Feedback`].
+//! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`), backends by
+//! `flight`; HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
 
+mod accept;
 mod alarm;
-mod answer;
+mod asker;
 mod attempt;
-mod body;
+mod buffer;
+mod client;
 mod connect;
+mod exchange;
+mod fault;
+mod flight;
 mod forward;
 mod front_h1;
-mod head;
+pub mod h1;
 mod hold;
-mod joined;
 mod linger;
+mod link;
 pub mod listeners;
+mod record;
+mod reply;
 mod retry;
 mod server;
 mod service;
 mod site;
 pub mod stats;
-mod upstream;
+mod target;
+mod tunnel;
+mod upload;
 mod wakers;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +66,38 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Every buffer and count has a limit.
     pub limits: Limits,
+    /// Networks of proxies that may say on whose behalf they ask (`X-Forwarded-For`, `Forwarded`).
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// An IP network: an address and the length of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Any address within.
+    pub address: IpAddr,
+    /// 0–32 or 0–128 bits.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether `address` lies within; an IPv4 address mapped to IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address.to_canonical() {
+            IpAddr::V4(four) => (u128::from(four.to_bits()) << 96, 32),
+            IpAddr::V6(six) => (six.to_bits(), 128),
+        };
+        let ((own, own_bits), (other, other_bits)) = (bits(self.address), bits(address));
+        let prefix = u32::from(self.prefix).min(own_bits);
+        own_bits == other_bits && (own ^ other).checked_shr(128 - prefix).unwrap_or(0) == 0
+    }
+}
+
+impl Settings {
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(peer))
+    }
 }
 
 /// What to listen on.
@@ -96,6 +137,8 @@ pub struct Timeouts {
     pub shutdown_delay: Duration,
     /// How long an idle upstream connection is kept.
     pub upstream_idle: Duration,
+    /// Without a byte either way after a change of protocol (WebSocket).
+    pub upgrade_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -112,6 +155,7 @@ impl Default for Timeouts {
             drain: Duration::from_secs(30),
             shutdown_delay: Duration::ZERO,
             upstream_idle: Duration::from_secs(60),
+            upgrade_idle: Duration::from_secs(3600),
         }
     }
 }
@@ -127,6 +171,8 @@ pub struct Limits {
     pub retries_per_second: u32,
     /// A request body up to this size can be replayed.
     pub replay_bytes: usize,
+    /// A request line, in bytes.
+    pub request_line_bytes: usize,
     /// A request head, in bytes.
     pub head_bytes: usize,
     /// Header fields of a request.
@@ -135,6 +181,8 @@ pub struct Limits {
     pub connections: usize,
     /// Idle upstream connections kept per backend, over all workers.
     pub idle_per_backend: usize,
+    /// Protocols that a request may change to, in lower case.
+    pub upgrades: Vec<String>,
 }
 
 impl Default for Limits {
@@ -144,10 +192,12 @@ impl Default for Limits {
             retry_percent: 20,
             retries_per_second: 10,
             replay_bytes: 64 * 1024,
+            request_line_bytes: 8 * 1024,
             head_bytes: 32 * 1024,
             header_fields: 100,
             connections: 10_000,
             idle_per_backend: 128,
+            upgrades: vec!["websocket".to_owned()],
         }
     }
 }

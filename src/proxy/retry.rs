@@ -34,7 +34,8 @@ pub(super) fn is_idempotent(method: &Method) -> bool {
 pub(super) struct Plan {
     attempts_max: u32,
     idempotent: bool,
-    /// Everybody asked so far.
+    first: SocketAddr,
+    /// Everybody asked so far; empty until there is a second one.
     tried: Vec<SocketAddr>,
     slot: usize,
     resets: u32,
@@ -47,7 +48,8 @@ impl Plan {
         Self {
             attempts_max,
             idempotent,
-            tried: vec![first.upstream.address],
+            first: first.upstream.address,
+            tried: Vec::new(),
             slot: first.slot,
             resets: 0,
             again: false,
@@ -56,7 +58,7 @@ impl Plan {
 
     /// Whether any further try is thinkable, whatever happens now.
     pub(super) fn has_attempts_left(&self) -> bool {
-        (self.tried.len() as u32) < self.attempts_max
+        (self.tried.len().max(1) as u32) < self.attempts_max
     }
 
     /// Whether a request that a backend may have read may be sent again.
@@ -93,6 +95,9 @@ impl Plan {
         );
         if !harmless && !self.idempotent {
             return None;
+        }
+        if self.tried.is_empty() {
+            self.tried.push(self.first);
         }
         let last = *self.tried.last()?;
         let pick = world.pick_after(self.slot, &self.tried).or_else(|| {

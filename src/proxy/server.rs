@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 
+use super::accept;
 use super::retry::Reserve;
 use super::stats::{self, Scrape, WorkerStats};
-use super::worker::{self, Shared};
+use super::worker::Shared;
 use super::{Feedback, Listeners, Routes, Settings};
 use crate::clock;
 use crate::shutdown::Shutdown;
@@ -83,7 +84,7 @@ fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<std::net::TcpList
         .build_local(LocalOptions::default());
     let outcome = runtime.and_then(|runtime| {
         // Leaving this closure drops the runtime, and with it every connection that did not end in time.
-        runtime.block_on(worker::run(shared, stats, listeners))
+        runtime.block_on(accept::run(shared, stats, listeners))
     });
     if let Err(error) = outcome {
         tracing::error!(%error, "a worker could not run");

@@ -1,100 +1,73 @@
-//! The life of a request: route, pick, send, retry or answer, finish.
+//! The life of a request: route, pick, send, retry or answer.
 //!
 //! ```text
-//! head ─▶ admissible? ─▶ route ─▶ hold ─▶ pick ─▶ attempt ─┬─▶ answer ─▶ body ─▶ finished by Drop
-//!                                          ▲               │
-//!                                          └── plan.next ──┘ refused, reset, too slow, 503, gone down
+//! front ─▶ forward (fit for a backend?) ─▶ route ─▶ hold ─▶ pick ─▶ attempt ─┬─▶ Reply ─▶ front passes it on
+//!                                                   ▲                      │
+//!                                                   └────── plan.next ─────┘ refused, reset, too slow, 503, gone down
 //! ```
 //!
-//! Branches live here; what is called does one thing. No hyper: `front_h1` and `upstream` are the edges.
+//! Branches live here; what is called does one thing. No protocol of clients: that is the fronts'.
 
 use std::rc::Rc;
 
 use tracing::debug;
 
-use super::answer::{Answer, Fault};
-use super::attempt::Reply;
-use super::body::{Source, Upload};
-use super::front_h1::Client;
-use super::head::RequestHead;
+use super::alarm::Alarm;
+use super::asker::Asker;
+use super::exchange::Exchange;
+use super::fault::Fault;
+use super::forward::RequestHead;
+use super::hold;
+use super::record::Record;
+use super::reply::Reply;
 use super::retry::{Plan, is_idempotent};
-use super::site::Site;
 use super::stats::Reason;
-use super::worker::{Home, Record, Worker, World};
-use super::{forward, hold};
+use super::upload::Upload;
+use super::worker::Worker;
 use crate::pool::snapshot::Pick;
 use crate::pool::upstream::Lease;
 
-/// One request's dealings with backends.
-pub(super) struct Exchange<'a> {
-    pub(super) worker: &'a Rc<Worker>,
-    pub(super) client: &'a Rc<Client>,
-    pub(super) home: &'a Home,
-    /// The world as this request sees it, to its end.
-    pub(super) world: Rc<World>,
-    pub(super) plan: Plan,
-    pub(super) head: RequestHead,
-    pub(super) upload: Option<Rc<Upload>>,
-    /// Chosen already, while the attempt before it was still waiting.
-    pub(super) next: Option<Pick>,
-    /// Who was asked last.
-    pub(super) site: Rc<Site>,
-    /// Counted where it was asked last, also when the client leaves meanwhile.
-    record: Record,
-}
-
-/// Answers one request. Dropping the future gives it up: counts, lease and connection go with it.
+/// Asks backends until there is an answer to pass on. Dropping the future gives the request up: counts,
+/// lease and connection go with it.
 pub(super) async fn answer(
     worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    mut head: RequestHead,
-    body: Option<Box<dyn Source>>,
-) -> Answer {
-    let mut record = Record::begin(worker, client);
-    let Some(home) = worker.route() else {
-        return Answer::from_fault(&Fault::NoPool, record);
-    };
+    alarm: &Alarm,
+    head: &RequestHead,
+    asker: &mut dyn Asker,
+    record: &mut Record,
+) -> Result<Reply, Fault> {
+    let home = worker.route().ok_or(Fault::NoPool)?;
     record.counts = Some(home.unanswered.clone());
-    if let Err(fault) = forward::request(&mut head, client, body.is_some()) {
-        return Answer::from_fault(&fault, record);
-    }
-    let Some((world, pick)) = hold::first_pick(worker, &home).await else {
-        let pool = home.pool.name.clone();
-        return Answer::from_fault(&Fault::Nobody { pool }, record);
-    };
+    let (world, pick) = hold::first_pick(worker, &home, asker).await?;
     let limits = &worker.settings.limits;
     let mut exchange = Exchange {
         worker,
-        client,
+        alarm,
+        asker,
         home: &home,
         plan: Plan::new(limits.attempts, is_idempotent(&head.method), &pick),
         head,
-        upload: body.map(|source| Upload::new(source, limits.replay_bytes)),
+        upload: Upload::new(head.length, limits.replay_bytes),
         next: None,
+        interim: false,
         site: worker.site(&home, &pick.upstream),
         world,
         record,
     };
     let outcome = exchange.run(pick).await;
-    let Exchange {
-        record,
-        site,
-        upload,
-        ..
-    } = exchange;
-    if let Some(upload) = upload {
-        upload.forget();
+    if let Err(fault) = &outcome {
+        let site = &exchange.site;
+        debug!(backend = %site.key.id, address = %site.key.address, %fault, "failed");
     }
-    match outcome {
-        Ok(mut reply) => {
-            forward::response(&mut reply.head);
-            Answer::from_backend(reply, record)
-        }
-        Err(fault) => {
-            debug!(backend = %site.key.id, address = %site.key.address, %fault, "failed");
-            Answer::from_fault(&fault, record)
-        }
-    }
+    outcome.map(|mut reply| {
+        reply.upload.forget();
+        reply
+    })
+}
+
+/// A request that no backend will be asked for is counted with its pool.
+pub(super) fn unanswered(worker: &Rc<Worker>, record: &mut Record) {
+    record.counts = worker.route().map(|home| home.unanswered.clone());
 }
 
 impl Exchange<'_> {
@@ -108,16 +81,18 @@ impl Exchange<'_> {
             let outcome = self.attempt(lease).await;
             self.learn(&outcome);
             let fault = match outcome {
-                Ok(reply) if !reply.is_unavailable() => return Ok(reply),
-                Ok(reply) => match self.next(Reason::Status, false) {
-                    Some(next) => {
-                        debug!(backend = %self.site.key.id, status = %reply.head.status, "asking another");
-                        refusal = Some(reply);
-                        pick = next;
-                        continue;
-                    }
-                    None => return Ok(reply),
-                },
+                Ok(mut reply) if reply.is_unavailable() => {
+                    self.upload = std::mem::take(&mut reply.upload);
+                    let Some(next) = self.next(Reason::Status, false) else {
+                        reply.upload = std::mem::take(&mut self.upload);
+                        return Ok(reply);
+                    };
+                    debug!(backend = %self.site.key.id, status = %reply.head.status, "asking another");
+                    refusal = Some(reply);
+                    pick = next;
+                    continue;
+                }
+                Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
             let next = self.next.take().or_else(|| {
@@ -130,51 +105,13 @@ impl Exchange<'_> {
                     refusal = held;
                     pick = next;
                 }
-                (None, Some(reply)) => {
+                (None, Some(mut reply)) => {
                     self.ask(reply.site().clone());
+                    reply.upload = std::mem::take(&mut self.upload);
                     return Ok(reply);
                 }
                 (None, None) => return Err(fault),
             }
         }
-    }
-
-    /// Whose turn it is: the request is counted there from now on.
-    pub(super) fn ask(&mut self, site: Rc<Site>) {
-        self.record.counts = Some(site.counts.clone());
-        self.site = site;
-    }
-
-    /// What this try says about the backend it was made at. Failed connects are told where they fail.
-    fn learn(&self, outcome: &Result<Reply, Fault>) {
-        let site = &self.site;
-        match outcome {
-            Ok(reply) if reply.is_failure() => {
-                let status = reply.head.status;
-                self.worker.failed(site, || status.as_u16().to_string());
-            }
-            Ok(_) => site.live.succeeded(self.client.alarm.now()),
-            // A request that moves on because its backend went down is no further proof of that.
-            Err(Fault::FirstByte) if self.next.is_some() => {}
-            Err(fault) if fault.is_outlier() => self.worker.failed(site, || fault.to_string()),
-            Err(_) => {}
-        }
-    }
-
-    /// Whom to ask next, if the request may be repeated for this reason.
-    pub(super) fn next(&mut self, reason: Reason, stale: bool) -> Option<Pick> {
-        let replayable = self
-            .upload
-            .as_ref()
-            .is_none_or(|upload| upload.is_replayable());
-        let worker = self.worker;
-        let now = self.client.alarm.now();
-        let pick = self
-            .plan
-            .next(reason, stale, replayable, &self.world.snapshot, &mut || {
-                worker.take_retry(now)
-            })?;
-        worker.stats.retried(reason);
-        Some(pick)
     }
 }

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::link::Link;
 use super::stats::Counts;
-use super::upstream::Link;
 use crate::pool::registry::Key;
 use crate::pool::upstream::Live;
 
@@ -21,7 +21,7 @@ pub(super) struct Site {
     pub(super) key: Key,
     pub(super) live: Arc<Live>,
     pub(super) counts: Arc<Counts>,
-    idle: RefCell<VecDeque<Box<Link>>>,
+    idle: RefCell<VecDeque<Link>>,
     idle_max: usize,
     /// Its last connect failed.
     pub(super) failing: Cell<bool>,
@@ -50,9 +50,9 @@ impl Site {
     }
 
     /// The connection that was used last and still works. `thorough`: see [`Link::is_usable`].
-    pub(super) fn take_idle(&self, thorough: bool) -> Option<Box<Link>> {
+    pub(super) fn take_idle(&self, thorough: bool) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(mut link) = idle.pop_back() {
+        while let Some(link) = idle.pop_back() {
             if link.is_usable(thorough) {
                 return Some(link);
             }
@@ -61,7 +61,7 @@ impl Site {
     }
 
     /// Keeps a connection for the next request; the one unused longest makes room.
-    pub(super) fn put_idle(&self, mut link: Box<Link>, now: Instant) {
+    pub(super) fn put_idle(&self, mut link: Link, now: Instant) {
         if self.gone_since.get().is_some() {
             return;
         }
@@ -78,7 +78,7 @@ impl Site {
     pub(super) fn sweep(&self, now: Instant, age_max: Duration, in_rotation: bool) {
         let mut idle = self.idle.borrow_mut();
         if in_rotation {
-            idle.retain_mut(|link| {
+            idle.retain(|link| {
                 now.saturating_duration_since(link.idle_since) < age_max && link.is_usable(false)
             });
         } else {

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::task::Waker;
+use std::time::Instant;
 
 /// Slots of wakers; a slot is freed by its guard.
 #[derive(Debug, Default)]
@@ -12,22 +13,46 @@ pub(super) struct Wakers(RefCell<Slots>);
 
 #[derive(Debug, Default)]
 struct Slots {
-    wakers: Vec<Option<Waker>>,
+    tasks: Vec<Option<Task>>,
     free: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Task {
+    waker: Waker,
+    /// To be woken then, or a little later.
+    limit: Option<Instant>,
 }
 
 impl Wakers {
     /// Adds a task; the number is for [`Wakers::remove`].
     pub(super) fn add(&self, waker: Waker) -> usize {
         let mut slots = self.0.borrow_mut();
+        let task = Some(Task { waker, limit: None });
         match slots.free.pop() {
             Some(slot) => {
-                slots.wakers[slot] = Some(waker);
+                slots.tasks[slot] = task;
                 slot
             }
             None => {
-                slots.wakers.push(Some(waker));
-                slots.wakers.len() - 1
+                slots.tasks.push(task);
+                slots.tasks.len() - 1
+            }
+        }
+    }
+
+    /// Has a task woken at `limit`, to the next [`Self::wake_due`]; `None`: no more.
+    pub(super) fn set_limit(&self, slot: usize, limit: Option<Instant>) {
+        if let Some(task) = &mut self.0.borrow_mut().tasks[slot] {
+            task.limit = limit;
+        }
+    }
+
+    /// Wakes those whose limit has passed.
+    pub(super) fn wake_due(&self, now: Instant) {
+        for task in self.0.borrow().tasks.iter().flatten() {
+            if task.limit.is_some_and(|limit| now >= limit) {
+                task.waker.wake_by_ref();
             }
         }
     }
@@ -35,15 +60,15 @@ impl Wakers {
     /// Forgets a task.
     pub(super) fn remove(&self, slot: usize) {
         let mut slots = self.0.borrow_mut();
-        if slots.wakers[slot].take().is_some() {
+        if slots.tasks[slot].take().is_some() {
             slots.free.push(slot);
         }
     }
 
     /// Has all of them polled.
     pub(super) fn wake_all(&self) {
-        for waker in self.0.borrow().wakers.iter().flatten() {
-            waker.wake_by_ref();
+        for task in self.0.borrow().tasks.iter().flatten() {
+            task.waker.wake_by_ref();
         }
     }
 }
@@ -76,5 +101,24 @@ mod tests {
 
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
         assert_eq!(wakers.add(count.clone().into()), first);
+    }
+
+    #[test]
+    fn only_tasks_whose_limit_has_passed_are_due() {
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let wakers = Wakers::default();
+        let now = crate::clock::now();
+        for limit in [
+            None,
+            Some(now),
+            Some(now + std::time::Duration::from_secs(1)),
+        ] {
+            let slot = wakers.add(count.clone().into());
+            wakers.set_limit(slot, limit);
+        }
+
+        wakers.wake_due(now);
+
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! One worker: an OS thread, a current-thread runtime, a listener of its own, and its own memory.
+//! One worker's memory: an OS thread, a current-thread runtime and a listener of its own go with it.
 //!
 //! ```text
 //! accept ─▶ one local task per client connection ─▶ service ─▶ Site (idle connections, counters)
@@ -10,21 +10,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::StatusCode;
-use tokio::net::{TcpListener, TcpStream};
+use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::front_h1::{self, Client, Front};
+use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
-use super::stats::{Counts, WorkerStats, bump, drop_one};
+use super::stats::{Counts, WorkerStats, bump};
 use super::wakers::Wakers;
 use super::{Feedback, Routes, Settings};
 use crate::clock;
@@ -39,17 +37,11 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Failed requests of one backend are told at most this often, so that a flood of them costs the control task little.
 const FAILED_EVERY: Duration = Duration::from_millis(2);
 
+/// How old a Date may be. The field counts seconds.
+const DATE_EVERY: Duration = Duration::from_millis(500);
+
 /// How long the counters of a gone backend are still shown (DESIGN §5).
 const GONE_KEPT: Duration = Duration::from_secs(300);
-
-/// Pause of accepting when descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The class of a request whose client left before an answer; see `stats::CLASSES`.
-const ABORTED: usize = 5;
-
-/// The class of a request whose answer broke off after it was begun.
-const BROKEN: usize = 6;
 
 /// What all workers have in common.
 #[derive(Clone)]
@@ -70,17 +62,23 @@ pub(super) struct Worker {
     pub(super) settings: Arc<Settings>,
     pub(super) stats: Arc<WorkerStats>,
     pub(super) started: Instant,
-    pub(super) front: Front,
     pub(super) wakers: Wakers,
     pub(super) stopping: Cell<bool>,
-    shared: Shared,
+    pub(super) buffers: Rc<Buffers>,
+    pub(super) dice: RefCell<ChaCha8Rng>,
+    pub(super) shared: Shared,
+    /// Client connections.
+    pub(super) open: Cell<usize>,
+    pub(super) closed: Notify,
+    pub(super) stopped: Notify,
+    /// The time of the current poll, once somebody asked.
+    now: Cell<Option<Instant>>,
+    /// The current second as a Date field line.
+    date: RefCell<(Option<Instant>, Vec<u8>)>,
     homes: RefCell<Vec<Rc<Home>>>,
     /// By the address of their `Live`, which they keep from being used again.
     sites: RefCell<HashMap<*const Live, Rc<Site>>>,
     share: RefCell<Share>,
-    open: Cell<usize>,
-    closed: Notify,
-    stopped: Notify,
 }
 
 /// A pool as one worker sees it.
@@ -110,100 +108,16 @@ impl Home {
     }
 }
 
-/// Runs a worker until it has stopped and drained. Call it inside a local runtime, which the
-/// caller drops afterwards: that cuts what is still open.
-pub(super) async fn run(
-    shared: Shared,
-    stats: Arc<WorkerStats>,
-    listeners: Vec<std::net::TcpListener>,
-) -> std::io::Result<()> {
-    let mut stop = shared.stop.clone();
-    let settings = shared.settings.clone();
-    let worker = Rc::new(Worker {
-        front: Front::new(&settings.limits),
-        started: shared.started,
-        wakers: Wakers::default(),
-        stopping: Cell::new(false),
-        homes: RefCell::default(),
-        sites: RefCell::default(),
-        share: RefCell::new(Share::new(settings.limits.retry_percent)),
-        open: Cell::new(0),
-        closed: Notify::new(),
-        stopped: Notify::new(),
-        settings: settings.clone(),
-        stats,
-        shared,
-    });
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| {
-            let listener = TcpListener::from_std(listener)?;
-            Ok(tokio::task::spawn_local(accept(worker.clone(), listener)))
-        })
-        .collect::<std::io::Result<_>>()?;
-    tokio::task::spawn_local(sweep(worker.clone()));
-
-    stop.wait().await;
-    worker.stopping.set(true);
-    worker.stopped.notify_waiters();
-    for task in accepting {
-        let _ = task.await;
-    }
-    worker.wakers.wake_all();
-    let drained = async {
-        while worker.open.get() > 0 {
-            worker.closed.notified().await;
-        }
-    };
-    let _ = tokio::time::timeout(settings.timeouts.drain, drained).await;
-    Ok(())
-}
-
-async fn accept(worker: Rc<Worker>, listener: TcpListener) {
-    let stopped = worker.stopped.notified();
-    tokio::pin!(stopped);
-    stopped.as_mut().enable();
-    loop {
-        let limit = worker.settings.limits.connections;
-        if worker.shared.connections.load(Ordering::Relaxed) >= limit && !worker.stopping.get() {
-            // Another worker may be the one that has room again, so this does not only wait for ours.
-            let _ = tokio::time::timeout(ACCEPT_PAUSE, worker.closed.notified()).await;
-            continue;
-        }
-        let accepted = tokio::select! {
-            biased;
-            accepted = listener.accept() => accepted,
-            // Only when nobody waits in the backlog any more.
-            () = &mut stopped => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => worker.spawn(stream, peer),
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "not accepting for a moment");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                if worker.stopping.get() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// A client that left while it waited to be accepted; the next one is as good as ever.
-fn is_about_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | ConnectionRefused
-    )
-}
-
 async fn sweep(worker: Rc<Worker>) {
-    let period = SWEEP.min(worker.settings.timeouts.upstream_idle);
+    let timeouts = &worker.settings.timeouts;
+    let period = SWEEP
+        .min(timeouts.upstream_idle)
+        .min(timeouts.client_idle / 4);
     loop {
         tokio::time::sleep(period).await;
-        worker.sweep_sites(clock::now());
+        let now = clock::now();
+        worker.sweep_sites(now);
+        worker.wakers.wake_due(now);
     }
 }
 
@@ -221,16 +135,62 @@ async fn watch(worker: Rc<Worker>, mut changes: watch::Receiver<u64>) {
 }
 
 impl Worker {
-    fn spawn(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        self.open.set(self.open.get() + 1);
-        bump(&self.stats.connections_open, 1);
-        bump(&self.stats.connections_total, 1);
-        let guard = Open(self.clone());
-        tokio::task::spawn_local(async move {
-            front_h1::serve(guard.0.clone(), stream, peer).await;
-            drop(guard);
-        });
+    /// Nothing known, nothing open.
+    pub(super) fn new(shared: Shared, stats: Arc<WorkerStats>) -> Rc<Self> {
+        let settings = shared.settings.clone();
+        Rc::new(Self {
+            started: shared.started,
+            wakers: Wakers::default(),
+            stopping: Cell::new(false),
+            buffers: Rc::default(),
+            dice: RefCell::new(clock::random()),
+            open: Cell::new(0),
+            closed: Notify::new(),
+            stopped: Notify::new(),
+            now: Cell::new(None),
+            date: RefCell::default(),
+            homes: RefCell::default(),
+            sites: RefCell::default(),
+            share: RefCell::new(Share::new(settings.limits.retry_percent)),
+            settings,
+            stats,
+            shared,
+        })
+    }
+
+    /// Starts what goes on beside the connections.
+    pub(super) fn begin(self: &Rc<Self>) {
+        tokio::task::spawn_local(sweep(self.clone()));
+    }
+
+    /// A task is polled: time has passed.
+    pub(super) fn begin_poll(&self) {
+        self.now.set(None);
+    }
+
+    /// The time of this poll, read at most once.
+    pub(super) fn now(&self) -> Instant {
+        let now = self.now.get().unwrap_or_else(clock::now);
+        self.now.set(Some(now));
+        now
+    }
+
+    /// Adds a Date field line.
+    pub(super) fn date(&self, head: &mut Vec<u8>) {
+        let now = self.now();
+        let mut date = self.date.borrow_mut();
+        let fresh = |at: Instant| now.saturating_duration_since(at) < DATE_EVERY;
+        if !date.0.is_some_and(fresh) {
+            let line = format!("date: {}\r\n", httpdate::fmt_http_date(clock::wall()));
+            *date = (Some(now), line.into_bytes());
+        }
+        head.extend_from_slice(&date.1);
+    }
+
+    /// One more request that retries are weighed against.
+    pub(super) fn count_request(&self, now: Instant) {
+        let second = now.saturating_duration_since(self.started).as_secs();
+        self.share.borrow_mut().request(second);
     }
 
     /// The pool for a request; `None`: there is none at all.
@@ -363,7 +323,7 @@ impl Worker {
     /// A request failed there. All are counted; the registry is told now and then, to look at the count.
     pub(super) fn failed(&self, site: &Site, why: impl FnOnce() -> String) {
         site.live.failed();
-        let now = clock::now();
+        let now = self.now();
         let told = site.failed_at.get();
         if told.is_none_or(|told| now.saturating_duration_since(told) >= FAILED_EVERY) {
             site.failed_at.set(Some(now));
@@ -389,69 +349,5 @@ impl Worker {
     fn report(&self, feedback: Feedback) {
         // A full channel means that the registry already has plenty to judge by.
         let _ = self.shared.feedback.try_send(feedback);
-    }
-}
-
-/// One client connection, counted while it lives.
-struct Open(Rc<Worker>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let worker = &self.0;
-        worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        worker.open.set(worker.open.get() - 1);
-        drop_one(&worker.stats.connections_open);
-        worker.closed.notify_waiters();
-    }
-}
-
-/// One request, counted while it lives, and once more when it ends.
-pub(super) struct Record {
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    begun: Instant,
-    class: usize,
-    /// Where it is counted.
-    pub(super) counts: Option<Arc<Counts>>,
-}
-
-impl Record {
-    /// A request has come.
-    pub(super) fn begin(worker: &Rc<Worker>, client: &Rc<Client>) -> Self {
-        let begun = client.alarm.now();
-        let second = begun.saturating_duration_since(worker.started).as_secs();
-        worker.share.borrow_mut().request(second);
-        bump(&worker.stats.requests_in_flight, 1);
-        Self {
-            worker: worker.clone(),
-            client: client.clone(),
-            begun,
-            class: ABORTED,
-            counts: None,
-        }
-    }
-
-    /// Its answer is known.
-    pub(super) fn answered(&mut self, status: StatusCode) {
-        self.class = (usize::from(status.as_u16()) / 100).clamp(1, 5) - 1;
-    }
-
-    /// Its answer ended before its end.
-    pub(super) fn broke_off(&mut self) {
-        self.class = BROKEN;
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        drop_one(&self.worker.stats.requests_in_flight);
-        if let Some(counts) = &self.counts {
-            let took = self
-                .client
-                .alarm
-                .now()
-                .saturating_duration_since(self.begun);
-            counts.add(self.class, took);
-        }
     }
 }

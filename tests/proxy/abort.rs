@@ -246,15 +246,17 @@ fn a_get_whose_answer_breaks_off_at_once_is_asked_elsewhere() {
 
 #[test]
 fn an_answer_that_breaks_off_is_seen_with_its_head_and_counted_as_broken() {
+    // More than is read before anything is passed on.
+    let part = "a".repeat(1 << 20);
     let toy = answering_at_once(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n",
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n{part}\r\n").leak(),
     );
     let front = Front::of(&[&toy]);
 
     let response = front.client().get("/");
 
     assert_eq!(response.status(), 200);
-    assert_eq!(response.text(), "abc");
+    assert_eq!(response.text(), part);
     assert!(!response.complete);
     let broken = CLASSES.iter().position(|class| *class == "broken");
     crate::until("it is counted", || {

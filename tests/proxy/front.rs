@@ -38,6 +38,7 @@ pub(crate) fn settings() -> Settings {
         workers: 1,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        trusted_proxies: vec![],
     }
 }
 

@@ -1,0 +1,24 @@
+//! The client's side of one exchange, whatever protocol it speaks.
+
+use std::task::{Context, Poll};
+
+use super::fault::BodyError;
+use super::forward::ResponseHead;
+
+/// Who sent a request and waits for its answer.
+pub(super) trait Asker {
+    /// Bytes of the request's body that have come and were not consumed; none: its end.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], BodyError>>;
+
+    /// The first `bytes` of what [`Self::poll_body`] gave are done with.
+    fn consume(&mut self, bytes: usize);
+
+    /// Ready: the client has left. Asked only while nothing of its body is due.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// An interim answer (1xx), to be passed on at once.
+    fn interim(&mut self, head: &ResponseHead);
+
+    /// Writes what is left of interim answers.
+    fn poll_flush(&mut self, cx: &mut Context<'_>);
+}

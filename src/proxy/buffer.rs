@@ -1,0 +1,318 @@
+//! Bytes on their way from one socket to another.
+//!
+//! ```text
+//! ┌ 4 KiB ──┬─ up to 256 KiB ───────────────┬ 16 B ┐
+//! │ room    │ start … end: what was read    │ room │    a new head goes in front of a body, a chunk's
+//! └─────────┴───────────────────────────────┴──────┘    end behind it, and all leaves in one write
+//! ```
+//!
+//! Large memory is lent by the worker and held only while bytes are in it: a connection that
+//! waits holds none, one that waits with a few bytes holds a copy of them.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// In front of what is read.
+const HEADROOM: usize = 4 * 1024;
+
+/// Behind what is read: the end of a chunk and of a chunked body.
+const TAILROOM: usize = 16;
+
+/// Read at most at once.
+const READ_MAX: usize = 256 * 1024;
+
+const WIDE: usize = HEADROOM + READ_MAX + TAILROOM;
+
+/// What a wait with unread bytes copies rather than keep a wide buffer for.
+const SLIM_MAX: usize = 32 * 1024;
+
+/// Unused memory kept per worker, in buffers.
+const KEPT_MAX: usize = 8;
+
+/// A worker's memory for buffers.
+#[derive(Debug, Default)]
+pub(super) struct Buffers(RefCell<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        let kept = self.0.borrow_mut().pop();
+        kept.unwrap_or_else(|| vec![0; WIDE])
+    }
+
+    fn give(&self, memory: Vec<u8>) {
+        let mut kept = self.0.borrow_mut();
+        if kept.len() < KEPT_MAX {
+            kept.push(memory);
+        }
+    }
+}
+
+/// Some bytes, in order; read in at the end, taken from the start.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    lender: Rc<Buffers>,
+    /// Nothing, an exact copy, or `WIDE` bytes that are the lender's.
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// No bytes, no memory.
+    pub(super) fn new(lender: &Rc<Buffers>) -> Self {
+        Self {
+            lender: lender.clone(),
+            memory: Vec::new(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// What is in it; an empty one takes its place.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Self::new(&self.lender);
+        std::mem::replace(self, empty)
+    }
+
+    /// What is in it.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    /// What is in it, to be changed in place.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.end]
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// None.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// There is no room to read more.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= READ_MAX
+    }
+
+    /// The first `bytes` are done with.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.len());
+        self.start += bytes;
+    }
+
+    /// Only the first `bytes` stay.
+    pub(super) fn truncate(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.len());
+        self.end = self.start + bytes;
+    }
+
+    /// Puts `bytes` in front.
+    pub(super) fn prepend(&mut self, bytes: &[u8]) {
+        if self.start < bytes.len() {
+            self.move_to(HEADROOM.max(bytes.len()));
+        }
+        self.start -= bytes.len();
+        self.memory[self.start..self.start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Puts `bytes` behind.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        if self.memory.len() - self.end < bytes.len() {
+            self.widen();
+        }
+        if self.memory.len() - self.end < bytes.len() {
+            let missing = bytes.len() - (self.memory.len() - self.end);
+            let memory = self.memory.len() + missing;
+            self.memory.resize(memory, 0);
+        }
+        self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// Reads once. Ready with 0: the end, or no room. Who then waits with bytes in it calls [`Self::rest`].
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<io::Result<usize>> {
+        self.widen();
+        let end = self.memory.len() - TAILROOM;
+        let mut room = ReadBuf::new(&mut self.memory[self.end..end]);
+        let polled = Pin::new(stream).poll_read(cx, &mut room);
+        let read = room.filled().len();
+        match polled {
+            Poll::Ready(Ok(())) => {
+                self.end += read;
+                Poll::Ready(Ok(read))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                if self.is_empty() {
+                    self.release();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Writes as much as goes. Ready: all of it is out.
+    pub(super) fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, self.bytes()) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(bytes)) => self.consume(bytes),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.rest();
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.release();
+        Poll::Ready(Ok(()))
+    }
+
+    /// A wait begins: gives wide memory back unless it holds much.
+    pub(super) fn rest(&mut self) {
+        if self.memory.len() < WIDE || self.len() > SLIM_MAX {
+            return;
+        }
+        let copy = self.bytes().to_vec();
+        self.release();
+        self.end = copy.len();
+        self.memory = copy;
+    }
+
+    fn release(&mut self) {
+        if self.memory.len() == WIDE {
+            self.lender.give(std::mem::take(&mut self.memory));
+        } else {
+            self.memory = Vec::new();
+        }
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Makes room to read.
+    fn widen(&mut self) {
+        if self.memory.len() < WIDE {
+            self.move_to(HEADROOM);
+        } else if self.is_empty() {
+            (self.start, self.end) = (HEADROOM, HEADROOM);
+        } else if self.end + TAILROOM >= self.memory.len() && self.start > HEADROOM {
+            self.memory.copy_within(self.start..self.end, HEADROOM);
+            (self.start, self.end) = (HEADROOM, HEADROOM + self.len());
+        }
+    }
+
+    /// The same bytes, `start` from the beginning of the memory.
+    fn move_to(&mut self, start: usize) {
+        let bytes = self.len();
+        let mut memory = self.lender.take();
+        if memory.len() < start + bytes + TAILROOM {
+            memory.resize(start + bytes + TAILROOM, 0);
+        }
+        memory[start..start + bytes].copy_from_slice(self.bytes());
+        self.release();
+        self.memory = memory;
+        (self.start, self.end) = (start, start + bytes);
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.memory.len() == WIDE {
+            self.lender.give(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn buffer(bytes: &[u8]) -> (Rc<Buffers>, Buffer) {
+        let lender = Rc::new(Buffers::default());
+        let mut buffer = Buffer::new(&lender);
+        buffer.append(bytes);
+        (lender, buffer)
+    }
+
+    #[test]
+    fn bytes_go_in_front_and_behind() {
+        let (_, mut buffer) = buffer(b"body");
+
+        buffer.prepend(b"head ");
+        buffer.append(b" tail");
+
+        assert_eq!(buffer.bytes(), b"head body tail");
+        buffer.consume(5);
+        buffer.truncate(4);
+        assert_eq!(buffer.bytes(), b"body");
+    }
+
+    #[test]
+    fn more_than_the_room_goes_in_front_and_behind_as_well() {
+        let (_, mut buffer) = buffer(b"body");
+        let long = vec![b'x'; 300 * 1024];
+
+        buffer.prepend(&long);
+        buffer.append(&long);
+
+        assert_eq!(buffer.len(), 600 * 1024 + 4);
+        assert_eq!(&buffer.bytes()[300 * 1024..300 * 1024 + 4], b"body");
+    }
+
+    #[test]
+    fn reading_keeps_what_was_there_and_ends_with_nothing() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (_, mut buffer) = buffer(b"one ");
+
+        let read = buffer.poll_fill(&mut cx, &mut &b"two"[..]);
+
+        assert!(matches!(read, Poll::Ready(Ok(3))));
+        assert_eq!(buffer.bytes(), b"one two");
+        let end = buffer.poll_fill(&mut cx, &mut &b""[..]);
+        assert!(matches!(end, Poll::Ready(Ok(0))));
+    }
+
+    #[test]
+    fn a_waiting_buffer_holds_no_more_than_its_bytes() {
+        let (lender, mut buffer) = buffer(b"abc");
+        buffer.widen();
+        assert_eq!(buffer.memory.len(), WIDE);
+
+        buffer.rest();
+
+        assert_eq!((buffer.bytes(), buffer.memory.len()), (&b"abc"[..], 3));
+        assert_eq!(lender.0.borrow().len(), 1);
+    }
+
+    #[test]
+    fn dropped_buffers_give_their_memory_back_up_to_a_bound() {
+        let lender = Rc::new(Buffers::default());
+        let mut many: Vec<Buffer> = (0..20).map(|_| Buffer::new(&lender)).collect();
+        for buffer in &mut many {
+            buffer.widen();
+        }
+
+        drop(many);
+
+        assert_eq!(lender.0.borrow().len(), KEPT_MAX);
+    }
+}

@@ -1,0 +1,187 @@
+//! Why there is no response of a backend, and the one place where that becomes a status.
+//!
+//! Each fault knows whose it is. Ours to keep: 502 refused or broken, 503 nobody to ask, 504 too
+//! slow; 4xx is the client's.
+
+use std::io;
+use std::sync::Arc;
+
+use super::h1::request::Refusal;
+use super::stats::Reason;
+
+/// A body that ended before its end.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum BodyError {
+    #[error("the request body is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the client's body broke off: {0}")]
+    Client(String),
+    #[error("the backend's body broke off: {0}")]
+    Upstream(String),
+    #[error("the backend's body made no progress in time")]
+    UpstreamSlow,
+}
+
+/// Why there is no response of a backend. `Display` is the body the client reads.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Fault {
+    // The client's.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("method not allowed")]
+    Method,
+    #[error("the request head came too slowly")]
+    HeadSlow,
+    #[error("the request body came too slowly")]
+    ClientSlow,
+    #[error("{0}")]
+    ClientBody(BodyError),
+    /// It left, so nobody reads this.
+    #[error("the client closed the connection")]
+    ClientGone,
+    /// `Max-Forwards: 0`: what the last on the way answers is no fault.
+    #[error("this proxy is the last on the way")]
+    EndsHere,
+    // The backend's.
+    #[error("the backend could not be reached: {0}")]
+    Connect(String),
+    #[error("the backend gave no response: {why}")]
+    Reset {
+        why: String,
+        /// On a kept connection: it may have closed before it saw the request.
+        stale: bool,
+    },
+    /// Its answer ended so early that nothing of it was passed on.
+    #[error("{0}")]
+    Broken(BodyError),
+    #[error("the backend closed the connection before the request was written")]
+    Unsent { stale: bool },
+    #[error("the backend did not answer in time")]
+    FirstByte,
+    #[error("the backend took no more of the request")]
+    Stalled,
+    #[error("the backend sent no valid response: {0}")]
+    Garbage(String),
+    // Ours.
+    #[error("no backend of pool {pool} is in rotation")]
+    Nobody { pool: Arc<str> },
+    #[error("no pool is configured")]
+    NoPool,
+}
+
+impl Fault {
+    /// What the client is told.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::Refused(refusal) => match refusal {
+                Refusal::Malformed(_) => 400,
+                Refusal::LineTooLong => 414,
+                Refusal::Expectation => 417,
+                Refusal::HeadTooLarge | Refusal::TooManyFields => 431,
+                Refusal::Coding => 501,
+                Refusal::Version => 505,
+            },
+            Self::EndsHere => 200,
+            Self::ClientBody(_) | Self::ClientGone => 400,
+            Self::Method => 405,
+            Self::HeadSlow | Self::ClientSlow => 408,
+            Self::Connect(_)
+            | Self::Reset { .. }
+            | Self::Broken(_)
+            | Self::Unsent { .. }
+            | Self::Garbage(_) => 502,
+            Self::FirstByte | Self::Stalled => 504,
+            Self::Nobody { .. } | Self::NoPool => 503,
+        }
+    }
+
+    /// Field lines that go with it.
+    pub(super) fn fields(&self) -> &'static str {
+        match self {
+            Self::Nobody { .. } => "retry-after: 1\r\n",
+            Self::Method | Self::EndsHere => {
+                "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+            }
+            _ => "",
+        }
+    }
+
+    /// Whoever says what can't be understood gets no chance to go on from it.
+    pub(super) fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::HeadSlow
+                | Self::ClientSlow
+                | Self::ClientBody(_)
+                | Self::ClientGone
+        )
+    }
+
+    /// Why a repeat would be counted, if this may be repeated at all.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Connect(_) => Some(Reason::Connect),
+            Self::Unsent { .. } => Some(Reason::Unsent),
+            Self::Reset { .. } | Self::Broken(_) => Some(Reason::Reset),
+            Self::FirstByte => Some(Reason::FirstByte),
+            _ => None,
+        }
+    }
+
+    /// It speaks against the backend once it had the request. Connects are judged apart.
+    pub(super) fn is_outlier(&self) -> bool {
+        matches!(
+            self,
+            Self::Reset { stale: false, .. }
+                | Self::Broken(_)
+                | Self::FirstByte
+                | Self::Stalled
+                | Self::Garbage(_)
+        )
+    }
+
+    /// A kept connection turned out closed, which says nothing about its backend.
+    pub(super) fn is_stale(&self) -> bool {
+        matches!(
+            self,
+            Self::Reset { stale: true, .. } | Self::Unsent { stale: true, .. }
+        )
+    }
+}
+
+/// An I/O error without its number: `connection refused`.
+pub(super) fn in_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_ascii_lowercase(),
+        None => text,
+    }
+}
+
+/// The reason phrase of a status of ours.
+pub(super) fn phrase(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_in_words() {
+        let refused = io::Error::from_raw_os_error(111);
+
+        assert_eq!(in_words(&refused), "connection refused");
+        assert_eq!(in_words(&io::Error::other("Odd")), "Odd");
+    }
+
+    #[test]
+    fn statuses_have_names() {
+        assert_eq!(phrase(431), "Request Header Fields Too Large");
+        assert_eq!(phrase(299), "Unknown");
+    }
+}

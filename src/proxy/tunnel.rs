@@ -1,0 +1,110 @@
+//! After a change of protocol: bytes both ways, until both sides have ended or nothing moves.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+
+use super::alarm::Alarm;
+use super::buffer::Buffer;
+use super::client::HttpOne;
+use super::reply::Reply;
+use super::worker::Worker;
+
+/// One direction.
+struct Way {
+    bytes: Buffer,
+    /// Nothing more comes.
+    ended: bool,
+    /// Its receiver was told so.
+    told: bool,
+}
+
+impl Way {
+    fn new(bytes: Buffer) -> Self {
+        Self {
+            bytes,
+            ended: false,
+            told: false,
+        }
+    }
+
+    /// Writes what is there, and the end after it. Ready with false: nobody reads.
+    fn poll_out(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<bool> {
+        if !self.bytes.is_empty() {
+            match self.bytes.poll_drain(cx, to) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.ended && !self.told {
+            self.told = true;
+            // A socket's shutdown never waits.
+            let _ = Pin::new(to).poll_shutdown(cx);
+        }
+        Poll::Ready(true)
+    }
+}
+
+/// Joins the client and the backend that changed the protocol.
+pub(super) async fn run(
+    worker: &Rc<Worker>,
+    alarm: &Alarm,
+    asker: &mut HttpOne<'_, '_>,
+    reply: Reply,
+) {
+    let Some((mut link, early, lease)) = reply.into_link() else {
+        return;
+    };
+    let (inbox, outbox) = asker.sides();
+    let mut out = Way::new(inbox.input.take());
+    let mut back = Way::new(early);
+    let idle_max = worker.settings.timeouts.upgrade_idle;
+    let mut moved = worker.now();
+    poll_fn(|cx| {
+        loop {
+            let mut again = false;
+            match out.poll_out(cx, &mut link.stream) {
+                Poll::Ready(true) if !out.ended => match inbox.poll_any(cx) {
+                    Poll::Ready(true) => {
+                        out.bytes = inbox.input.take();
+                        again = true;
+                    }
+                    Poll::Ready(false) => (out.ended, again) = (true, true),
+                    Poll::Pending => {}
+                },
+                Poll::Ready(true) | Poll::Pending => {}
+                Poll::Ready(false) => return Poll::Ready(()),
+            }
+            match back.poll_out(cx, &mut outbox.writer) {
+                Poll::Ready(true) if !back.ended => {
+                    match back.bytes.poll_fill(cx, &mut link.stream) {
+                        Poll::Ready(Ok(bytes)) if bytes > 0 => again = true,
+                        Poll::Ready(_) => (back.ended, again) = (true, true),
+                        Poll::Pending => {}
+                    }
+                }
+                Poll::Ready(true) | Poll::Pending => {}
+                Poll::Ready(false) => return Poll::Ready(()),
+            }
+            if out.told && back.told {
+                return Poll::Ready(());
+            }
+            let now = worker.now();
+            if again {
+                moved = now;
+                continue;
+            }
+            if now >= moved + idle_max {
+                return Poll::Ready(());
+            }
+            alarm.wake_by(cx, moved + idle_max);
+            return Poll::Pending;
+        }
+    })
+    .await;
+    drop(lease);
+}
