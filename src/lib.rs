@@ -1,7 +1,7 @@
 //! `lb`: a load balancer that finds its own backends.
 //!
 //! ```text
-//! L0  clock  shutdown  log  announce
+//! L0  clock  shutdown  log  announce  network
 //! L1  gossip/core   pool   timeline
 //! L2  gossip/driver   health   state
 //! L3  discovery   proxy
@@ -17,6 +17,7 @@
 pub mod announce;
 pub mod clock;
 pub mod log;
+pub mod network;
 pub mod shutdown;
 
 pub mod gossip;

@@ -10,7 +10,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::parse::{Parsed, boolean, port, split, weight};
-use crate::discovery::{BadNetwork, Network};
+use crate::network::{BadNetwork, Network};
 use crate::pool::registry::StaticBackend;
 use crate::proxy::Listen;
 

@@ -12,6 +12,7 @@ use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
 use super::{Cluster, Front, Given, address, defaults, flags, parse};
+use crate::network::Network;
 use crate::pool::registry::StaticBackend;
 use crate::proxy::Listen;
 use crate::{announce, health, pool, proxy};
@@ -35,11 +36,12 @@ pub(super) fn read(
 ) -> Front {
     let sources = Sources::new(around, faults);
     let shared = common::read(&sources, &flags.common, &mut root, around, true);
-    let listen = listen(&sources, flags, &mut root);
+    let (listen, trusted_proxies) = listen(&sources, flags, &mut root);
     let clusters = clusters(&sources, flags, &mut root);
     routes(&sources, &mut root);
     let mut proxy = proxy::Settings {
         listen,
+        trusted_proxies,
         timeouts: timeouts(&sources, root.table("timeouts")),
         ..defaults::proxy()
     };
@@ -100,13 +102,23 @@ fn finish(
     }
 }
 
-fn listen(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -> Listen {
+/// What to listen on, and whom to believe there.
+fn listen(
+    sources: &Sources<'_>,
+    flags: &flags::Front,
+    root: &mut Table<'_>,
+) -> (Listen, Vec<Network>) {
     let mut tables = root.named("listener");
-    let mut written = None;
+    let (mut written, mut trusted) = (None, Vec::new());
     for (index, (name, table)) in tables.iter_mut().enumerate() {
         let addresses = table.texts("listen");
+        let networks = table.texts("trusted_proxies").unwrap_or_default();
+        let networks = networks
+            .into_iter()
+            .filter_map(|found| sources.key(Some(found), address::network));
+        let networks: Vec<Network> = networks.collect();
         if index == 0 {
-            written = addresses;
+            (written, trusted) = (addresses, networks);
         } else {
             sources.faults.value(
                 &name.at,
@@ -124,11 +136,16 @@ fn listen(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -> 
             address::listen,
         )
         .unwrap_or_default();
-    if let [only] = listens.as_slice() {
+    (addresses(sources, &listens), trusted)
+}
+
+/// All that is listened on: every address, or exactly those.
+fn addresses(sources: &Sources<'_>, listens: &[Valued<Listen>]) -> Listen {
+    if let [only] = listens {
         return only.value.clone();
     }
     let mut exactly: Vec<SocketAddr> = Vec::new();
-    for valued in &listens {
+    for valued in listens {
         match &valued.value {
             Listen::Default { port } => sources.refuse(
                 valued,
@@ -384,6 +401,7 @@ fn timeouts(sources: &Sources<'_>, mut table: Table<'_>) -> proxy::Timeouts {
     some(&mut timeouts.client_idle, "client_idle");
     some(&mut timeouts.request_head, "request_head");
     some(&mut timeouts.upstream_idle, "upstream_idle");
+    some(&mut timeouts.upgrade_idle, "upgrade_idle");
     let mut or_none = |setting: &mut std::time::Duration, key| {
         sources.set(setting, table.text(key), parse::duration_or_zero);
     };
@@ -426,6 +444,12 @@ fn limits(
     };
     size(&mut limits.replay_bytes, "replay_bytes", 0, 16 << 20);
     // RFC 9110 §4.1 wants at least 8,000 octets of request target; a fraction of that still serves tests.
+    size(
+        &mut limits.request_line_bytes,
+        "request_line_bytes",
+        256,
+        1 << 20,
+    );
     size(&mut limits.head_bytes, "head_bytes", 1024, 1 << 20);
     size(&mut limits.header_fields, "header_fields", 10, 10_000);
     size(&mut limits.connections, "connections", 1, 10_000_000);
@@ -435,6 +459,12 @@ fn limits(
         0,
         1_000_000,
     );
+    if let Some(upgrades) = table.texts("upgrades") {
+        let upgrades = upgrades.into_iter();
+        limits.upgrades = upgrades
+            .filter_map(|found| sources.key(Some(found), parse::upgrade))
+            .collect();
+    }
 }
 
 /// More threads than any machine has cores for.

@@ -36,7 +36,7 @@ pub use self::error::{At, Error, Errors};
 use self::front::Purpose;
 pub use self::sources::Surroundings;
 use crate::announce::Service;
-use crate::discovery::Network;
+use crate::network::Network;
 use crate::{admin, gossip, health, log, pool, proxy};
 
 /// What a run was started with: enough to read its settings again.

@@ -142,6 +142,18 @@ pub(super) fn name(text: &str) -> Parsed<String> {
     Err("is not a name; 1 to 63 letters, digits, '-', '.' or '_'".to_owned())
 }
 
+/// A protocol that a connection may change to. `h2c` would carry requests past all rules.
+pub(super) fn upgrade(text: &str) -> Parsed<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+    match text.to_ascii_lowercase() {
+        name if name.starts_with("h2") => {
+            Err("is never passed on: HTTP/2 inside it would not be looked at".to_owned())
+        }
+        name if !name.is_empty() && name.bytes().all(fits) => Ok(name),
+        _ => Err("is not the name of a protocol, like websocket".to_owned()),
+    }
+}
+
 /// Name of a node: at most 128 bytes, as Serf has it.
 pub(super) fn node(text: &str) -> Parsed<String> {
     let fits = |letter: char| !letter.is_whitespace() && !letter.is_control();

@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::announce::State;
 use crate::config::Cluster;
-use crate::discovery::{Network, Trust};
+use crate::discovery::Trust;
+use crate::network::Network;
 use crate::pool::registry::StaticBackend;
 use crate::pool::spec::{Spec, Standing, UpstreamId};
 

@@ -108,6 +108,10 @@ impl Buffer {
     pub(super) fn consume(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.len());
         self.start += bytes;
+        // Whoever waits next must not hold wide memory, and may not touch this buffer before.
+        if self.is_empty() {
+            self.release();
+        }
     }
 
     /// Only the first `bytes` stay.

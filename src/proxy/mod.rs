@@ -45,6 +45,7 @@ use std::time::Duration;
 pub use self::listeners::{BindError, Listeners, bind};
 pub use self::server::{Counters, Server, start};
 pub use self::stats::Scrape;
+use crate::network::Network;
 use crate::pool::registry::Key;
 use crate::pool::snapshot::Pool;
 
@@ -68,28 +69,6 @@ pub struct Settings {
     pub limits: Limits,
     /// Networks of proxies that may say on whose behalf they ask (`X-Forwarded-For`, `Forwarded`).
     pub trusted_proxies: Vec<Network>,
-}
-
-/// An IP network: an address and the length of its prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Any address within.
-    pub address: IpAddr,
-    /// 0–32 or 0–128 bits.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether `address` lies within; an IPv4 address mapped to IPv6 counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = |address: IpAddr| match address.to_canonical() {
-            IpAddr::V4(four) => (u128::from(four.to_bits()) << 96, 32),
-            IpAddr::V6(six) => (six.to_bits(), 128),
-        };
-        let ((own, own_bits), (other, other_bits)) = (bits(self.address), bits(address));
-        let prefix = u32::from(self.prefix).min(own_bits);
-        own_bits == other_bits && (own ^ other).checked_shr(128 - prefix).unwrap_or(0) == 0
-    }
 }
 
 impl Settings {

@@ -1,6 +1,6 @@
 //! What is changed on the way, and what is refused.
 
-use lb::proxy::{Network, Settings};
+use lb::proxy::Settings;
 
 use crate::front::{Front, settings};
 use crate::toy::{Then, Toy};
@@ -93,10 +93,7 @@ fn what_a_client_says_about_itself_is_replaced() {
 fn what_a_trusted_proxy_says_is_passed_on_with_ours_behind_it() {
     let toy = Toy::named("a");
     let trusting = Settings {
-        trusted_proxies: vec![Network {
-            address: "127.0.0.0".parse().unwrap(),
-            prefix: 8,
-        }],
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         ..settings()
     };
     let front = Front::with(trusting, &[&toy]);
