@@ -105,7 +105,7 @@ impl Program {
         let words = |end| line[..end].rsplit(' ').next().map(str::to_owned);
         match self {
             Self::Ours => {
-                let joined = line.find(" joined the cluster");
+                let joined = line.find(" joined the cluster address=");
                 let failed = line.find(" stopped answering gossip");
                 let end = joined.or(failed)?;
                 Some((words(end)?, joined.is_some()))
