@@ -1,7 +1,7 @@
-//! How long a kill -9 goes unnoticed by gossip alone, beside stock Serf: `cargo bench --bench detect -- 3 10 30 rounds=10`.
+//! How long a kill -9 goes unnoticed by gossip alone, beside stock Serf: `cargo bench --bench detect -- 3 10 30 rounds=10 clusters=4`.
 //!
 //! ```text
-//! N lb-agent ──┐ on loopback, LAN constants, both clusters at the same time
+//! N lb-agent ──┐ on loopback, LAN constants, at the same time; clusters=K of each, kill=K at once
 //! N serf agent ┘      │
 //!   round: random pause ─▶ kill -9 one of them ─▶ each survivor's line "failed" ─▶ restart ─▶ each survivor's line "joined"
 //! ```
@@ -12,7 +12,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the real clock")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -23,25 +23,36 @@ use rand_chacha::ChaCha8Rng;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str, default: u8| {
+        let text = words.iter().find_map(|word| word.strip_prefix(name));
+        text.map_or(default, |text| text.parse().expect("a small number"))
+    };
+    let (rounds, clusters) = (number("rounds=", 10), number("clusters=", 1));
+    let kill = number("kill=", 1);
     let mut sizes: Vec<u8> = words.iter().filter_map(|word| word.parse().ok()).collect();
     if sizes.is_empty() {
         sizes = vec![3, 10, 30];
     }
-    let rounds = words.iter().find_map(|word| word.strip_prefix("rounds="));
-    let rounds: usize = rounds.map_or(10, |count| count.parse().expect("rounds=NUMBER"));
 
-    println!("| program | N | rounds | first | median | last | last, largest |");
+    println!("| program | N | kills | first | median | last | last, largest |");
     println!("|---|---|---|---|---|---|---|");
     for size in sizes {
         let runs = [Program::Ours, Program::Stock].map(|program| {
-            std::thread::spawn(move || {
-                let mut cluster = Cluster::start(program, size);
-                (0..rounds).map(|round| cluster.round(round)).collect()
-            })
+            let run = move |copy| {
+                std::thread::spawn(move || {
+                    let mut cluster = Cluster::start(program, copy, size);
+                    (0..rounds)
+                        .map(|round| cluster.round(round, kill))
+                        .collect::<Vec<_>>()
+                })
+            };
+            (0..clusters).map(run).collect::<Vec<_>>()
         });
-        let rows = runs.map(|run| run.join().expect("every round ends"));
-        for (program, row) in [Program::Ours, Program::Stock].iter().zip(rows) {
-            program.print(size, row);
+        for (program, runs) in [Program::Ours, Program::Stock].iter().zip(runs) {
+            let rounds = runs
+                .into_iter()
+                .map(|run| run.join().expect("every round ends"));
+            program.print(size, &rounds.flatten().collect::<Vec<_>>());
         }
     }
 }
@@ -64,12 +75,13 @@ impl Program {
         }
     }
 
-    fn address(self, index: u8) -> String {
-        format!("127.{}.7.{}", 41 + self as u8, index + 1)
+    /// Address of an agent of cluster `copy`.
+    fn address(self, copy: u8, index: u8) -> String {
+        format!("127.{}.{copy}.{}", 41 + self as u8, index + 1)
     }
 
-    fn command(self, index: u8) -> Command {
-        let (at, first) = (self.address(index), self.address(0));
+    fn command(self, copy: u8, index: u8) -> Command {
+        let (at, first) = (self.address(copy, index), self.address(copy, 0));
         let node = node(index);
         let mut command;
         match self {
@@ -123,7 +135,7 @@ impl Program {
         }
     }
 
-    fn print(self, size: u8, rounds: Vec<Noticed>) {
+    fn print(self, size: u8, rounds: &[Noticed]) {
         let sorted = |which: usize| {
             let mut all: Vec<f64> = rounds
                 .iter()
@@ -165,25 +177,31 @@ struct Seen {
 /// The agents of one program; killed when dropped.
 struct Cluster {
     program: Program,
+    /// Tells clusters of one program apart.
+    copy: u8,
     agents: Vec<Child>,
     sender: Sender<Seen>,
     seen: Receiver<Seen>,
-    /// What each says of each other, as last told.
-    views: BTreeMap<(u8, String), bool>,
+    /// What each says of each other, and since when: true for joined, false for failed.
+    views: BTreeMap<(u8, String), (bool, Instant)>,
+    /// Killed, and not restarted yet.
+    down: BTreeSet<u8>,
     random: ChaCha8Rng,
 }
 
 impl Cluster {
     /// Starts `size` agents and waits until all know all.
-    fn start(program: Program, size: u8) -> Self {
+    fn start(program: Program, copy: u8, size: u8) -> Self {
         let (sender, seen) = channel();
         let mut cluster = Self {
             program,
+            copy,
             agents: Vec::new(),
             sender,
             seen,
             views: BTreeMap::new(),
-            random: ChaCha8Rng::seed_from_u64(u64::from(std::process::id())),
+            down: BTreeSet::new(),
+            random: ChaCha8Rng::seed_from_u64(u64::from(std::process::id()) << 8 | u64::from(copy)),
         };
         for index in 0..size {
             let agent = cluster.spawn(index);
@@ -199,7 +217,7 @@ impl Cluster {
 
     fn spawn(&self, index: u8) -> Child {
         let (reader, writer) = std::io::pipe().expect("a pipe");
-        let mut command = self.program.command(index);
+        let mut command = self.program.command(self.copy, index);
         let copy = writer.try_clone().expect("a second descriptor");
         command.stdin(Stdio::null()).stdout(copy).stderr(writer);
         let child = command.spawn().expect("the agent can be run");
@@ -216,70 +234,72 @@ impl Cluster {
         child
     }
 
-    /// Kills one, measures, brings it back.
-    fn round(&mut self, round: usize) -> Noticed {
+    /// Kills one (or more at once), measures, brings them back.
+    fn round(&mut self, round: u8, kill: u8) -> Noticed {
         let pause = self.random.random_range(PAUSE);
         std::thread::sleep(Duration::from_millis(pause));
-        let others = self.agents.len() - 1;
-        let victim = u8::try_from(round % others + 1).expect("a small cluster");
-        let name = node(victim);
         self.take_news();
-        let doubted: Vec<_> = self.views.iter().filter(|(_, joined)| !**joined).collect();
+        let doubted: Vec<_> = self.views.iter().filter(|(_, view)| !view.0).collect();
         assert!(
             doubted.is_empty(),
             "somebody is failed in a calm: {doubted:?}"
         );
 
+        let others = self.size() - 1;
+        self.down = (0..kill).map(|one| (round + one) % others + 1).collect();
+        let down = self.down.clone();
         let killed = Instant::now();
-        let agent = &mut self.agents[usize::from(victim)];
-        agent.kill().expect("it can be killed");
-        agent.wait().expect("it ends");
-        self.views.retain(|(by, _), _| *by != victim);
-        let mut after: Vec<Duration> = self
-            .until(victim, false)
-            .into_values()
-            .map(|at| at - killed)
-            .collect();
+        for victim in &down {
+            let agent = &mut self.agents[usize::from(*victim)];
+            agent.kill().expect("it can be killed");
+            agent.wait().expect("it ends");
+            self.views.retain(|(by, _), _| by != victim);
+        }
+        let mut after = Vec::new();
+        for victim in &down {
+            after.extend(self.until(*victim, false).iter().map(|at| *at - killed));
+        }
         after.sort();
 
-        self.agents[usize::from(victim)] = self.spawn(victim);
-        self.until(victim, true);
-        for of in 0..self.agents.len() {
-            let of = u8::try_from(of).expect("a small cluster");
+        for victim in std::mem::take(&mut self.down) {
+            self.agents[usize::from(victim)] = self.spawn(victim);
+        }
+        for of in 0..self.size() {
             self.until(of, true);
         }
-        eprintln!("{:?} N={} {name}: {after:.1?}", self.program, others + 1);
+        eprintln!("{:?} N={} {down:?}: {after:.1?}", self.program, others + 1);
         [after[0], middle(&after), after[after.len() - 1]]
     }
 
-    /// Waits until everyone else says of `of` that it joined (or failed); since when each of those says so that had not yet.
-    fn until(&mut self, of: u8, joined: bool) -> BTreeMap<u8, Instant> {
-        let mut since = BTreeMap::new();
+    fn size(&self) -> u8 {
+        u8::try_from(self.agents.len()).expect("a small cluster")
+    }
+
+    /// Waits until all others that run say of `of` that it joined (or failed); since when they do.
+    fn until(&mut self, of: u8, joined: bool) -> Vec<Instant> {
         let deadline = Instant::now() + LONGEST;
         let name = node(of);
-        let count = u8::try_from(self.agents.len()).expect("a small cluster");
+        let by: Vec<u8> = (0..self.size())
+            .filter(|by| *by != of && !self.down.contains(by))
+            .collect();
         loop {
-            let missing = (0..count)
-                .filter(|by| *by != of)
-                .find(|by| self.views.get(&(*by, name.clone())) != Some(&joined));
-            let Some(missing) = missing else {
+            let told = by.iter().map(|by| self.views.get(&(*by, name.clone())));
+            let since: Vec<Instant> = told
+                .flatten()
+                .filter(|view| view.0 == joined)
+                .map(|view| view.1)
+                .collect();
+            if since.len() == by.len() {
                 return since;
-            };
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            let seen = match self.seen.recv_timeout(left) {
-                Ok(seen) => seen,
+            match self.seen.recv_timeout(left) {
+                Ok(seen) => self.note(seen),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     let what = if joined { "joined" } else { "failed" };
-                    panic!(
-                        "{:?}: n{missing} does not say that {name} {what}",
-                        self.program
-                    )
+                    panic!("{:?}: not everyone says that {name} {what}", self.program)
                 }
-            };
-            if seen.of == name && seen.joined == joined {
-                since.insert(seen.by, seen.at);
             }
-            self.note(seen);
         }
     }
 
@@ -290,7 +310,11 @@ impl Cluster {
     }
 
     fn note(&mut self, seen: Seen) {
-        self.views.insert((seen.by, seen.of), seen.joined);
+        let view = self.views.entry((seen.by, seen.of));
+        let view = view.or_insert((seen.joined, seen.at));
+        if view.0 != seen.joined {
+            *view = (seen.joined, seen.at);
+        }
     }
 }
 
