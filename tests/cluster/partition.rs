@@ -262,8 +262,8 @@ fn halves_apart(agents: [Agents; 2]) {
     let loads = cluster.load();
     std::thread::sleep(WARM);
 
-    let cut = Instant::now();
     cluster.cut();
+    let cut = Instant::now();
     let half = |node: &Node| cluster.names(|other| other.half == node.half);
     cluster.until_all_hold_alive("cut", FAILED_MAX, half);
     let failed = cut.elapsed();
