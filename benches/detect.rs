@@ -48,10 +48,10 @@ fn main() {
             };
             (0..clusters).map(run).collect::<Vec<_>>()
         });
-        for (program, runs) in [Program::Ours, Program::Stock].iter().zip(runs) {
-            let rounds = runs
-                .into_iter()
-                .map(|run| run.join().expect("every round ends"));
+        // All are waited for first: a panic here ends the process, and would leave the agents of other runs behind.
+        let ended = runs.map(|runs| runs.into_iter().map(|run| run.join()).collect::<Vec<_>>());
+        for (program, runs) in [Program::Ours, Program::Stock].iter().zip(ended) {
+            let rounds = runs.into_iter().map(|run| run.expect("every round ends"));
             program.print(size, &rounds.flatten().collect::<Vec<_>>());
         }
     }
