@@ -111,17 +111,7 @@ impl World {
         let notes = self.notes(&self.webs[index].name);
         let web = &mut self.webs[index];
         let address = SocketAddr::from((web.host.ip, 80));
-        let mut command = web.host.command(
-            std::env::current_exe()
-                .expect("this program")
-                .to_str()
-                .expect("a readable path"),
-        );
-        command.args(["--exact", "web::toy_web_process", "--nocapture"]);
-        command.env(
-            web::ROLE,
-            format!("{} {address} {}", web.name, notes.display()),
-        );
+        let mut command = web::command(&web.host, &web.name, &notes);
         web.server = Some(Running::start(
             &format!("{}-server", web.name),
             self.files.path(),
