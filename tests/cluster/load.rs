@@ -121,6 +121,21 @@ impl Report {
             .min()
     }
 
+    /// How long after `since` the first good answer came, of whoever.
+    pub(crate) fn first_good(&self, since: Instant) -> Option<Duration> {
+        let good = self
+            .samples
+            .iter()
+            .filter(|sample| sample.begun >= since && sample.outcome.is_ok());
+        good.map(|sample| sample.begun + sample.took - since).min()
+    }
+
+    /// Requests begun after `since` that nobody answered.
+    pub(crate) fn failed_since(&self, since: Instant) -> usize {
+        let after = self.samples.iter().filter(|sample| sample.begun >= since);
+        after.filter(|sample| sample.outcome.is_err()).count()
+    }
+
     /// The last request begun after `since` that `node` answered.
     pub(crate) fn last_of(&self, node: &str) -> Option<Instant> {
         self.samples
