@@ -63,6 +63,9 @@ fn burn(
         "{front:?}: {line}, went out {} times",
         world.went_out().len()
     );
+    for (reason, count) in report.reasons() {
+        println!("    {count} × {reason}");
+    }
     (world, report, fault)
 }
 

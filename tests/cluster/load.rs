@@ -1,5 +1,6 @@
 //! A steady load with its failures counted: 200 requests a second, half on new connections, 10 % POST, 10 % slow.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -108,6 +109,19 @@ impl Report {
             "{} requests, failed {gets} GET and {posts} POST, {hurt}",
             self.samples.len()
         )
+    }
+
+    /// What failed requests were told, and how many of them.
+    pub(crate) fn reasons(&self) -> BTreeMap<&str, usize> {
+        let mut reasons = BTreeMap::new();
+        let told = self
+            .samples
+            .iter()
+            .filter_map(|sample| sample.outcome.as_ref().err());
+        for why in told {
+            *reasons.entry(why.as_str()).or_default() += 1;
+        }
+        reasons
     }
 
     /// The first answer of `node` begun after `since`.
