@@ -305,6 +305,11 @@ impl Case {
         self.status(statuses).closed().unseen()
     }
 
+    /// Answered with one of these, and no byte of it reached the backend. It is well framed, so its connection may go on.
+    pub(crate) fn rejected(self, statuses: &'static [u16]) -> Self {
+        self.status(statuses).unseen()
+    }
+
     /// The backend received nothing.
     pub(crate) fn unseen(self) -> Self {
         self.check(|outcome| match outcome.received() {

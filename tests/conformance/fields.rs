@@ -130,7 +130,7 @@ fn connection_lists(cases: &mut Vec<Case>, v: Version) {
                 .send(format!(
                     "POST / {v}\r\nHost: t\r\n{lines}\r\nContent-Length: 5\r\n\r\nhello"
                 ))
-                .refused(&[400]),
+                .rejected(&[400]),
         );
         cases.push(
             Case::backend(
@@ -221,7 +221,7 @@ fn date(cases: &mut Vec<Case>, v: Version) {
     cases.push(
         Case::client(RULE, SECTION, v, "an answer of ours has one")
             .send(format!("GET / {v}\r\nHost: a b\r\n\r\n"))
-            .refused(&[400])
+            .rejected(&[400])
             .response("one date", dated),
     );
     cases.push(

@@ -24,6 +24,7 @@ mod forwarded;
 mod framing;
 mod limits;
 mod messages;
+mod order;
 mod outcome;
 mod report;
 mod rules;
@@ -50,6 +51,7 @@ fn all() -> Vec<Case> {
         start::cases,
         truncation::cases,
         messages::cases,
+        order::cases,
         target::cases,
         fields::cases,
         forwarded::cases,

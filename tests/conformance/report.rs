@@ -24,6 +24,15 @@ pub(crate) fn failures(cases: &[Case], verdicts: &[Verdict]) -> Vec<String> {
 /// Prints the table and keeps it, with every failure behind it, in `conformance.md` beside the tests' other files.
 pub(crate) fn write(cases: &[Case], columns: &[(Kind, Vec<Verdict>)]) {
     let mut text = table(cases, columns);
+    let beaten = beaten(cases, columns);
+    let _ = writeln!(
+        text,
+        "\n### Where a peer passes and ours does not: {}\n",
+        beaten.len()
+    );
+    for line in &beaten {
+        let _ = writeln!(text, "- {line}");
+    }
     for (kind, verdicts) in columns {
         let _ = writeln!(text, "\n### What {} fails\n", kind.name());
         for line in failures(cases, verdicts) {
@@ -33,6 +42,25 @@ pub(crate) fn write(cases: &[Case], columns: &[(Kind, Vec<Verdict>)]) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance.md");
     fs::write(&file, &text).expect("the table can be written");
     println!("{text}\nkept in {}", file.display());
+}
+
+/// Cases that a peer, but not the first column, passes.
+fn beaten(cases: &[Case], columns: &[(Kind, Vec<Verdict>)]) -> Vec<String> {
+    let Some(((_, ours), peers)) = columns.split_first() else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for (index, case) in cases.iter().enumerate() {
+        let better: Vec<&str> = peers
+            .iter()
+            .filter(|(_, verdicts)| ours[index].is_err() && verdicts[index].is_ok())
+            .map(|(kind, _)| kind.name())
+            .collect();
+        if !better.is_empty() {
+            lines.push(format!("{} ({})", case.title(), better.join(", ")));
+        }
+    }
+    lines
 }
 
 fn table(cases: &[Case], columns: &[(Kind, Vec<Verdict>)]) -> String {

@@ -202,7 +202,7 @@ http {{
   server {{
     listen {listen};
     location / {{
-      proxy_pass http://web; proxy_http_version 1.1; proxy_request_buffering off; proxy_buffering off;
+      proxy_pass http://web; proxy_http_version 1.1; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;
       proxy_set_header Host $host; proxy_set_header Upgrade $tunnel; proxy_set_header Connection $tunnel_connection;
       {forwarded}
     }}
@@ -251,9 +251,12 @@ defaults
   timeout http-request {}ms
   timeout http-keep-alive {}ms
   http-reuse always
+  retry-on conn-failure empty-response
+  option redispatch
 frontend f
   bind {listen}
   {forwarded}
+  http-request disable-l7-retry unless METH_GET
   default_backend b
 backend b
   server s {backend}

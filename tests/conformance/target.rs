@@ -23,7 +23,7 @@ fn host(cases: &mut Vec<Case>, v: Version) {
             .request("the backend has one all the same", |request| {
                 request.all("host").len() == 1
             }),
-        Version::V11 => absent.refused(&[400]),
+        Version::V11 => absent.rejected(&[400]),
     });
     for fields in [
         "Host: t\r\nHost: t",
@@ -34,7 +34,7 @@ fn host(cases: &mut Vec<Case>, v: Version) {
         cases.push(
             Case::client(RULE, SECTION, v, format!("twice: {fields:?}"))
                 .send(format!("GET / {v}\r\n{fields}\r\n\r\n"))
-                .refused(&[400]),
+                .rejected(&[400]),
         );
     }
     for host in [
@@ -45,7 +45,7 @@ fn host(cases: &mut Vec<Case>, v: Version) {
         cases.push(
             Case::client(RULE, SECTION, v, format!("invalid: {}", quoted(host)))
                 .send(format!("GET / {v}\r\nHost: {host}\r\n\r\n"))
-                .refused(&[400]),
+                .rejected(&[400]),
         );
     }
     for host in [
@@ -112,7 +112,7 @@ fn absolute(cases: &mut Vec<Case>, v: Version) {
             .request("the Host is the target's", |request| {
                 request.all("host") == ["real"]
             }),
-        Version::V11 => alone.refused(&[400]),
+        Version::V11 => alone.rejected(&[400]),
     });
     for target in [
         "http://user@real/",
@@ -131,7 +131,7 @@ fn absolute(cases: &mut Vec<Case>, v: Version) {
         cases.push(
             Case::client(RULE, "RFC 9110 §4.2", v, format!("refused: {target}"))
                 .send(format!("GET {target} {v}\r\nHost: real\r\n\r\n"))
-                .refused(&[400]),
+                .rejected(&[400]),
         );
     }
     cases.push(
@@ -139,12 +139,12 @@ fn absolute(cases: &mut Vec<Case>, v: Version) {
             .send(format!(
                 "GET http://real/ {v}\r\nHost: real\r\nHost: real\r\n\r\n"
             ))
-            .refused(&[400]),
+            .rejected(&[400]),
     );
     cases.push(
         Case::client(RULE, SECTION, v, "an invalid Host is no better for it")
             .send(format!("GET http://real/ {v}\r\nHost: a b\r\n\r\n"))
-            .refused(&[400]),
+            .rejected(&[400]),
     );
 }
 
@@ -183,7 +183,7 @@ fn targets(cases: &mut Vec<Case>, v: Version) {
         let sloppy =
             target.starts_with('/') && target.contains(['"', '<', '\\', '^', '`', '{', '|']);
         cases.push(match sloppy {
-            false => case.refused(&[400]),
+            false => case.rejected(&[400]),
             true => {
                 let case = case.named(format!("refused or passed unchanged: {}", quoted(target)));
                 case.status(&[200, 400])

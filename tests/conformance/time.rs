@@ -148,7 +148,6 @@ fn bodies(cases: &mut Vec<Case>, v: Version) {
                     When::Whole,
                     [Act::Send(bytes.clone().into()), FOREVER[0].clone()],
                 )
-                .closed()
                 .broken(),
             );
         }

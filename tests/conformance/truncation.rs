@@ -86,8 +86,7 @@ fn cut_responses(cases: &mut Vec<Case>, v: Version) {
                         Act::Reset,
                     ],
                 )
-                .broken()
-                .closed(),
+                .broken(),
             );
         }
     }
@@ -152,8 +151,7 @@ fn cut_chunks(cases: &mut Vec<Case>) {
                 Case::backend(CUT, SECTION, v, name)
                     .send(format!("GET / {client}\r\nHost: t\r\n\r\n"))
                     .answer_close(response)
-                    .broken()
-                    .closed(),
+                    .broken(),
             );
         }
     }
