@@ -9,8 +9,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use lb::clock;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::wire::{self, Message, Tail, What};
@@ -93,13 +94,13 @@ impl Shared {
 
     /// Waits until it holds; false if it did not in time, or the case is over.
     pub(crate) fn until(&self, longest: Duration, holds: impl Fn(&Stage) -> bool) -> bool {
-        let deadline = Instant::now() + longest;
+        let deadline = clock::now() + longest;
         let mut stage = self.lock();
         loop {
             if holds(&stage) {
                 return true;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() || stage.over {
                 return false;
             }
@@ -166,7 +167,7 @@ impl Backend {
         marker.connect(&self.address.into()).expect("it listens");
         let marked = self
             .shared
-            .until(Duration::from_secs(30), |stage| stage.marked);
+            .until(Duration::from_secs(120), |stage| stage.marked);
         assert!(marked, "the backend accepts");
         let threads = self.shared.with(|stage| {
             stage.over = true;

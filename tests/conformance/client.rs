@@ -4,7 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use lb::clock;
 
 use crate::backend::Shared;
 use crate::case::Case;
@@ -62,7 +64,7 @@ pub(crate) fn play(
             break;
         }
     }
-    let begun = Instant::now();
+    let begun = clock::now();
     if stuck.is_none() && !client.read(&case.methods, case.methods.len()) {
         stuck = Some(format!("{} responses did not come", case.methods.len()));
     }

@@ -38,7 +38,7 @@ mod truncation;
 mod upgrade;
 mod wire;
 
-use case::Case;
+use case::{Case, Side};
 use subject::Kind;
 
 /// All cases, theme by theme.
@@ -76,6 +76,26 @@ fn every_case_has_a_name_of_its_own() {
     names.sort();
     for pair in names.windows(2) {
         assert_ne!(pair[0], pair[1]);
+    }
+}
+
+#[test]
+fn a_relay_of_raw_bytes_is_found_out() {
+    let fails = |case: &Case| {
+        let rules = ["host", "target", "connection lists"];
+        let refusal = ["refused", "invalid", "twice"];
+        rules.contains(&case.rule)
+            && case.side == Side::Client
+            && refusal.iter().any(|word| case.name.starts_with(word))
+            && !case.name.contains("unchanged")
+    };
+    let cases: Vec<Case> = all().into_iter().filter(fails).collect();
+    assert!(cases.len() > 80, "{} cases", cases.len());
+
+    let verdicts = run::all(Kind::Relay, &cases);
+
+    for (case, verdict) in cases.iter().zip(verdicts) {
+        assert!(verdict.is_err(), "passed: {}", case.title());
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use lb::clock;
 use tempfile::TempDir;
 
 use crate::common::{Running, find};
@@ -18,6 +20,8 @@ pub(crate) enum Kind {
     Ours,
     Nginx,
     Haproxy,
+    /// A relay of raw bytes, which obeys no rule: what it passes proves nothing.
+    Relay,
 }
 
 /// How it is configured.
@@ -44,6 +48,7 @@ impl Kind {
             Self::Ours => "lb",
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
+            Self::Relay => "relay",
         }
     }
 }
@@ -57,7 +62,7 @@ impl Profile {
 pub(crate) struct Subject {
     kind: Kind,
     address: SocketAddr,
-    process: Running,
+    process: Option<Running>,
     answers: bool,
     _directory: TempDir,
 }
@@ -69,14 +74,20 @@ impl Subject {
         let address = free_address();
         let at = directory.path();
         let mut command = match kind {
-            Kind::Ours => ours(at, profile, address, backend),
-            Kind::Nginx => nginx(at, profile, address, backend),
-            Kind::Haproxy => haproxy(at, profile, address, backend),
+            Kind::Ours => Some(ours(at, profile, address, backend)),
+            Kind::Nginx => Some(nginx(at, profile, address, backend)),
+            Kind::Haproxy => Some(haproxy(at, profile, address, backend)),
+            Kind::Relay => {
+                relay(address, backend);
+                None
+            }
         };
         Self {
             kind,
             address,
-            process: Running::start(kind.name(), at, &mut command),
+            process: command
+                .as_mut()
+                .map(|command| Running::start(kind.name(), at, command)),
             answers: false,
             _directory: directory,
         }
@@ -84,11 +95,12 @@ impl Subject {
 
     /// Its address, once it accepts; what it printed if it does not.
     pub(crate) fn ready(&mut self) -> Result<SocketAddr, String> {
-        let begun = Instant::now();
+        let begun = clock::now();
         while !self.answers {
             self.answers = TcpStream::connect(self.address).is_ok();
-            if !self.process.is_running() || begun.elapsed() > Duration::from_secs(30) {
-                return Err(format!("it does not run: {}", self.process.output()));
+            if !self.is_alive() || begun.elapsed() > Duration::from_secs(30) {
+                let said = self.process.as_ref().map(Running::output);
+                return Err(format!("it does not run: {}", said.unwrap_or_default()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -100,14 +112,36 @@ impl Subject {
         match (self.kind, std::env::var("LB_CONFORMANCE_WAIT")) {
             (Kind::Ours, Ok(seconds)) => Duration::from_secs(seconds.parse().expect("seconds")),
             (Kind::Ours, Err(_)) => Duration::from_secs(10),
+            (Kind::Relay, _) => Duration::from_secs(1),
             _ => Duration::from_secs(3),
         }
     }
 
     /// Whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
-        self.process.is_running()
+        self.process.as_mut().is_none_or(Running::is_running)
     }
+}
+
+/// Passes bytes on, both ways; its threads end with the process.
+fn relay(listen: SocketAddr, backend: SocketAddr) {
+    let listener = TcpListener::bind(listen).expect("the port is free");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(backend) else {
+                continue;
+            };
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else {
+                    continue;
+                };
+                std::thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
 }
 
 /// On a network of loopback that no other test uses.
