@@ -271,7 +271,7 @@ fn haproxy(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr)
             "http-request add-header X-Forwarded-For %[src]\n  http-request add-header Forwarded for=%[src]"
         }
         _ => {
-            "http-request del-header x-forwarded- -m beg\n  http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Real-IP %[src]\n  http-request set-header Forwarded for=%[src]"
+            "http-request del-header x-forwarded- -m beg\n  http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Real-IP %[src]\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  http-request set-header Forwarded \"for=%[src];host=%[req.hdr(host)];proto=http\""
         }
     };
     let text = format!(
