@@ -383,3 +383,6 @@ fn entry(change: Change) -> Entry {
 
 /// Reports waiting for this task; a full channel makes checks wait, not pile up.
 const REPORTS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;

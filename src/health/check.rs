@@ -1,8 +1,18 @@
 //! One check: connect, ask, judge the answer.
+//!
+//! ```text
+//! 0 ──dial──▶ no SYN-ACK: dial anew each tenth of the timeout ──connected──▶ ask
+//!                                                   four tenths later, no answer: dial and ask once more
+//! ```
+//!
+//! A lost packet costs TCP a second (SYN) or a fifth of one (data): a single connection would make of it a failed
+//! check, half of the time when a quarter of all packets is lost each way. So it is one in twenty-five.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +23,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Settings;
 use crate::announce::CheckSpec;
@@ -23,6 +33,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a body is awaited after its head: what is not there by then is a stream.
 const BODY_WAIT: Duration = Duration::from_millis(50);
+
+/// Of a check's timeout: a dial without an answer is repeated after one share.
+const SHARES: u32 = 10;
+
+/// Shares until a question without an answer is repeated: a slow server shall not be asked ten times.
+const PATIENCE: u32 = 4;
 
 /// What one check saw.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,13 +55,10 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
         match check {
             CheckSpec::None => Ok(Answer::Plain("no check")),
             CheckSpec::Tcp { port } => {
-                connect(address, *port).await?;
+                connect(address, *port, settings.timeout / SHARES).await?;
                 Ok(Answer::Plain("connected"))
             }
-            CheckSpec::Http { port, path } => {
-                let stream = connect(address, *port).await?;
-                ask(stream, path, settings.host.as_deref()).await
-            }
+            CheckSpec::Http { port, path } => inquire(address, *port, path, settings).await,
             CheckSpec::Https { .. } => {
                 Err("https checks come with TLS support; use http: or tcp:".to_owned())
             }
@@ -102,12 +115,45 @@ impl Hop {
     }
 }
 
-async fn connect(mut address: SocketAddr, port: Option<u16>) -> Result<TcpStream, String> {
+/// A connection from the first of several dials that is answered, if only by a refusal.
+async fn connect(
+    mut address: SocketAddr,
+    port: Option<u16>,
+    patience: Duration,
+) -> Result<TcpStream, String> {
     if let Some(port) = port {
         address.set_port(port);
     }
-    let stream = TcpStream::connect(address).await;
-    stream.map_err(|error| plain(&error))
+    let mut dials = Vec::new();
+    loop {
+        dials.push(Box::pin(TcpStream::connect(address)));
+        let first = poll_fn(|cx| {
+            let mut done = dials.iter_mut().map(|dial| dial.as_mut().poll(cx));
+            done.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        if let Ok(stream) = timeout(patience, first).await {
+            return stream.map_err(|error| plain(&error));
+        }
+    }
+}
+
+/// Asks, and once more on another connection when the answer takes long.
+async fn inquire(
+    address: SocketAddr,
+    port: Option<u16>,
+    path: &str,
+    settings: &Settings,
+) -> Result<Answer, String> {
+    let (share, host) = (settings.timeout / SHARES, settings.host.as_deref());
+    let stream = connect(address, port, share).await?;
+    let again = async {
+        sleep(PATIENCE * share).await;
+        ask(connect(address, port, share).await?, path, host).await
+    };
+    tokio::select! {
+        answer = ask(stream, path, host) => answer,
+        answer = again => answer,
+    }
 }
 
 /// One GET on a connection of its own, up to the answer's head.

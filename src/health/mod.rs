@@ -78,6 +78,8 @@ pub enum Void {
     Answered,
     /// We were not there to listen; the check is made again at once.
     Slept,
+    /// Timeouts are all that speaks against the target, and this one would take it out: it is asked once more, at once.
+    Alone,
 }
 
 /// Whom to check, and how. `K` is the caller's name for it.

@@ -43,6 +43,12 @@ impl RiseFall {
         self.up
     }
 
+    /// Whether it is up, and one more failure takes it down.
+    pub fn totters(&self, settings: &Settings) -> bool {
+        let failures = if self.last_passed { 0 } else { self.row };
+        self.up == Some(true) && failures.saturating_add(1) >= settings.fall
+    }
+
     /// From the start of one check to the start of the next. `dice` in 0.0–1.0 spreads `interval` by ± 10 %,
     /// so that many fronts do not ask in step.
     pub fn pause(&self, now: Instant, settings: &Settings, dice: f64) -> Duration {
@@ -111,6 +117,32 @@ mod tests {
             ("-+", &none, Some(true)),
         ] {
             assert_eq!(after(results, settings).1, expected, "{results:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_up_totters_one_failure_before_it_falls() {
+        let default = Settings::default();
+        let once = Settings {
+            fall: 1,
+            ..Settings::default()
+        };
+        for (results, settings, expected) in [
+            ("", &default, false),
+            ("-", &default, false),
+            ("+", &default, false),
+            ("+-", &default, true),
+            ("+-+", &default, false),
+            ("+--", &default, false),
+            ("+--+", &default, false),
+            ("+", &once, true),
+            ("+-", &once, false),
+        ] {
+            assert_eq!(
+                after(results, settings).0.totters(settings),
+                expected,
+                "{results:?}"
+            );
         }
     }
 

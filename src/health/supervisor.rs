@@ -133,6 +133,7 @@ impl<K: Clone + Send + Sync> Watcher<K> {
         let mut standing = RiseFall::default();
         let mut random = clock::random();
         let mut slept = 0;
+        let mut doubt = Doubt::default();
         loop {
             let target = self.wanted.borrow_and_update().clone();
             let extra = target.extra;
@@ -142,9 +143,11 @@ impl<K: Clone + Send + Sync> Watcher<K> {
             );
             let without = target.check == CheckSpec::None;
             let void = excuse(&target, started, &seen).filter(|void| match void {
-                Void::Answered => true,
+                Void::Answered | Void::Alone => true,
                 Void::Slept => slept < SLEPT_MAX,
             });
+            let wanted = self.wanted.borrow().extra;
+            let void = void.or_else(|| doubt.of(&standing, &target, wanted, &seen));
             slept = match void {
                 Some(Void::Slept) => slept + 1,
                 _ => 0,
@@ -156,7 +159,7 @@ impl<K: Clone + Send + Sync> Watcher<K> {
             {
                 return;
             }
-            if void == Some(Void::Slept) {
+            if matches!(void, Some(Void::Slept | Void::Alone)) {
                 continue;
             }
             if self
@@ -227,6 +230,42 @@ impl<K: Clone + Send + Sync> Watcher<K> {
                 changed = self.wanted.changed() => changed.ok()?,
             }
         }
+    }
+}
+
+/// Whether timeouts alone would take a target out.
+///
+/// Two in a row happen by chance on a bad line. Whoever else sees the target fail wants an extra check: gossip that
+/// suspects it, a request that waits there. Then there is no time to lose; else there is nobody to hurt.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// Extra checks wanted by the start of the last check that passed.
+    quiet: u64,
+    asked: bool,
+}
+
+impl Doubt {
+    /// Looks at a check that counts so far; `wanted`: extra checks by now.
+    fn of<K>(
+        &mut self,
+        standing: &RiseFall,
+        target: &Target<K>,
+        wanted: u64,
+        seen: &Seen,
+    ) -> Option<Void> {
+        if seen.result.is_ok() {
+            *self = Self {
+                quiet: target.extra,
+                asked: false,
+            };
+            return None;
+        }
+        let alone = seen.timed_out && wanted == self.quiet && !self.asked;
+        if !(alone && standing.totters(&target.settings)) {
+            return None;
+        }
+        self.asked = true;
+        Some(Void::Alone)
     }
 }
 

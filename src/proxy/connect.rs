@@ -1,12 +1,14 @@
-//! A new connection: to the picked backend, or, where that takes long, to the first of two that answers.
+//! A new connection: to the picked backend, or, where that takes long, to the first of several that answers.
 //!
 //! ```text
-//! 0 ms        250 ms                     5 s
-//! ├─ dial A ──┼──────────────────────────┤ gives up
-//!             └─ dial B ─────────────────┤      the loser goes on alone, into the idle list
+//! 0 ms        250 ms      500 ms         5 s
+//! ├─ dial A ──┼───────────┼──────────────┤ gives up
+//!             └─ dial B ──┼──────────────┤      the losers go on alone, into the idle list
+//!                         └─ dial C … ───┤
 //! ```
 //!
-//! Nothing has been sent yet, so this is safe for any method.
+//! Nothing has been sent yet, so this is safe for any method, and all of it is one attempt: half a pool may have gone
+//! dark together, and whoever begins with three dark ones must still get to a living one.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -52,17 +54,19 @@ struct Won {
 struct Race {
     dials: Vec<Dial>,
     begun: Instant,
-    seconded: bool,
+    /// When another backend is dialled too; `None` once nobody is left.
+    another: Option<Instant>,
     last_error: String,
 }
 
 impl Exchange<'_> {
     /// A fresh connection and the lease that goes with it; `self.site` is whose it is.
     pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Box<Link>, Lease), Fault> {
+        let begun = self.client.alarm.now();
         let mut race = Race {
             dials: vec![Dial::begin(self.site.clone(), lease)],
-            begun: self.client.alarm.now(),
-            seconded: false,
+            begun,
+            another: Some(begun + self.worker.settings.timeouts.second_connect),
             last_error: String::new(),
         };
         let won = poll_fn(|cx| self.poll_race(cx, &mut race)).await;
@@ -101,17 +105,12 @@ impl Exchange<'_> {
                 let why = "connect timed out".to_owned();
                 return Poll::Ready(Err(Fault::Connect(why)));
             }
-            let second = race.begun + timeouts.second_connect;
-            if race.seconded || now < second {
-                let next = if race.seconded {
-                    limit
-                } else {
-                    limit.min(second)
-                };
+            if race.another.is_none_or(|another| now < another) {
+                let next = race.another.map_or(limit, |another| limit.min(another));
                 self.client.alarm.wake_by(cx, next);
                 return Poll::Pending;
             }
-            race.seconded = true;
+            race.another = None;
             if let Some(pick) = self.next(Reason::SlowConnect, false) {
                 let site = self.worker.site(self.home, &pick.upstream);
                 let lease = Lease::new(pick.upstream);
@@ -119,6 +118,7 @@ impl Exchange<'_> {
                     return Poll::Ready(Ok(Won { link, site, lease }));
                 }
                 race.dials.push(Dial::begin(site, lease));
+                race.another = Some(now + timeouts.second_connect);
             }
         }
     }

@@ -76,7 +76,7 @@ pub enum Listen {
 pub struct Timeouts {
     /// All connect tries of one attempt together.
     pub connect: Duration,
-    /// No connection by then: a second one is started to another backend.
+    /// No connection by then: another one is started to another backend, and so on.
     pub second_connect: Duration,
     /// From the request's last byte to the answer's first.
     pub first_byte: Duration,

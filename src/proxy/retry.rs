@@ -37,6 +37,8 @@ pub(super) struct Plan {
     /// Everybody asked so far.
     tried: Vec<SocketAddr>,
     slot: usize,
+    /// Slow connects that others were begun beside: nothing was sent there, so none of them is an attempt.
+    overtaken: u32,
     resets: u32,
     again: bool,
 }
@@ -49,6 +51,7 @@ impl Plan {
             idempotent,
             tried: vec![first.upstream.address],
             slot: first.slot,
+            overtaken: 0,
             resets: 0,
             again: false,
         }
@@ -56,7 +59,7 @@ impl Plan {
 
     /// Whether any further try is thinkable, whatever happens now.
     pub(super) fn has_attempts_left(&self) -> bool {
-        (self.tried.len() as u32) < self.attempts_max
+        (self.tried.len() as u32 - self.overtaken) < self.attempts_max
     }
 
     /// Whether a request that a backend may have read may be sent again.
@@ -84,7 +87,8 @@ impl Plan {
         if reason == Reason::Reset {
             self.resets += 1;
         }
-        if !self.has_attempts_left() || self.resets >= RESETS_MAX || !replayable {
+        let overtakes = reason == Reason::SlowConnect && self.attempts_max > 1;
+        if !self.has_attempts_left() && !overtakes || self.resets >= RESETS_MAX || !replayable {
             return None;
         }
         let harmless = matches!(
@@ -106,6 +110,7 @@ impl Plan {
         self.again = pick.upstream.address == last;
         self.slot = pick.slot;
         self.tried.push(pick.upstream.address);
+        self.overtaken += u32::from(overtakes);
         Some(pick)
     }
 }

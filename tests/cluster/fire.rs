@@ -2,13 +2,16 @@
 //! servers hang or turn sick. Each runs with `lb-agent` and with stock `serf agent` on the webs.
 //!
 //! `LB_TEST_FRONT=haproxy` or `nginx` (driven by Serf's handlers) runs the same against those, with figures and
-//! no bounds. Bounds are about three times what is expected: the figures printed are the result, the asserts the fuse.
+//! no bounds; `benches/faults.md` has them beside ours. Bounds are about three times what is expected: the figures
+//! printed are the result, the asserts the fuse.
+
+mod machines;
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::common::{eventually, system_tests};
+use crate::common::system_tests;
 use crate::load::{Load, Report};
 use crate::peers::Front;
 use crate::world::{Agents, World};
@@ -27,15 +30,43 @@ fn under_fire(
     if !system_tests(programs) {
         return None;
     }
-    let mut world = World::started(3, agents);
+    let world = World::started(3, agents);
+    Some(burn(&format!("{name}, {agents:?}"), world, after, scenario))
+}
+
+/// The same on a world that stands already.
+fn burn(
+    name: &str,
+    mut world: World,
+    after: Duration,
+    scenario: impl FnOnce(&mut World),
+) -> (World, Report, Instant) {
     let load = Load::start(&world.client, world.vip(), 200);
     std::thread::sleep(Duration::from_secs(1));
     let fault = Instant::now();
     scenario(&mut world);
     std::thread::sleep(after);
     let report = load.finish();
-    println!("{name}, {agents:?}: {}", report.summary(fault));
-    Some((world, report, fault))
+    let mut line = format!("{name}: {}", report.summary(fault));
+    let seconds = |what: &str, at: Option<Duration>| match at {
+        Some(at) => format!(", {what} {:.2} s", at.as_secs_f64()),
+        None => format!(", {what} never"),
+    };
+    if let Some(out) = world.out.take() {
+        line += &seconds("out after", out.try_recv().ok().map(|at| at - fault));
+    }
+    if let Some(repaired) = world.repaired {
+        line += &seconds("back after", report.first_of("web2", repaired));
+    }
+    let front = Front::chosen();
+    println!(
+        "{front:?}: {line}, went out {} times",
+        world.went_out().len()
+    );
+    for (reason, count) in report.reasons() {
+        println!("    {count} × {reason}");
+    }
+    (world, report, fault)
 }
 
 fn at_most(report: &Report, gets: usize, posts: usize) {
@@ -69,32 +100,40 @@ fn hurt_within(report: &Report, fault: Instant, longest: Duration) {
     }
 }
 
+fn back_within(world: &World, report: &Report, longest: Duration) {
+    if Front::chosen() != Front::Lb {
+        return;
+    }
+    let repaired = world.repaired.expect("it was repaired");
+    let back = report.first_of("web2", repaired).expect("it serves again");
+    assert!(back <= longest, "{back:?}");
+}
+
 fn nobody_went_out(world: &World) {
     if Front::chosen() != Front::Lb {
         return;
     }
-    let log = world.front_log();
-    let out: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains(" down: ") || line.contains("removed: "))
-        .collect();
+    let out = world.went_out();
     assert!(out.is_empty(), "{out:#?}");
 }
 
 fn host_off(agents: Agents) {
-    let dark = |world: &mut World| world.web_host(1).set_link(false);
-    let Some((world, report, fault)) =
+    let dark = |world: &mut World| {
+        world.expect_out();
+        world.web_host(1).set_link(false);
+    };
+    let Some((_world, report, fault)) =
         under_fire("host off", agents, Duration::from_secs(10), dark)
     else {
         return;
     };
     at_most(&report, 0, 3);
     hurt_within(&report, fault, Duration::from_secs(2));
-    drop(world);
 }
 
 fn front_cut_from_one_web(agents: Agents) {
     let cut = |world: &mut World| {
+        world.expect_out();
         let front = world.front_host().ip;
         world
             .web_host(1)
@@ -130,27 +169,23 @@ fn udp_cut(agents: Agents) {
 }
 
 fn web_cut_from_all(agents: Agents) {
-    let mut healed = None;
     let cut = |world: &mut World| {
+        world.expect_out();
         let host = world.web_host(1);
         host.drop_packets("ip saddr 10.99.0.0/24", "ip daddr 10.99.0.0/24");
         std::thread::sleep(Duration::from_secs(45));
         host.pass_packets();
-        healed = Some(Instant::now());
+        world.repaired = Some(Instant::now());
         world.until_in(3);
     };
-    let Some((_world, report, fault)) =
+    let Some((world, report, fault)) =
         under_fire("web cut from all 45 s", agents, Duration::from_secs(3), cut)
     else {
         return;
     };
-    let back = report
-        .first_of("web2", healed.expect("it was healed"))
-        .expect("it serves again");
-    println!("    back {:.1} s after the repair", back.as_secs_f64());
     at_most(&report, 0, 3);
     hurt_within(&report, fault, Duration::from_secs(2));
-    assert!(back < Duration::from_secs(6), "{back:?}");
+    back_within(&world, &report, Duration::from_secs(6));
 }
 
 fn udp_loss(agents: Agents) {
@@ -192,19 +227,21 @@ fn loss_of_everything(agents: Agents) {
     ) else {
         return;
     };
-    let log = world.front_log();
-    let flaps = log.lines().filter(|line| line.contains(" down: ")).count();
-    println!("    flaps: {flaps}");
     at_most(&report, 10, 10);
-    assert!(flaps <= 3, "{log}");
+    nobody_went_out(&world);
+    // Without requests there is no good news, and it is as true.
+    std::thread::sleep(Duration::from_secs(10));
+    nobody_went_out(&world);
 }
 
 fn web_hung(agents: Agents) {
     let hang = |world: &mut World| {
+        world.expect_out();
         let server = world.webs[1].server.as_ref().expect("it runs");
         server.signal(Signal::STOP);
         std::thread::sleep(Duration::from_secs(15));
         server.signal(Signal::CONT);
+        world.repaired = Some(Instant::now());
         world.until_in(3);
     };
     let Some((_world, report, fault)) =
@@ -235,9 +272,11 @@ fn agent_hung(agents: Agents) {
 
 fn web_answers_503(agents: Agents, what: &'static str) {
     let sick = |world: &mut World| {
+        world.expect_out();
         world.set_sick("web2", Some(what));
         std::thread::sleep(Duration::from_secs(12));
         world.set_sick("web2", None);
+        world.repaired = Some(Instant::now());
         world.until_in(3);
     };
     let name = format!("web answers 503 ({what}) for 12 s");
@@ -267,13 +306,10 @@ fn flapping_agent(agents: Agents) {
 
 fn front_stopped(agents: Agents) {
     let pause = |world: &mut World| {
-        world.front.signal(Signal::STOP);
+        world.front.signal_all(Signal::STOP);
         std::thread::sleep(Duration::from_secs(10));
-        world.front.signal(Signal::CONT);
+        world.front.signal_all(Signal::CONT);
         std::thread::sleep(Duration::from_secs(8));
-        eventually("the front answers", Duration::from_secs(10), || {
-            world.get("/healthz")
-        });
     };
     let Some((world, report, fault)) = under_fire(
         "front SIGSTOPped 10 s",
@@ -316,12 +352,15 @@ fn cpu_hog(agents: Agents) {
     nobody_went_out(&world);
 }
 
+/// As seen from everything else, a gossip task that is wedged or gone: no news in, no news out, and the rest goes on.
+/// The program has no switch that would stop this one task, and shall not have one for a test's sake.
 fn gossip_deaf_while_a_web_dies(agents: Agents) {
     let deaf = |world: &mut World| {
         world.front_host().drop_packets(
             "meta l4proto { tcp, udp } th dport 7946",
             "meta l4proto { tcp, udp } th dport 7946",
         );
+        world.expect_out();
         world.webs[1].server.as_mut().expect("it runs").kill();
         world.webs[1].agent.as_mut().expect("it runs").kill();
         std::thread::sleep(Duration::from_secs(25));
@@ -345,6 +384,7 @@ fn many_changes(agents: Agents) {
     }
     let mut world = World::started(4, agents);
     let load = Load::start(&world.client, world.vip(), 600);
+    let front = Front::chosen();
     let fault = Instant::now();
     for change in 0..12 {
         let index = change % 4;
@@ -358,7 +398,7 @@ fn many_changes(agents: Agents) {
     }
     let report = load.finish();
     println!(
-        "24 membership changes at 600 req/s, {agents:?}: {}",
+        "{front:?}: 24 membership changes at 600 req/s, {agents:?}: {}",
         report.summary(fault)
     );
     at_most(&report, 0, 0);
@@ -368,16 +408,22 @@ fn many_changes(agents: Agents) {
 macro_rules! both {
     ($($name:ident($($extra:expr),*);)*) => {$(
         mod $name {
+            use crate::peers::Front;
             use crate::world::Agents;
 
+            // HAProxy asks no agent, and nginx is driven by Serf's: one run of each will do.
             #[test]
             fn with_our_agents() {
-                super::$name(Agents::Ours $(, $extra)*);
+                if Front::chosen() != Front::Nginx {
+                    super::$name(Agents::Ours $(, $extra)*);
+                }
             }
 
             #[test]
             fn with_stock_agents() {
-                super::$name(Agents::Stock $(, $extra)*);
+                if Front::chosen() != Front::Haproxy {
+                    super::$name(Agents::Stock $(, $extra)*);
+                }
             }
         }
     )*};

@@ -1,5 +1,6 @@
 //! A steady load with its failures counted: 200 requests a second, half on new connections, 10 % POST, 10 % slow.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -110,6 +111,19 @@ impl Report {
         )
     }
 
+    /// What failed requests were told, and how many of them.
+    pub(crate) fn reasons(&self) -> BTreeMap<&str, usize> {
+        let mut reasons = BTreeMap::new();
+        let told = self
+            .samples
+            .iter()
+            .filter_map(|sample| sample.outcome.as_ref().err());
+        for why in told {
+            *reasons.entry(why.as_str()).or_default() += 1;
+        }
+        reasons
+    }
+
     /// The first answer of `node` begun after `since`.
     pub(crate) fn first_of(&self, node: &str, since: Instant) -> Option<Duration> {
         let answers = self
@@ -119,6 +133,21 @@ impl Report {
         answers
             .map(|sample| sample.begun + sample.took - since)
             .min()
+    }
+
+    /// How long after `since` the first good answer came, of whoever.
+    pub(crate) fn first_good(&self, since: Instant) -> Option<Duration> {
+        let good = self
+            .samples
+            .iter()
+            .filter(|sample| sample.begun >= since && sample.outcome.is_ok());
+        good.map(|sample| sample.begun + sample.took - since).min()
+    }
+
+    /// Requests begun after `since` that nobody answered.
+    pub(crate) fn failed_since(&self, since: Instant) -> usize {
+        let after = self.samples.iter().filter(|sample| sample.begun >= since);
+        after.filter(|sample| sample.outcome.is_err()).count()
     }
 
     /// The last request begun after `since` that `node` answered.

@@ -13,6 +13,7 @@ mod faults;
 mod fire;
 mod load;
 mod net;
+mod partition;
 mod peers;
 mod rotation;
 mod web;

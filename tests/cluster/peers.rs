@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{Running, eventually};
 use crate::net::Host;
@@ -55,63 +55,108 @@ pub(crate) fn start_haproxy(host: &Host, files: &Path, webs: &[Ipv4Addr]) -> Run
     Running::start("front", files, &mut command)
 }
 
-/// nginx behind a Serf member whose handler writes the upstreams and reloads.
+/// nginx behind a Serf member whose handler writes the upstreams and reloads; it joins again by its snapshot.
 pub(crate) fn start_nginx(host: &Host, files: &Path) -> Running {
     let path = |name: &str| files.join(name).display().to_string();
     let config = format!(
         "daemon off; worker_processes 2; pid {pid}; error_log {log};\nevents {{}}\nhttp {{ access_log off;\n\
          client_body_temp_path {body}; proxy_temp_path {body}; fastcgi_temp_path {body}; uwsgi_temp_path {body}; scgi_temp_path {body};\n\
-         upstream web {{ include {upstreams}; }}\n\
+         upstream web {{ include {upstreams}; keepalive 32; }}\n\
+         proxy_connect_timeout 5s; proxy_next_upstream error timeout http_502 http_503 http_504; proxy_next_upstream_tries 3;\n\
          server {{ listen 80; location / {{ proxy_pass http://web; proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n",
         pid = path("nginx.pid"),
         log = path("nginx.log"),
         body = path("temp"),
-        upstreams = path("upstreams.conf"),
+        upstreams = path(UPSTREAMS),
     );
     std::fs::write(path("nginx.conf"), config).expect("the configuration can be written");
-    std::fs::write(path("upstreams.conf"), "server 127.0.0.1:1;\n")
-        .expect("the upstreams can be written");
+    if !files.join(UPSTREAMS).exists() {
+        std::fs::write(files.join(UPSTREAMS), "server 127.0.0.1:1;\n")
+            .expect("the upstreams can be written");
+    }
     let handler = format!(
-        "#!/bin/sh\nserf members -status=alive -tag role=web | awk '{{split($2,a,\":\"); print \"server \" a[1] \":80;\"}}' > {new}\n\
+        "#!/bin/sh\necho \"$SERF_EVENT\" $(cut -f1) >> {events}\nserf members -status=alive -tag role=web | awk '{{split($2,a,\":\"); print \"server \" a[1] \":80;\"}}' > {new}\n\
          [ -s {new} ] || echo 'server 127.0.0.1:1;' > {new}\nmv {new} {upstreams}\nnginx -c {conf} -s reload\n",
+        events = path(EVENTS),
         new = path("upstreams.new"),
-        upstreams = path("upstreams.conf"),
+        upstreams = path(UPSTREAMS),
         conf = path("nginx.conf"),
     );
     let script = files.join("handler");
     std::fs::write(&script, handler).expect("the handler can be written");
     std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))
         .expect("it can be made executable");
-    // One process to end: the shell starts Serf beside nginx and takes both with it.
     let both = format!(
-        "serf agent -node=front -bind={ip} -event-handler={script} & serf=$!; nginx -c {conf} & nginx=$!; \
-         trap 'kill -9 $serf; kill $nginx; exit' TERM; wait",
+        "serf agent -node=front -bind={ip} -snapshot={snapshot} -event-handler={script} & exec nginx -c {conf}",
         ip = host.ip,
+        snapshot = path("serf.snapshot"),
         script = script.display(),
         conf = path("nginx.conf"),
     );
-    let mut command = host.command("sh");
-    command.args(["-c", &both]);
-    Running::start("front", files, &mut command)
+    // One process to end: with it ends everything that it has started.
+    let mut command = host.command("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "sh", "-c", &both]);
+    let front = Running::start("front", files, &mut command);
+    let gossip = SocketAddr::from((host.ip, 7946));
+    host.run(move || {
+        eventually("the front's gossip is up", Duration::from_secs(10), || {
+            TcpStream::connect(gossip).ok()
+        })
+    })
+    .join()
+    .expect("a client does not panic");
+    front
 }
 
-/// Waits until `count` nodes answer in turn.
-pub(crate) fn until_rotating(client: &Host, vip: SocketAddr, count: usize) {
-    client
-        .run(move || {
-            eventually(
-                &format!("{count} nodes answer"),
-                Duration::from_secs(90),
-                || {
-                    let answers: BTreeSet<String> = (0..4 * count.max(1))
-                        .filter_map(|_| get(vip, "/"))
-                        .filter(|(status, _)| *status == 200)
-                        .map(|(_, body)| body)
-                        .collect();
-                    (answers.len() == count).then_some(())
-                },
-            );
-        })
-        .join()
-        .expect("a client does not panic");
+/// Whether the front would send requests to `name` at `ip`, by what it has written so far.
+pub(crate) fn in_rotation(kind: Front, files: &Path, name: &str, ip: Ipv4Addr) -> bool {
+    let read = |file: &str| std::fs::read_to_string(files.join(file)).unwrap_or_default();
+    match kind {
+        Front::Haproxy => {
+            let log = read("front.log");
+            let about = format!("Server b/{name} is ");
+            let last = log.rsplit(&about).next().unwrap_or_default();
+            !(log.contains(&about) && last.starts_with("DOWN"))
+        }
+        Front::Nginx => read(UPSTREAMS).contains(&format!("server {ip}:80;")),
+        Front::Lb => unreachable!("it has an admin"),
+    }
 }
+
+/// The lines by which the front tells that it took a web out, not because it left.
+pub(crate) fn went_out(kind: Front, files: &Path) -> Vec<String> {
+    let (file, mark) = match kind {
+        Front::Haproxy => ("front.log", " is DOWN"),
+        Front::Nginx => (EVENTS, "member-failed"),
+        Front::Lb => unreachable!("it has a log"),
+    };
+    let text = std::fs::read_to_string(files.join(file)).unwrap_or_default();
+    let lines = text.lines().filter(|line| line.contains(mark));
+    lines.map(str::to_owned).collect()
+}
+
+/// Waits until `count` nodes answer in turn; a peer that never gets there is a figure, not a failure.
+pub(crate) fn until_rotating(client: &Host, vip: SocketAddr, count: usize) {
+    let begun = Instant::now();
+    let settled = client.run(move || {
+        while begun.elapsed() < PATIENCE {
+            let answers: BTreeSet<String> = (0..4 * count.max(1))
+                .filter_map(|_| get(vip, "/"))
+                .filter(|(status, _)| *status == 200)
+                .map(|(_, body)| body)
+                .collect();
+            if answers.len() == count {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    });
+    if !settled.join().expect("a client does not panic") {
+        println!("    not within {PATIENCE:?}: {count} nodes answer");
+    }
+}
+
+const UPSTREAMS: &str = "upstreams.conf";
+const EVENTS: &str = "events";
+const PATIENCE: Duration = Duration::from_secs(40);

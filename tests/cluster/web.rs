@@ -5,12 +5,25 @@
 //! name and `.sick` exists, the answer is 503: to checks too, unless the file says `requests`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use crate::net::Host;
+
 /// Environment by which this program is told to be a web server: `NAME ADDR FILE`.
-pub(crate) const ROLE: &str = "LB_TEST_TOY_WEB";
+const ROLE: &str = "LB_TEST_TOY_WEB";
+
+/// The command of a web server on port 80 of `host`.
+pub(crate) fn command(host: &Host, name: &str, notes: &Path) -> Command {
+    let this = std::env::current_exe().expect("this program");
+    let mut command = host.command(this.to_str().expect("a readable path"));
+    command.args(["--exact", "web::toy_web_process", "--nocapture"]);
+    let address = SocketAddr::from((host.ip, 80));
+    command.env(ROLE, format!("{name} {address} {}", notes.display()));
+    command
+}
 
 /// Not a test: the body of the web server's process; returns at once in a test run.
 #[test]

@@ -1,11 +1,12 @@
 //! One front, some web nodes, one client: the built programs on hosts of their own.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -29,9 +30,14 @@ pub(crate) struct World {
     pub(crate) front: Running,
     pub(crate) webs: Vec<Web>,
     pub(crate) client: Host,
+    /// Tells when web2 is out, in scenarios that [`World::expect_out`].
+    pub(crate) out: Option<mpsc::Receiver<Instant>>,
+    /// When a fault was mended, in scenarios that say so.
+    pub(crate) repaired: Option<Instant>,
     front_host: Host,
+    /// Nobody lives there yet.
+    spare: Host,
     files: tempfile::TempDir,
-    agents: Agents,
     kind: peers::Front,
     _network: Network,
 }
@@ -41,28 +47,24 @@ pub(crate) struct Web {
     pub(crate) name: String,
     pub(crate) server: Option<Running>,
     pub(crate) agent: Option<Running>,
+    pub(crate) agents: Agents,
     host: Host,
 }
 
 impl World {
     /// A front with 2 workers and `count` web nodes, none of them started.
     pub(crate) fn new(count: u8, agents: Agents) -> Self {
-        let network = Network::new(count + 2);
+        let network = Network::new(count + 3);
         let files = tempfile::tempdir().expect("a directory for logs");
         let front_host = network.host(0);
         let kind = peers::Front::chosen();
-        let front = match kind {
-            peers::Front::Lb => start_front(&front_host, files.path()),
-            peers::Front::Haproxy => {
-                peers::start_haproxy(&front_host, files.path(), &web_ips(&network, count))
-            }
-            peers::Front::Nginx => peers::start_nginx(&front_host, files.path()),
-        };
+        let front = start_front(kind, &front_host, files.path(), count);
         let webs = (1..=count)
             .map(|number| Web {
                 name: format!("web{number}"),
                 server: None,
                 agent: None,
+                agents,
                 host: network.host(usize::from(number) + 1),
             })
             .collect();
@@ -70,9 +72,11 @@ impl World {
             front,
             webs,
             client: network.host(1),
+            out: None,
+            repaired: None,
             front_host,
+            spare: network.host(usize::from(count) + 2),
             files,
-            agents,
             kind,
             _network: network,
         };
@@ -88,11 +92,34 @@ impl World {
     /// The same, all started and in rotation.
     pub(crate) fn started(count: u8, agents: Agents) -> Self {
         let mut world = Self::new(count, agents);
-        for index in 0..world.webs.len() {
-            world.start_web(index);
-        }
-        world.until_in(usize::from(count));
+        world.start_webs();
         world
+    }
+
+    /// All webs, until they are in rotation.
+    pub(crate) fn start_webs(&mut self) {
+        for index in 0..self.webs.len() {
+            self.start_web(index);
+        }
+        self.until_in(self.webs.len());
+    }
+
+    /// The same front once more, with what it kept; does not wait.
+    pub(crate) fn restart_front(&mut self) {
+        let count = u8::try_from(self.webs.len()).expect("a few webs");
+        self.front = start_front(self.kind, &self.front_host, self.files.path(), count);
+    }
+
+    /// The machine of a web node is gone, with all that ran there.
+    pub(crate) fn lose_machine(&mut self, index: usize) {
+        let web = &mut self.webs[index];
+        web.host.set_link(false);
+        drop((web.server.take(), web.agent.take()));
+    }
+
+    /// From now on the node's machine is another one, at another address.
+    pub(crate) fn move_web(&mut self, index: usize) {
+        self.webs[index].host = self.spare.clone();
     }
 
     /// Where clients go.
@@ -111,17 +138,7 @@ impl World {
         let notes = self.notes(&self.webs[index].name);
         let web = &mut self.webs[index];
         let address = SocketAddr::from((web.host.ip, 80));
-        let mut command = web.host.command(
-            std::env::current_exe()
-                .expect("this program")
-                .to_str()
-                .expect("a readable path"),
-        );
-        command.args(["--exact", "web::toy_web_process", "--nocapture"]);
-        command.env(
-            web::ROLE,
-            format!("{} {address} {}", web.name, notes.display()),
-        );
+        let mut command = web::command(&web.host, &web.name, &notes);
         web.server = Some(Running::start(
             &format!("{}-server", web.name),
             self.files.path(),
@@ -141,7 +158,7 @@ impl World {
     pub(crate) fn start_agent(&mut self, index: usize) {
         let front = self.front_host.ip.to_string();
         let web = &mut self.webs[index];
-        let mut command = match self.agents {
+        let mut command = match web.agents {
             Agents::Ours => {
                 let mut command = web.host.command(env!("CARGO_BIN_EXE_lb-agent"));
                 command.args([
@@ -198,9 +215,29 @@ impl World {
         self.front_host.clone()
     }
 
-    /// Everything that the front ever logged about a backend leaving rotation.
-    pub(crate) fn front_log(&self) -> String {
-        self.front.output()
+    /// The lines by which the front told that a backend went out of rotation without having left.
+    pub(crate) fn went_out(&self) -> Vec<String> {
+        if self.kind != peers::Front::Lb {
+            return peers::went_out(self.kind, self.files.path());
+        }
+        let (log, mut out, mut told) = (self.front.output(), BTreeSet::new(), Vec::new());
+        for line in log.lines() {
+            let about = |word: &str| {
+                line.split_once(word)
+                    .map(|(before, _)| before.rsplit(' ').next())
+            };
+            if let Some(node) = about(" up: ").or_else(|| about(" drain: ")) {
+                out.remove(&node);
+            } else if let Some(node) = about(" down: ").or_else(|| about(" ejected: ")) {
+                out.insert(node);
+                told.push(line.to_owned());
+            } else if about(" removed: ").is_some_and(|node| !out.remove(&node))
+                && !line.contains("removed: left")
+            {
+                told.push(line.to_owned());
+            }
+        }
+        told
     }
 
     fn notes(&self, name: &str) -> std::path::PathBuf {
@@ -243,31 +280,44 @@ impl World {
         });
     }
 
+    /// Waits until gossip calls `name` failed, or, where nobody tells, as long as that takes.
+    pub(crate) fn until_failed(&self, name: &str) {
+        if self.kind != peers::Front::Lb {
+            return std::thread::sleep(Duration::from_secs(15));
+        }
+        eventually(&format!("{name} is known to have failed"), SETTLE, || {
+            let (_, body) = self.get("/api/v1/members")?;
+            let members: Value = serde_json::from_str(&body).expect("the admin gives JSON");
+            let mut all = members["members"].as_array()?.iter();
+            let member = all.find(|member| member["name"] == name)?;
+            (member["status"] == "failed").then_some(())
+        });
+    }
+
+    /// From now on the moment is of interest at which web2 leaves rotation.
+    pub(crate) fn expect_out(&mut self) {
+        self.out = Some(self.watch("web2", false));
+    }
+
     /// Watches one backend every few milliseconds; the receiver gets the instant at which it left or entered rotation.
-    pub(crate) fn watch(&self, name: &str, until_in: bool) -> mpsc::Receiver<std::time::Instant> {
+    pub(crate) fn watch(&self, name: &str, until_in: bool) -> mpsc::Receiver<Instant> {
         let (sender, receiver) = mpsc::channel();
-        let name = name.to_owned();
+        let (name, kind) = (name.to_owned(), self.kind);
+        let files = self.files.path().to_owned();
+        let web = self.webs.iter().find(|web| web.name == name);
+        let ip = web.expect("a web of this world").host.ip;
         self.front_host.run(move || {
-            let deadline = std::time::Instant::now() + SETTLE;
-            while std::time::Instant::now() < deadline {
-                let now_in = get(ADMIN.parse().expect("an address"), "/api/v1/pools").is_some_and(
-                    |(_, body)| {
-                        let pools: Value =
-                            serde_json::from_str(&body).expect("the admin gives JSON");
-                        let backends = pools["pools"][0]["backends"]
-                            .as_array()
-                            .cloned()
-                            .unwrap_or_default();
-                        backends.iter().any(|backend| {
-                            backend["node"] == *name && backend["in_rotation"] == true
-                        })
-                    },
-                );
+            let deadline = Instant::now() + SETTLE;
+            while Instant::now() < deadline {
+                let now_in = match kind {
+                    peers::Front::Lb => in_rotation(&name),
+                    _ => peers::in_rotation(kind, &files, &name, ip),
+                };
                 if now_in == until_in {
-                    let _ = sender.send(std::time::Instant::now());
+                    let _ = sender.send(Instant::now());
                     return;
                 }
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(10));
             }
         });
         receiver
@@ -295,17 +345,36 @@ impl World {
     }
 }
 
-fn web_ips(network: &Network, count: u8) -> Vec<std::net::Ipv4Addr> {
-    (0..usize::from(count))
-        .map(|index| network.host(index + 2).ip)
-        .collect()
+/// Where the first `count` webs are.
+fn web_ips(count: u8) -> Vec<std::net::Ipv4Addr> {
+    let ip = |number| std::net::Ipv4Addr::new(10, 99, 0, number + 2);
+    (1..=count).map(ip).collect()
 }
 
-fn start_front(host: &Host, files: &Path) -> Running {
-    let mut command: Command = host.command(env!("CARGO_BIN_EXE_lb"));
-    command.args(["--cluster", "web", "--node", "front", "--workers", "2"]);
-    command.arg("--state-dir").arg(files.join("state"));
-    Running::start("front", files, &mut command)
+fn start_front(kind: peers::Front, host: &Host, files: &Path, webs: u8) -> Running {
+    match kind {
+        peers::Front::Lb => {
+            let mut command: Command = host.command(env!("CARGO_BIN_EXE_lb"));
+            command.args(["--cluster", "web", "--node", "front", "--workers", "2"]);
+            command.arg("--state-dir").arg(files.join("state"));
+            Running::start("front", files, &mut command)
+        }
+        peers::Front::Haproxy => peers::start_haproxy(host, files, &web_ips(webs)),
+        peers::Front::Nginx => peers::start_nginx(host, files),
+    }
+}
+
+/// As the front's own admin says, asked on the front.
+fn in_rotation(name: &str) -> bool {
+    let answer = get(ADMIN.parse().expect("an address"), "/api/v1/pools");
+    answer.is_some_and(|(_, body)| {
+        let pools: Value = serde_json::from_str(&body).expect("the admin gives JSON");
+        let backends = pools["pools"][0]["backends"].as_array();
+        backends.is_some_and(|all| {
+            all.iter()
+                .any(|backend| backend["node"] == name && backend["in_rotation"] == true)
+        })
+    })
 }
 
 /// One plain request on a connection of its own.

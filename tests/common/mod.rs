@@ -111,6 +111,29 @@ impl Running {
         let _ = rustix::process::kill_process(pid, signal);
     }
 
+    /// Sends a signal to this process and to all that it has started.
+    pub(crate) fn signal_all(&self, signal: rustix::process::Signal) {
+        let mut family = vec![self.pid()];
+        let mut known = 0;
+        while let Some(parent) = family.get(known) {
+            let children =
+                std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+            let children = children.unwrap_or_default();
+            family.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<i32>().ok()),
+            );
+            known += 1;
+        }
+        for pid in family
+            .into_iter()
+            .filter_map(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
     /// SIGKILL, and waits for the end.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();

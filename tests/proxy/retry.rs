@@ -455,3 +455,27 @@ fn a_slow_connect_is_overtaken_by_a_second_one() {
     assert_eq!(posted.load(Ordering::SeqCst), 4);
     assert_eq!(front.retries(Reason::SlowConnect), 2);
 }
+
+#[test]
+fn a_living_backend_is_found_at_once_when_three_of_four_went_dark_together() {
+    let dark = [Hanging::new(), Hanging::new(), Hanging::new()];
+    let good = Toy::named("good");
+    let mut specs = vec![crate::front::spec(good.address, 1, false)];
+    specs.extend(
+        dark.iter()
+            .map(|dark| crate::front::spec(dark.address, 1, false)),
+    );
+    let mut settings = settings();
+    settings.timeouts.second_connect = std::time::Duration::from_millis(30);
+    let give_up = settings.timeouts.connect;
+    let mut front = Front::unproven(settings, specs);
+    front.all_up();
+    let mut client = front.client();
+
+    let begun = lb::clock::now();
+    for method in ["GET", "POST", "GET", "POST", "GET"] {
+        assert_eq!(client.request(method, "/", b"").text(), "good");
+    }
+
+    assert!(begun.elapsed() < give_up, "{:?}", begun.elapsed());
+}

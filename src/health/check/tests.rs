@@ -14,6 +14,13 @@ fn patient() -> Settings {
     }
 }
 
+fn patient_but(timeout: Duration) -> Settings {
+    Settings {
+        timeout,
+        ..patient()
+    }
+}
+
 /// Answers one connection with `answer`, and yields what it was asked.
 async fn server(answer: &'static [u8]) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -222,4 +229,42 @@ fn the_host_is_written_as_a_browser_does() {
     ] {
         assert_eq!(authority(address.parse().unwrap()), expected);
     }
+}
+
+#[tokio::test]
+async fn a_question_that_was_lost_is_asked_again_on_another_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = patient_but(Duration::from_secs(2));
+    let serve = async {
+        let (lost, _) = listener.accept().await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        lost
+    };
+
+    let (seen, _lost) = tokio::join!(checked(address, "http:/", &settings), serve);
+
+    assert_eq!(seen.result, Ok("200".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_asked_twice_and_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = patient_but(Duration::from_millis(300));
+
+    let seen = checked(address, "http:/", &settings).await;
+
+    assert!(seen.timed_out);
+    let mut asked = 0;
+    while timeout(Duration::from_millis(100), listener.accept())
+        .await
+        .is_ok()
+    {
+        asked += 1;
+    }
+    assert_eq!(asked, 2);
 }

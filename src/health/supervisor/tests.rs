@@ -328,3 +328,101 @@ async fn one_who_always_sleeps_notices_a_dead_backend_in_the_end() {
     }
     assert_eq!(void, SLEPT_MAX);
 }
+
+/// Answers the first check, and then accepts and says nothing.
+async fn falls_silent(listening: TcpListener) {
+    let (mut stream, _) = listening.accept().await.unwrap();
+    let _ = stream.read(&mut [0; 1024]).await;
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    drop(stream);
+    let mut held = Vec::new();
+    loop {
+        held.push(listening.accept().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn timeouts_that_nobody_else_confirms_are_asked_once_more() {
+    let hasty = Settings {
+        interval: Duration::from_millis(1),
+        timeout: Duration::from_millis(50),
+        ..still()
+    };
+    for (fall, expected) in [
+        (
+            1,
+            vec![(Some(Void::Alone), Some(true)), (None, Some(false))],
+        ),
+        (
+            2,
+            vec![
+                (None, Some(true)),
+                (Some(Void::Alone), Some(true)),
+                (None, Some(false)),
+            ],
+        ),
+    ] {
+        let settings = Settings {
+            fall,
+            ..hasty.clone()
+        };
+        let (listening, address) = listener().await;
+        let (mut supervisor, mut reports) = supervisor();
+        let server = tokio::spawn(falls_silent(listening));
+        supervisor.set(vec![target("a", address, "http:/", settings)]);
+        assert_eq!(next(&mut reports).await.up, Some(true));
+
+        for expected in expected {
+            let report = next(&mut reports).await;
+            assert!(report.timed_out);
+            assert_eq!((report.void, report.up), expected, "fall {fall}");
+        }
+        server.abort();
+    }
+}
+
+#[tokio::test]
+async fn timeouts_that_a_request_or_gossip_confirms_are_believed_at_once() {
+    let settings = Settings {
+        timeout: Duration::from_millis(50),
+        ..still()
+    };
+    let (listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    let server = tokio::spawn(falls_silent(listening));
+    let mut web = target("a", address, "http:/", settings);
+    supervisor.set(vec![web.clone()]);
+    assert_eq!(next(&mut reports).await.up, Some(true));
+
+    for (extra, up) in [(1, true), (2, false)] {
+        web.extra = extra;
+        supervisor.set(vec![web.clone()]);
+        let report = next(&mut reports).await;
+        assert_eq!((report.void, report.up), (None, Some(up)));
+    }
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_refusal_is_believed_without_asking_again() {
+    let (listening, address) = listener().await;
+    let (mut supervisor, mut reports) = supervisor();
+    let settings = Settings {
+        fall: 1,
+        interval: Duration::from_millis(1),
+        ..still()
+    };
+    supervisor.set(vec![target("a", address, "tcp", settings)]);
+    assert_eq!(next(&mut reports).await.up, Some(true));
+
+    drop(listening);
+
+    let report = loop {
+        let report = next(&mut reports).await;
+        if report.result.is_err() {
+            break report;
+        }
+    };
+    assert_eq!((report.void, report.up), (None, Some(false)));
+}

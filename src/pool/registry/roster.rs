@@ -12,7 +12,7 @@ use super::{Change, Key, Settings, Target};
 use crate::announce::CheckSpec;
 use crate::pool::effective::{State, Verdict};
 use crate::pool::snapshot::{Pool, Snapshot};
-use crate::pool::spec::{Spec, UpstreamId};
+use crate::pool::spec::{Spec, Standing, UpstreamId};
 
 /// Stores that take nobody out are at least this far apart.
 const STORE_EVERY: Duration = Duration::from_millis(10);
@@ -107,9 +107,29 @@ impl Roster {
         for gone in before.into_values() {
             let place = (gone.spec().id.clone(), gone.spec().address);
             self.targets_generation += u64::from(self.targets.remove(&place).is_some());
-            self.tell(now, place, gone.verdict(), Err(gone.farewell()), changes);
+            let mut farewell = gone.farewell();
+            if self.has_moved(&gone) {
+                gone.live().mark_down();
+                self.unstored = Unstored::Removal;
+                farewell = "its node is at another address now";
+            }
+            self.tell(now, place, gone.verdict(), Err(farewell), changes);
         }
         self.judge_all(now, changes);
+    }
+
+    /// Its node lives on another machine now. A name moves once nobody answers to it at its old address, so requests
+    /// that wait there wait in vain. A new port or a leave says nothing of the kind.
+    fn has_moved(&self, gone: &Backend) -> bool {
+        let before = gone.spec();
+        let met = matches!(
+            before.standing,
+            Standing::Alive | Standing::Suspect | Standing::Failed
+        );
+        let mut now = self.backends.keys().filter(|(id, _)| *id == before.id);
+        met && now
+            .next()
+            .is_some_and(|(_, address)| address.ip() != before.address.ip())
     }
 
     /// News of one backend; of one that is not known any more they come late and mean nothing.

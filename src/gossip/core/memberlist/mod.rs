@@ -129,7 +129,8 @@ pub(crate) trait Delegate {
     fn ack_payload(&self) -> Vec<u8>;
 }
 
-/// Everything that waits. At equal times the earlier variant goes first: a probe ends before the next begins.
+/// Everything that waits. At equal times the earlier variant goes first: a probe ends before the next begins. Timers
+/// that fire late may turn that round; see `round_due`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// The direct ack is missed.
@@ -167,6 +168,8 @@ pub(crate) struct Memberlist {
     pub(crate) silent: bool,
     awareness: Awareness,
     probe: Option<Probe>,
+    /// A round came due while a probe was under way: it begins as soon as that one ends.
+    round_due: bool,
     /// Who answered a probe directly, until polled.
     acked: Option<(String, Instant)>,
     asked: BTreeMap<u32, Asked>,
@@ -214,6 +217,7 @@ impl Memberlist {
             silent: false,
             awareness: Awareness::new(config.timing.awareness_max),
             probe: None,
+            round_due: false,
             acked: None,
             asked: BTreeMap::new(),
             checks: BTreeMap::new(),

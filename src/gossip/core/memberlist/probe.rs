@@ -70,9 +70,16 @@ pub(crate) struct Asked {
 }
 
 impl Memberlist {
-    /// Pings the next node in turn, unless the last probe still runs or we are on our way out.
+    /// Pings the next node in turn, unless we are on our way out; as soon as the last probe ends, if one still runs.
+    ///
+    /// A failed probe takes a whole interval, and a little more since no timer fires on time: if the round that came due
+    /// meanwhile were left out, each dead node would cost its prober two rounds. Go's ticker keeps one tick as well.
     pub(super) fn start_probe(&mut self, now: Instant, delegate: &mut dyn Delegate) {
-        if self.probe.is_some() || self.leaving || self.silent {
+        if self.leaving || self.silent {
+            return;
+        }
+        self.round_due = self.probe.is_some();
+        if self.round_due {
             return;
         }
         let Some(node) = self.nodes.next_target(
@@ -87,6 +94,13 @@ impl Memberlist {
         let seq_no = self.next_seq_no();
         self.stats.probes += 1;
         self.ping(now, seq_no, target, incarnation, delegate);
+    }
+
+    /// The probe is over; the next one may have been waiting for that.
+    fn go_on(&mut self, now: Instant, delegate: &mut dyn Delegate) {
+        if std::mem::take(&mut self.round_due) {
+            self.start_probe(now, delegate);
+        }
     }
 
     /// We slept: the probe under way starts over. Its ack may lie in our socket.
@@ -208,12 +222,17 @@ impl Memberlist {
         }
     }
 
-    /// Time is up: only TCP may still vouch for the node.
+    /// Time is up.
     pub(super) fn end_probe(&mut self, now: Instant, delegate: &mut dyn Delegate) {
-        let Some(probe) = self.probe.take() else {
-            return;
-        };
         self.timers.cancel(&Timer::ProbeTimeout);
+        if let Some(probe) = self.probe.take() {
+            self.judge(now, probe, delegate);
+        }
+        self.go_on(now, delegate);
+    }
+
+    /// No ack came by packet: only TCP may still vouch for the node.
+    fn judge(&mut self, now: Instant, probe: Probe, delegate: &mut dyn Delegate) {
         let (expected, nacks, tcp) = match probe.stage {
             Stage::Direct => (0, 0, Fallback::NotTried),
             Stage::Indirect {
@@ -298,6 +317,7 @@ impl Memberlist {
             Stage::Indirect { .. } => {}
         }
         self.awareness.apply(-1);
+        self.go_on(now, delegate);
     }
 
     pub(super) fn on_nack(&mut self, nack: Nack) {

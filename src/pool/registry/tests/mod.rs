@@ -344,6 +344,37 @@ fn counters_survive_a_new_weight_and_not_a_new_address() {
 }
 
 #[test]
+fn requests_that_wait_at_the_old_address_of_a_rebuilt_node_are_woken() {
+    type Change = fn(&mut Spec);
+    let cases: [(&str, Change, u64); 3] = [
+        (
+            "another machine",
+            |spec| spec.address.set_ip([10, 0, 0, 99].into()),
+            1,
+        ),
+        ("another port", |spec| spec.address.set_port(81), 0),
+        ("another name", |spec| spec.id.node = "web9".into(), 0),
+    ];
+    for (what, change, downs) in cases {
+        let mut world = World::of_three();
+        let live = world.snapshot().active[0].live.clone();
+        let generation = *world.registry.pools()[0].changes().borrow();
+
+        world.specs([with(1, change), spec(2), spec(3)]);
+
+        assert_eq!(live.downs(), downs, "{what}");
+        let told = world
+            .changes()
+            .contains(&"web1 - 2: its node is at another address now".to_owned());
+        assert_eq!(told, downs == 1, "{what}");
+        assert!(
+            *world.registry.pools()[0].changes().borrow() > generation,
+            "{what}"
+        );
+    }
+}
+
+#[test]
 fn an_emptied_pool_is_told_and_so_is_its_recovery() {
     let mut world = World::new();
     world.specs([spec(1)]);

@@ -232,3 +232,32 @@ fn the_dead_are_gossiped_to_for_half_a_minute_and_no_longer() {
     bench.wait(Duration::from_secs(6));
     assert_eq!(to_peer(&mut bench, 3), 0);
 }
+
+#[test]
+fn a_second_dead_peer_is_not_left_alone_for_a_round_after_the_first_one_failed() {
+    let mut bench = Bench::new();
+    bench.hear(Message::Alive(alive("b", PEER, 1)));
+    bench.hear(Message::Alive(alive("c", THIRD, 1)));
+    // As on a real machine, what is due is done a few milliseconds late.
+    let mut until = |wanted: fn((u64, u64)) -> bool| {
+        let end = bench.now + Duration::from_secs(60);
+        loop {
+            let stats = bench.node.stats();
+            if wanted((stats.probes, stats.probes_failed)) {
+                return bench.now;
+            }
+            assert!(bench.now < end, "{stats:?}");
+            bench.now += Duration::from_millis(7);
+            bench.node.handle_timeout(bench.now);
+        }
+    };
+
+    let failed = until(|(_, failed)| failed == 1);
+    let next = until(|(probes, _)| probes == 2);
+
+    assert!(
+        next - failed < Duration::from_millis(50),
+        "{:?}",
+        next - failed
+    );
+}
