@@ -1,0 +1,95 @@
+//! Runs cases: per profile some lanes, each a subject with a backend of its own, one case at a time.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::backend::Backend;
+use crate::case::Case;
+use crate::client;
+use crate::outcome::Outcome;
+use crate::subject::{Kind, Profile, Subject};
+
+/// Of a case: nothing, or what is wrong.
+pub(crate) type Verdict = Result<(), String>;
+
+/// Subjects side by side for most cases.
+const LANES: usize = 6;
+
+/// The cases that `LB_CONFORMANCE` asks for; all without it.
+pub(crate) fn chosen(cases: Vec<Case>) -> Vec<Case> {
+    let Ok(wanted) = std::env::var("LB_CONFORMANCE") else {
+        return cases;
+    };
+    let chosen = cases.into_iter();
+    chosen
+        .filter(|case| case.title().contains(&wanted))
+        .collect()
+}
+
+/// One verdict per case, in their order.
+pub(crate) fn all(kind: Kind, cases: &[Case]) -> Vec<Verdict> {
+    let verdicts: Vec<Mutex<Verdict>> = cases.iter().map(|_| Mutex::new(Ok(()))).collect();
+    std::thread::scope(|scope| {
+        for profile in Profile::ALL {
+            let queue: Vec<usize> = (0..cases.len())
+                .filter(|index| cases[*index].profile == profile)
+                .collect();
+            let lanes = match profile {
+                Profile::Plain | Profile::Impatient => LANES,
+                Profile::Trusting => 1,
+            };
+            let (queue, next) = (
+                std::sync::Arc::new(queue),
+                std::sync::Arc::new(AtomicUsize::new(0)),
+            );
+            for _ in 0..lanes.min(queue.len()) {
+                let (queue, next, verdicts) = (queue.clone(), next.clone(), &verdicts);
+                scope.spawn(move || {
+                    let backend = Backend::start();
+                    let mut subject = Subject::start(kind, profile, backend.address);
+                    while let Some(index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let verdict = one(&cases[*index], &mut subject, &backend);
+                        *verdicts[*index].lock().expect("no panic") = verdict;
+                    }
+                });
+            }
+        }
+    });
+    let verdicts = verdicts.into_iter();
+    let mut verdicts: Vec<Verdict> = verdicts
+        .map(|verdict| verdict.into_inner().expect("no panic"))
+        .collect();
+    if kind == Kind::Ours {
+        again(cases, &mut verdicts);
+    }
+    verdicts
+}
+
+/// Judges rules about time once more, one by one: what was too slow may have been this machine.
+fn again(cases: &[Case], verdicts: &mut [Verdict]) {
+    for (case, verdict) in cases.iter().zip(verdicts) {
+        if case.profile == Profile::Impatient && verdict.is_err() {
+            let backend = Backend::start();
+            let mut subject = Subject::start(Kind::Ours, case.profile, backend.address);
+            *verdict = one(case, &mut subject, &backend);
+        }
+    }
+}
+
+fn one(case: &Case, subject: &mut Subject, backend: &Backend) -> Verdict {
+    let address = subject.ready()?;
+    backend.begin(case.plays());
+    let outcome = client::play(case, address, &backend.shared, subject.patience());
+    let seen = backend.finish();
+    let outcome = Outcome {
+        connections: seen.connections,
+        requests: seen.requests,
+        unframed: seen.unframed,
+        ..outcome
+    };
+    let verdict = case.judge(&outcome);
+    match subject.is_alive() {
+        true => verdict,
+        false => Err("the subject died".to_owned()),
+    }
+}

@@ -1,0 +1,308 @@
+//! Who is put to the test: the built `lb`, nginx and HAProxy, with equal features and one backend.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use lb::clock;
+use tempfile::TempDir;
+
+use crate::common::{Running, find};
+
+/// A program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `lb`.
+    Ours,
+    Nginx,
+    Haproxy,
+    /// A relay of raw bytes, which obeys no rule: what it passes proves nothing.
+    Relay,
+}
+
+/// How it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Shipped defaults.
+    Plain,
+    /// Limits of time that a test can wait for: `SHORT` everywhere.
+    Impatient,
+    /// Clients are trusted proxies.
+    Trusting,
+}
+
+/// Every limit of the impatient profile.
+pub(crate) const SHORT: Duration = Duration::from_millis(700);
+
+impl Kind {
+    /// Ours first.
+    pub(crate) const ALL: [Self; 3] = [Self::Ours, Self::Nginx, Self::Haproxy];
+
+    /// As in the table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "lb",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "HAProxy",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+impl Profile {
+    /// All.
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Impatient, Self::Trusting];
+}
+
+/// A running one.
+pub(crate) struct Subject {
+    kind: Kind,
+    address: SocketAddr,
+    process: Option<Running>,
+    answers: bool,
+    _directory: TempDir,
+}
+
+impl Subject {
+    /// Starts it in front of this backend.
+    pub(crate) fn start(kind: Kind, profile: Profile, backend: SocketAddr) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = free_address();
+        let at = directory.path();
+        let mut command = match kind {
+            Kind::Ours => Some(ours(at, profile, address, backend)),
+            Kind::Nginx => Some(nginx(at, profile, address, backend)),
+            Kind::Haproxy => Some(haproxy(at, profile, address, backend)),
+            Kind::Relay => {
+                relay(address, backend);
+                None
+            }
+        };
+        Self {
+            kind,
+            address,
+            process: command
+                .as_mut()
+                .map(|command| Running::start(kind.name(), at, command)),
+            answers: false,
+            _directory: directory,
+        }
+    }
+
+    /// Its address, once it accepts; what it printed if it does not.
+    pub(crate) fn ready(&mut self) -> Result<SocketAddr, String> {
+        let begun = clock::now();
+        while !self.answers {
+            self.answers = TcpStream::connect(self.address).is_ok();
+            if !self.is_alive() || begun.elapsed() > Duration::from_secs(30) {
+                let said = self.process.as_ref().map(Running::output);
+                return Err(format!("it does not run: {}", said.unwrap_or_default()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(self.address)
+    }
+
+    /// How long a case may wait. Ours should never need it; a peer that fails should not cost much.
+    pub(crate) fn patience(&self) -> Duration {
+        match (self.kind, std::env::var("LB_CONFORMANCE_WAIT")) {
+            (Kind::Ours, Ok(seconds)) => Duration::from_secs(seconds.parse().expect("seconds")),
+            (Kind::Ours, Err(_)) => Duration::from_secs(10),
+            (Kind::Relay, _) => Duration::from_secs(1),
+            _ => Duration::from_secs(3),
+        }
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.process.as_mut().is_none_or(Running::is_running)
+    }
+}
+
+/// Passes bytes on, both ways; its threads end with the process.
+fn relay(listen: SocketAddr, backend: SocketAddr) {
+    let listener = TcpListener::bind(listen).expect("the port is free");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(backend) else {
+                continue;
+            };
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else {
+                    continue;
+                };
+                std::thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+}
+
+/// On a network of loopback that no other test uses.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.64.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+fn ours(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
+    let mut text = format!(
+        r#"[gossip]
+bind = "127.0.64.1:{}"
+discover = "off"
+node = "conformance"
+[admin]
+listen = "off"
+[state]
+dir = "none"
+[listener.web]
+listen = ["{listen}"]
+"#,
+        free_address().port()
+    );
+    if profile == Profile::Trusting {
+        text.push_str("trusted_proxies = [\"127.0.0.0/8\"]\n");
+    }
+    let _ = write!(
+        text,
+        r#"[cluster.web]
+[cluster.web.check]
+spec = "none"
+[cluster.web.ejection]
+failures = 0
+percent = 0
+[[cluster.web.backend]]
+address = "{backend}"
+[limits]
+workers = 1
+"#
+    );
+    if profile == Profile::Impatient {
+        text.push_str("[timeouts]\n");
+        for key in [
+            "request_head",
+            "first_byte",
+            "body_progress",
+            "client_idle",
+            "upstream_idle",
+        ] {
+            let _ = writeln!(text, "{key} = \"{}ms\"", SHORT.as_millis());
+        }
+    }
+    let file = at.join("lb.toml");
+    fs::write(&file, text).expect("the file can be written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
+    command.arg("--config").arg(file);
+    command
+}
+
+fn nginx(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
+    let short = SHORT.as_millis();
+    let times = match profile {
+        Profile::Impatient => format!(
+            "client_header_timeout {short}ms; client_body_timeout {short}ms; keepalive_timeout {short}ms; proxy_read_timeout {short}ms; proxy_send_timeout {short}ms;"
+        ),
+        _ => String::new(),
+    };
+    let upstream_idle = match profile {
+        Profile::Impatient => format!("keepalive_timeout {short}ms;"),
+        _ => String::new(),
+    };
+    let forwarded = match profile {
+        Profile::Trusting => {
+            "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header Forwarded \"$http_forwarded, for=$remote_addr\";"
+        }
+        _ => {
+            "proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Port $server_port; proxy_set_header X-Real-IP $remote_addr; proxy_set_header Forwarded \"for=$remote_addr;host=$host;proto=$scheme\";"
+        }
+    };
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {};", at.join(kind).display()))
+        .collect();
+    let text = format!(
+        r#"daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  access_log off; {temporary} {times}
+  map $http_upgrade $tunnel {{ default ""; ~*^websocket$ websocket; }}
+  map $tunnel $tunnel_connection {{ default ""; websocket upgrade; }}
+  upstream web {{ server {backend} max_fails=0; keepalive 16; {upstream_idle} }}
+  server {{
+    listen {listen};
+    location / {{
+      proxy_pass http://web; proxy_http_version 1.1; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;
+      proxy_set_header Host $host; proxy_set_header Upgrade $tunnel; proxy_set_header Connection $tunnel_connection;
+      {forwarded}
+    }}
+  }}
+}}
+"#,
+        at = at.display()
+    );
+    let file = at.join("nginx.conf");
+    fs::write(&file, text).expect("the file can be written");
+    let mut command = Command::new(find("nginx").expect("nginx is there"));
+    command
+        .arg("-p")
+        .arg(at)
+        .arg("-e")
+        .arg(at.join("error.log"));
+    command.arg("-c").arg(file);
+    command
+}
+
+fn haproxy(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
+    let (client, server, head) = match profile {
+        Profile::Impatient => (SHORT, SHORT, SHORT),
+        _ => (
+            Duration::from_secs(60),
+            Duration::from_secs(60),
+            Duration::from_secs(10),
+        ),
+    };
+    let forwarded = match profile {
+        Profile::Trusting => {
+            "http-request add-header X-Forwarded-For %[src]\n  http-request add-header Forwarded for=%[src]"
+        }
+        _ => {
+            "http-request del-header x-forwarded- -m beg\n  http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Real-IP %[src]\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  http-request set-header Forwarded \"for=%[src];host=%[req.hdr(host)];proto=http\""
+        }
+    };
+    let text = format!(
+        r#"global
+  maxconn 500
+defaults
+  mode http
+  timeout connect 5s
+  timeout client {}ms
+  timeout server {}ms
+  timeout http-request {}ms
+  timeout http-keep-alive {}ms
+  http-reuse always
+  retry-on conn-failure empty-response
+  option redispatch
+frontend f
+  bind {listen}
+  {forwarded}
+  http-request disable-l7-retry unless METH_GET
+  default_backend b
+backend b
+  server s {backend}
+"#,
+        client.as_millis(),
+        server.as_millis(),
+        head.as_millis(),
+        client.as_millis(),
+    );
+    let file = at.join("haproxy.cfg");
+    fs::write(&file, text).expect("the file can be written");
+    let mut command = Command::new(find("haproxy").expect("HAProxy is there"));
+    command.arg("-db").arg("-f").arg(file);
+    command
+}
