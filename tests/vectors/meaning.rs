@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lb::gossip::core::serf::tags;
 use lb::gossip::core::wire::message::{Accusation, Message, Source};
 use lb::gossip::core::wire::serf::{RecordedEvents, SerfMessage};
-use lb::gossip::core::wire::stream::{PushNode, StreamMessage};
+use lb::gossip::core::wire::stream::{PushNodeRef, StreamMessage};
 use serde_json::{Value, json};
 
 pub(crate) fn hex(bytes: &[u8]) -> Value {
@@ -132,11 +132,11 @@ pub(crate) fn serf_json(message: &SerfMessage) -> Value {
     }
 }
 
-pub(crate) fn node_json(node: &PushNode) -> Value {
+pub(crate) fn node_json(node: &PushNodeRef<'_>) -> Value {
     json!({
-        "Name": node.name, "Addr": hex(&node.addr.octets), "Port": node.addr.port, "Meta": hex(&node.meta),
+        "Name": node.name, "Addr": hex(&node.octets), "Port": node.port, "Meta": hex(node.meta),
         "Incarnation": node.incarnation, "State": node.state, "Vsn": node.vsn.map(|vsn| hex(&vsn)),
-        "$tags": tags::decode(&node.meta),
+        "$tags": tags::decode(node.meta),
     })
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn stream_json(message: &StreamMessage) -> Value {
                 "header": {
                     "Join": whole.join, "Nodes": whole.nodes.len(), "UserStateLen": whole.user_state.len(),
                 },
-                "nodes": whole.nodes.iter().map(node_json).collect::<Vec<_>>(),
+                "nodes": whole.nodes.iter().map(|node| node_json(&node)).collect::<Vec<_>>(),
                 "user_state": serf_json(&state),
             })
         }
