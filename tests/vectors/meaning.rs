@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lb::gossip::core::serf::tags;
 use lb::gossip::core::wire::message::{Accusation, Message, Source};
-use lb::gossip::core::wire::serf::{RecordedEvents, SerfMessage};
+use lb::gossip::core::wire::serf::{RecordedEvents, SerfMessage, SerfState};
 use lb::gossip::core::wire::stream::{PushNodeRef, StreamMessage};
 use serde_json::{Value, json};
 
@@ -93,7 +93,7 @@ pub(crate) fn serf_json(message: &SerfMessage) -> Value {
         SerfMessage::PushPull(state) => json!({
             "serf": "pushPull",
             "body": {
-                "LTime": state.ltime, "StatusLTimes": state.status_ltimes, "LeftMembers": state.left_members,
+                "LTime": state.ltime, "StatusLTimes": status_times(state), "LeftMembers": state.left_members,
                 "EventLTime": state.event_ltime, "QueryLTime": state.query_ltime,
                 "Events": state.events.iter().map(event_slot).collect::<Vec<_>>(),
             },
@@ -130,6 +130,11 @@ pub(crate) fn serf_json(message: &SerfMessage) -> Value {
             "inner": serf_json(&SerfMessage::decode(&relay.body).expect("a relayed Serf message")),
         }),
     }
+}
+
+fn status_times(state: &SerfState) -> BTreeMap<&str, u64> {
+    let times = state.status_ltimes.iter();
+    times.map(|(name, ltime)| (&**name, *ltime)).collect()
 }
 
 pub(crate) fn node_json(node: &PushNodeRef<'_>) -> Value {

@@ -38,6 +38,9 @@ pub const NO_KEY_OPENS: &str = "No installed keys could decrypt the message";
 /// Nodes of one push/pull. Serf is at home below 10,000.
 const NODES_MAX: usize = 32_768;
 
+/// What a node with a short name and a few tags takes.
+const NODE_BYTES_USUAL: usize = 110;
+
 /// A node, a header, a ping: all but the bulk whose length is declared. A node's tags take 512 bytes at most.
 const PIECE_BYTES_MAX: usize = 64 << 10;
 
@@ -316,7 +319,7 @@ pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
             join,
             nodes,
             user_state,
-        }) => state(*join, nodes.len(), nodes.iter(), user_state),
+        }) => return encode_state(*join, nodes.len(), nodes.iter(), user_state, compress),
         StreamMessage::Ping(ping) => ping.encode(),
         StreamMessage::Ack(ack) => ack.encode(),
         StreamMessage::User(user) => {
@@ -335,7 +338,11 @@ pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
             w.finish()
         }
     };
-    packed(plain, compress)
+    if compress {
+        compress::pack(&plain)
+    } else {
+        plain
+    }
 }
 
 /// The same of a push/pull whose `count` nodes need not all be there at once.
@@ -346,23 +353,28 @@ pub(crate) fn encode_state<'a>(
     user_state: &[u8],
     compress: bool,
 ) -> Vec<u8> {
-    packed(state(join, count, nodes, user_state), compress)
-}
-
-fn packed(plain: Vec<u8>, compress: bool) -> Vec<u8> {
+    let about = count * NODE_BYTES_USUAL + user_state.len();
     if compress {
-        compress::pack(&plain)
+        let mut packer = lzw::Packer::new(about);
+        state(join, count, nodes, user_state, |bytes| packer.push(bytes));
+        compress::envelope(&packer.finish())
     } else {
+        let mut plain = Vec::with_capacity(about);
+        state(join, count, nodes, user_state, |bytes| {
+            plain.extend_from_slice(bytes);
+        });
         plain
     }
 }
 
+/// Gives a push/pull piece by piece, a node each.
 fn state<'a>(
     join: bool,
     count: usize,
     nodes: impl Iterator<Item = PushNodeRef<'a>>,
     user_state: &[u8],
-) -> Vec<u8> {
+    mut out: impl FnMut(&[u8]),
+) {
     let mut w = Writer::message(PUSH_PULL);
     w.map(3);
     w.key("Join");
@@ -372,10 +384,12 @@ fn state<'a>(
     w.key("UserStateLen");
     w.uint(user_state.len() as u64);
     for node in nodes {
+        out(w.bytes());
+        w.clear();
         node.write(&mut w);
     }
-    w.append(user_state);
-    w.finish()
+    out(w.bytes());
+    out(user_state);
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ fn a_node_without_a_readable_name_is_left_out() {
     let StreamMessage::PushPull(whole) = push_pull(3) else {
         unreachable!()
     };
-    let mut bytes = state(whole.join, 3, whole.nodes.iter(), &whole.user_state);
+    let mut bytes = encode(&StreamMessage::PushPull(whole.clone()), false);
     let at = bytes.windows(2).position(|pair| pair == b"n1").unwrap();
     bytes[at] = 0xff;
 
