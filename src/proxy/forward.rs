@@ -44,8 +44,8 @@ pub(super) struct RequestHead {
     pub(super) old: bool,
     /// The client wants the connection kept.
     pub(super) persistent: bool,
-    /// A change of protocol is asked for.
-    pub(super) upgrade: bool,
+    /// The protocol that a change is asked to.
+    pub(super) upgrade: Option<Vec<u8>>,
 }
 
 /// A backend's response, fit for any client once its front has framed it.
@@ -118,6 +118,7 @@ pub(super) fn request(
             | Known::XForwardedProto
             | Known::XForwarded
             | Known::Forwarded
+            | Known::Lookalike
             | Known::XRealIp => {
                 if !origin.trusted {
                     continue;
@@ -142,7 +143,10 @@ pub(super) fn request(
         put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
     }
     way.write(&mut wire, origin, host.as_bytes());
-    wire.extend_from_slice(b"via: 1.1 lb\r\n");
+    wire.extend_from_slice(match request.old {
+        true => b"via: 1.0 lb\r\n",
+        false => b"via: 1.1 lb\r\n",
+    });
     if !traced {
         trace(&mut wire, dice);
     }
@@ -159,7 +163,7 @@ pub(super) fn request(
         length: meaning.length,
         old: request.old,
         persistent: !meaning.close && (!request.old || meaning.keep_alive),
-        upgrade: upgrade.is_some(),
+        upgrade: upgrade.map(<[u8]>::to_vec),
     })
 }
 
@@ -304,7 +308,11 @@ pub(super) fn response(
 ) -> Result<ResponseHead, &'static str> {
     let meaning = response.meaning(asked.method == Method::HEAD)?;
     let switches = response.status == 101;
-    if switches && !(asked.upgrade && meaning.upgrade.is_some()) {
+    let agreed = |asked: &Vec<u8>| {
+        let to = meaning.upgrade;
+        to.is_some_and(|to| to.eq_ignore_ascii_case(asked))
+    };
+    if switches && !asked.upgrade.as_ref().is_some_and(agreed) {
         return Err("a change of protocol that nobody asked for");
     }
     let mut wire = Vec::with_capacity(512);

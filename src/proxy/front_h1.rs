@@ -174,6 +174,7 @@ impl<'s> Connection<'s> {
             Some(fault) => Err(fault),
             None => self.read_head(length),
         };
+        let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
         let head = match head {
             Ok(head) => head,
@@ -182,7 +183,7 @@ impl<'s> Connection<'s> {
                 let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, Length::None);
                 let told = Told {
                     fault: &fault,
-                    bodiless: false,
+                    bodiless,
                     persistent: false,
                     old: false,
                 };

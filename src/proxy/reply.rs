@@ -66,7 +66,7 @@ impl Reply {
             rest: match head.length {
                 Length::None | Length::Exactly(0) => Rest::Nothing,
                 Length::Exactly(bytes) => Rest::Exactly(bytes),
-                Length::Chunked => Rest::Chunked(chunked::Decoder::new(false)),
+                Length::Chunked => Rest::Chunked(chunked::Decoder::new()),
                 Length::UntilClose => Rest::UntilClose,
             },
             head,

@@ -25,6 +25,8 @@ pub enum Known {
     /// Any other that begins with `X-Forwarded-`.
     XForwarded,
     XRealIp,
+    /// One with `_` for `-`, which some backends take for `X-Forwarded-*` or `X-Real-IP`.
+    Lookalike,
     /// None of these.
     Other,
 }
@@ -68,6 +70,20 @@ impl Known {
         }
         match name.get(..FORWARDED_PREFIX.len()) {
             Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
+            _ if memchr::memchr(b'_', name).is_some() => Self::of_lookalike(name),
+            _ => Self::Other,
+        }
+    }
+
+    fn of_lookalike(name: &[u8]) -> Self {
+        let plain = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+        let name: Vec<u8> = name.iter().map(plain).collect();
+        match Self::of(&name) {
+            Self::XForwardedFor
+            | Self::XForwardedHost
+            | Self::XForwardedProto
+            | Self::XForwarded
+            | Self::XRealIp => Self::Lookalike,
             _ => Self::Other,
         }
     }
@@ -101,6 +117,8 @@ mod tests {
         assert_eq!(Known::of(b"X-Forwarded-Port"), Known::XForwarded);
         assert_eq!(Known::of(b"x-forwarded"), Known::Other);
         assert_eq!(Known::of(b"Content_Length"), Known::Other);
+        assert_eq!(Known::of(b"X_Forwarded-FOR"), Known::Lookalike);
+        assert_eq!(Known::of(b"x_real_ip"), Known::Lookalike);
         assert_eq!(Known::of(b""), Known::Other);
     }
 }
