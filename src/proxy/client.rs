@@ -16,7 +16,8 @@ use super::fault::{BodyError, in_words};
 use super::forward::ResponseHead;
 use super::h1::chunked::Decoder;
 use super::h1::head::{self, Scan};
-use super::h1::request::{Length, Refusal};
+use super::h1::refusal::Refusal;
+use super::h1::request::Length;
 
 /// Empty lines before a request (RFC 9112 §2.2 asks for one).
 const EMPTY_LINES_MAX: u32 = 4;
