@@ -294,6 +294,10 @@ impl Asker for HttpOne<'_, '_> {
         }
     }
 
+    fn rest(&mut self) {
+        self.inbox.input.rest();
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inbox.poll_gone(cx)
     }
