@@ -29,25 +29,49 @@ const READ_MAX: usize = 256 * 1024;
 const WIDE: usize = HEADROOM + READ_MAX + TAILROOM;
 
 /// What a wait with unread bytes copies rather than keep a wide buffer for.
-const SLIM_MAX: usize = 32 * 1024;
+const SLIM_MAX: usize = 64 * 1024;
+
+/// Read at most for a receiver that has just made us wait: it may be a slow one, and holds what it does not take.
+pub(super) const READ_SLOWLY_MAX: usize = 64 * 1024;
 
 /// Unused memory kept per worker, in buffers.
 const KEPT_MAX: usize = 8;
 
-/// A worker's memory for buffers.
+/// Memory of a head that is kept for the next one.
+const HEAD_KEPT_MAX: usize = 4 * 1024;
+
+/// A worker's memory for bytes.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(RefCell<Vec<Vec<u8>>>);
+pub(super) struct Buffers {
+    wide: RefCell<Vec<Vec<u8>>>,
+    heads: RefCell<Vec<Vec<u8>>>,
+}
 
 impl Buffers {
     fn take(&self) -> Vec<u8> {
-        let kept = self.0.borrow_mut().pop();
+        let kept = self.wide.borrow_mut().pop();
         kept.unwrap_or_else(|| vec![0; WIDE])
     }
 
     fn give(&self, memory: Vec<u8>) {
-        let mut kept = self.0.borrow_mut();
+        let mut kept = self.wide.borrow_mut();
         if kept.len() < KEPT_MAX {
             kept.push(memory);
+        }
+    }
+
+    /// Nothing, with room for a head.
+    pub(super) fn take_head(&self) -> Vec<u8> {
+        let kept = self.heads.borrow_mut().pop();
+        kept.unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// A head that has been written.
+    pub(super) fn give_head(&self, mut head: Vec<u8>) {
+        let mut kept = self.heads.borrow_mut();
+        if kept.len() < KEPT_MAX && (1..=HEAD_KEPT_MAX).contains(&head.capacity()) {
+            head.clear();
+            kept.push(head);
         }
     }
 }
@@ -71,6 +95,11 @@ impl Buffer {
             start: 0,
             end: 0,
         }
+    }
+
+    /// Whose memory it is.
+    pub(super) fn lender(&self) -> &Buffers {
+        &self.lender
     }
 
     /// What is in it; an empty one takes its place.
@@ -149,8 +178,19 @@ impl Buffer {
         cx: &mut Context<'_>,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Poll<io::Result<usize>> {
+        self.poll_fill_to(cx, stream, READ_MAX)
+    }
+
+    /// The same, until there are `most`.
+    pub(super) fn poll_fill_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut (impl AsyncRead + Unpin),
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
         self.widen();
-        let end = self.memory.len() - TAILROOM;
+        let end = (self.memory.len() - TAILROOM).min(self.start.max(HEADROOM).saturating_add(most));
+        let end = end.max(self.end);
         let mut room = ReadBuf::new(&mut self.memory[self.end..end]);
         let polled = Pin::new(stream).poll_read(cx, &mut room);
         let read = room.filled().len();
@@ -304,7 +344,7 @@ mod tests {
         buffer.rest();
 
         assert_eq!((buffer.bytes(), buffer.memory.len()), (&b"abc"[..], 3));
-        assert_eq!(lender.0.borrow().len(), 1);
+        assert_eq!(lender.wide.borrow().len(), 1);
     }
 
     #[test]
@@ -317,6 +357,6 @@ mod tests {
 
         drop(many);
 
-        assert_eq!(lender.0.borrow().len(), KEPT_MAX);
+        assert_eq!(lender.wide.borrow().len(), KEPT_MAX);
     }
 }

@@ -18,13 +18,13 @@ use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
 use super::asker::Asker;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, READ_SLOWLY_MAX};
 use super::client::{Heard, HttpOne, Inbox, Outbox};
 use super::fault::{BodyError, Fault, phrase};
 use super::forward::{self, Origin, RequestHead};
-use super::h1::chunked;
-use super::h1::head::FEW_FIELDS;
+use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
+use super::h1::{chunked, head};
 use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
@@ -174,24 +174,35 @@ impl<'s> Connection<'s> {
             Some(fault) => Err(fault),
             None => self.read_head(length),
         };
+        let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
-        let head = match head {
+        let mut head = match head {
             Ok(head) => head,
             Err(fault) => {
                 service::unanswered(worker, &mut record);
                 let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, Length::None);
                 let told = Told {
                     fault: &fault,
-                    bodiless: false,
+                    bodiless,
                     persistent: false,
                     old: false,
                 };
-                return tell(worker, &self.alarm, &mut asker, told, record).await;
+                return tell(worker, &self.alarm, &mut asker, told, &mut record).await;
             }
         };
         let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, head.length);
         match service::answer(worker, &self.alarm, &head, &mut asker, &mut record).await {
-            Ok(reply) => pass(worker, &self.alarm, &mut asker, reply, &head, record).await,
+            Ok(mut reply) => {
+                pass(
+                    worker,
+                    &self.alarm,
+                    &mut asker,
+                    &mut reply,
+                    &mut head,
+                    &mut record,
+                )
+                .await
+            }
             Err(fault) => {
                 let told = Told {
                     fault: &fault,
@@ -199,7 +210,7 @@ impl<'s> Connection<'s> {
                     persistent: head.persistent,
                     old: head.old,
                 };
-                tell(worker, &self.alarm, &mut asker, told, record).await
+                tell(worker, &self.alarm, &mut asker, told, &mut record).await
             }
         }
     }
@@ -209,20 +220,6 @@ impl<'s> Connection<'s> {
         let worker = self.worker;
         let limits = &worker.settings.limits;
         let bytes = &self.inbox.input.bytes()[..length];
-        let mut few = [httparse::EMPTY_HEADER; FEW_FIELDS];
-        let mut many = Vec::new();
-        let room = match limits.header_fields {
-            most if most <= FEW_FIELDS => &mut few[..most],
-            _ if memchr::memchr_iter(b'\n', bytes).count() <= FEW_FIELDS => &mut few[..],
-            most => {
-                many.resize(most, httparse::EMPTY_HEADER);
-                &mut many[..]
-            }
-        };
-        let request = request::read(bytes, limits.request_line_bytes, room)?;
-        if forward::goes_no_further(&request) {
-            return Err(Fault::EndsHere);
-        }
         let local = || {
             let stream: &TcpStream = self.outbox.writer.as_ref();
             stream
@@ -235,8 +232,16 @@ impl<'s> Connection<'s> {
             trusted: worker.settings.trusts(self.peer.ip()),
             local: &local,
         };
-        let mut dice = worker.dice.borrow_mut();
-        forward::request(&request, &origin, &limits.upgrades, &mut *dice)
+        let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
+        head::with_room(limits.header_fields, too_many, |room| {
+            let request = request::read(bytes, limits.request_line_bytes, room)?;
+            if forward::goes_no_further(&request) {
+                return Err(Fault::EndsHere);
+            }
+            let wire = worker.buffers.take_head();
+            let mut dice = worker.dice.borrow_mut();
+            forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
+        })
     }
 }
 
@@ -254,7 +259,7 @@ async fn tell(
     alarm: &Alarm,
     asker: &mut HttpOne<'_, '_>,
     told: Told<'_>,
-    mut record: Record,
+    record: &mut Record,
 ) -> Then {
     let fault = told.fault;
     if matches!(fault, Fault::ClientGone) {
@@ -314,10 +319,12 @@ async fn pass(
     worker: &Rc<Worker>,
     alarm: &Alarm,
     asker: &mut HttpOne<'_, '_>,
-    mut reply: Reply,
-    asked: &RequestHead,
-    mut record: Record,
+    reply: &mut Reply,
+    asked: &mut RequestHead,
+    record: &mut Record,
 ) -> Then {
+    // It is out: attempts are over.
+    worker.buffers.give_head(std::mem::take(&mut asked.wire));
     record.answered(reply.head.status);
     let coding = match reply.head.length {
         Length::None | Length::Exactly(_) => Coding::Sized,
@@ -351,7 +358,7 @@ async fn pass(
     let mut whole = reply.is_whole() || reply.head.upgrade;
     encode(&mut out, coding, whole);
     out.prepend(&wire);
-    drop(wire);
+    worker.buffers.give_head(wire);
     let interim = asker.outbox.take_interim();
     if !interim.is_empty() {
         out.prepend(&interim);
@@ -360,13 +367,14 @@ async fn pass(
     let passed = poll_fn(|cx| {
         loop {
             reply.poll_upload(cx, asker);
+            asker.rest();
             match patience.poll_drain(cx, worker, alarm, &mut out, asker) {
                 Poll::Ready(Ok(())) if whole => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return Poll::Ready(Err(Cut::Left)),
                 Poll::Pending => return Poll::Pending,
             }
-            match reply.poll_more(cx, alarm, worker.now()) {
+            match reply.poll_more(cx, alarm, worker.now(), patience.read_max()) {
                 Poll::Ready(Ok(())) => {
                     out = reply.take();
                     whole = reply.is_whole();
@@ -383,7 +391,7 @@ async fn pass(
     .await;
     match passed {
         Ok(()) if reply.head.upgrade => {
-            drop(record);
+            record.settle();
             tunnel::run(worker, alarm, asker, reply).await;
             Then::Close
         }
@@ -422,9 +430,19 @@ fn encode(out: &mut Buffer, coding: Coding, whole: bool) {
 struct Patience {
     /// Bytes left when some last went out, and when that was.
     blocked: Option<(usize, Instant)>,
+    /// It has made us wait for the last piece.
+    slow: bool,
 }
 
 impl Patience {
+    /// How much to read for it.
+    fn read_max(&self) -> usize {
+        match self.slow {
+            true => READ_SLOWLY_MAX,
+            false => usize::MAX,
+        }
+    }
+
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -434,7 +452,7 @@ impl Patience {
         asker: &mut HttpOne<'_, '_>,
     ) -> Poll<Result<(), ()>> {
         if let Poll::Ready(written) = out.poll_drain(cx, &mut asker.outbox.writer) {
-            self.blocked = None;
+            self.slow = self.blocked.take().is_some();
             return Poll::Ready(written.map_err(|_| ()));
         }
         let now = worker.now();
