@@ -21,7 +21,7 @@ use lb::gossip::core::timing::{Profile, Timing};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Calm before it, for the news of the joins to end.
+/// Calm before it, once nobody has news to tell any more.
 const SETTLE: Duration = Duration::from_secs(40);
 
 /// Members that join in a second, at the beginning.
@@ -56,6 +56,15 @@ fn row(size: usize) {
     world.run_until("all know all", |world| world.known >= size * size);
     let resident = resident_bytes();
     tell(size, began, "all know all");
+    // Of thousands that joined, each is told many times by everyone: minutes after all have heard of all.
+    world.run_until("nobody has news", |world| {
+        let mut queues = world
+            .nodes
+            .iter()
+            .map(|node| node.stats().queued_broadcasts);
+        queues.all(|waiting| waiting == 0)
+    });
+    tell(size, began, "nobody has news");
     world.run(SETTLE);
     // A whole period of the push/pull: everyone exchanges once as the one who begins.
     let timing = Timing::of(Profile::Lan);
