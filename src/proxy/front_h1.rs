@@ -174,6 +174,8 @@ impl<'s> Connection<'s> {
             Some(fault) => Err(fault),
             None => self.read_head(length),
         };
+        // Also to one that is refused: what follows a head would be taken for the next answer.
+        let to_head = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
         let head = match head {
             Ok(head) => head,
@@ -182,7 +184,7 @@ impl<'s> Connection<'s> {
                 let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, Length::None);
                 let told = Told {
                     fault: &fault,
-                    bodiless: false,
+                    bodiless: to_head,
                     persistent: false,
                     old: false,
                 };

@@ -152,7 +152,7 @@ impl Peer {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!(
                     "nothing came for too long; so far: {:?}",
-                    String::from_utf8_lossy(&self.ahead)
+                    String::from_utf8_lossy(&self.ahead[..self.ahead.len().min(300)])
                 )
             }
             Err(_) => {
