@@ -1,7 +1,7 @@
 //! The control: a server that leaks a little for each connection, in a process of its own.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::Duration;
 
 /// Where to listen, and what to leak: `127.0.0.1:80 descriptors`.
@@ -25,6 +25,7 @@ pub(crate) fn serve_if_asked() {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        let _ = stream.shutdown(Shutdown::Both);
         match what {
             "descriptors" => sockets.push(stream),
             "memory" => bytes.push(vec![1_u8; LEAK_BYTES]),

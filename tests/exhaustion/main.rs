@@ -1,7 +1,7 @@
 //! Floods: what clients leave behind in `lb`, from a fresh process each, in a network namespace of its own.
 //!
 //! ```text
-//! fresh process ─▶ a few requests ─▶ usage ─▶ flood ─▶ everything closed ─▶ usage ─▶ judge
+//! fresh process ─▶ a few requests ─▶ usage ─▶ flood ─▶ all closed ─▶ usage ─▶ the same again ─▶ usage ─▶ judge
 //!      lb, or a server that leaks (judge must find it out)
 //! ```
 //!
@@ -69,7 +69,7 @@ fn slow_heads_are_bounded_and_leave_nothing_behind() {
 
 #[test]
 fn slow_bodies_are_bounded_and_leave_nothing_behind() {
-    lb_survives(&flood::SLOW_BODIES, 64);
+    lb_survives(&flood::SLOW_BODIES, 192);
 }
 
 #[test]

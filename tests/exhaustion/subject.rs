@@ -10,7 +10,7 @@ use crate::common::{Running, eventually};
 use crate::flood::Flood;
 use crate::leaky;
 use crate::net::{Host, Network};
-use crate::usage::{self, Report};
+use crate::usage::{self, Report, Usage};
 
 const FRONT: &str = "127.0.0.1:8080";
 const BACKEND: &str = "127.0.0.1:9000";
@@ -145,15 +145,33 @@ upstream_idle = "1s"
         connecting.join().expect("they connect")
     }
 
-    /// Floods it, and measures before, meanwhile, and once all is closed (or `patience` is over).
+    /// Floods it twice, and measures before, meanwhile, and each time once all is closed (or `patience` is over).
     pub(crate) fn flood(
         &self,
         subject: &Running,
         flood: &'static Flood,
         patience: Duration,
     ) -> Report {
+        let before = usage::of(subject.pid());
+        let (during, after) = self.flood_once(subject, flood, before, patience);
+        let (_, again) = self.flood_once(subject, flood, before, patience);
+        Report {
+            before,
+            during,
+            after,
+            again,
+            open: flood.at_once,
+        }
+    }
+
+    fn flood_once(
+        &self,
+        subject: &Running,
+        flood: &'static Flood,
+        before: Usage,
+        patience: Duration,
+    ) -> (Usage, Usage) {
         let pid = subject.pid();
-        let before = usage::of(pid);
         let address: SocketAddr = FRONT.parse().expect("an address");
         let flooding = self.host.run(move || {
             let mut during = None;
@@ -165,12 +183,7 @@ upstream_idle = "1s"
         while usage::descriptors(pid) > before.descriptors && begun.elapsed() < patience {
             std::thread::sleep(Duration::from_millis(20));
         }
-        Report {
-            before,
-            during,
-            after: usage::of(pid),
-            open: flood.at_once,
-        }
+        (during, usage::of(pid))
     }
 }
 

@@ -115,7 +115,7 @@ fn curl_gets_heads_304_and_chunks_of_nginx() {
     fs::write(rig.root().join("small"), "small").expect("a writable directory");
     // A page with an include has no length before it is sent.
     let page = "before <!--#include virtual=\"/small\" --> after";
-    fs::write(rig.root().join("page.shtml"), page).expect("a writable directory");
+    fs::write(rig.root().join("page.html"), page).expect("a writable directory");
 
     for version in VERSIONS {
         let head = rig.curl(&[version, "-f", "-I", &rig.url("/small")]);
@@ -135,7 +135,7 @@ fn curl_gets_heads_304_and_chunks_of_nginx() {
             "{same}"
         );
 
-        let page = rig.curl(&[version, "-f", "-i", &rig.url("/page.shtml")]);
+        let page = rig.curl(&[version, "-f", "-i", &rig.url("/page.html")]);
         assert!(page.ends_with("before small after"), "{page}");
         let chunked = page.to_lowercase().contains("transfer-encoding: chunked");
         assert_eq!(chunked, version == "--http1.1", "{page}");
