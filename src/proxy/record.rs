@@ -78,7 +78,7 @@ impl Record {
         self.note(|entry, _| entry.ended(fault.whose(), Some(fault)));
     }
 
-    /// It is counted now, and goes on as something else.
+    /// Counts it now, where what follows is no answer any more.
     pub(super) fn count(&mut self) {
         if std::mem::replace(&mut self.counted, true) {
             return;

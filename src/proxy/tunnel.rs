@@ -56,7 +56,7 @@ pub(super) async fn run(
     worker: &Rc<Worker>,
     alarm: &Alarm,
     asker: &mut HttpOne<'_, '_>,
-    reply: Reply,
+    reply: &mut Reply,
     record: &mut Record,
 ) {
     let Some((mut link, early, lease)) = reply.into_link() else {
