@@ -69,6 +69,8 @@ async fn serve(config: config::Agent) -> Result<(), Failure> {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => warn!("SIGHUP changes nothing yet; restart to announce other tags"),
+                // It writes no file.
+                Signal::Reopen => {}
                 Signal::Stop => break,
             },
             taken = gossip.name_taken() => {

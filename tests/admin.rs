@@ -81,6 +81,7 @@ impl Source for Front {
             connections_open: 9,
             connections_total: 99,
             requests_in_flight: 0,
+            access_log_lost: 6,
         }
     }
     fn checks(&self) -> (u64, u64) {

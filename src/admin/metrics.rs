@@ -86,6 +86,11 @@ impl Numbers {
             "Attempts that the retry budget did not allow.",
         )
         .add(&[], self.requests.retries_refused as f64);
+        page.counter(
+            "lb_access_log_dropped_total",
+            "Lines of the access log that were not written, since its file took too few or none.",
+        )
+        .add(&[], self.requests.access_log_lost as f64);
         page.gauge("lb_connections", "Client connections open now.")
             .add(&[], self.requests.connections_open as f64);
         page.counter("lb_connections_total", "Client connections accepted.")

@@ -73,6 +73,8 @@ pub(super) fn shown(flag: &str, front: bool) -> Option<String> {
         "workers" => proxy().workers.to_string(),
         "profile" => format!("{:?}", Profile::default()).to_lowercase(),
         "log-level" => format!("{:?}", log::Level::default()).to_lowercase(),
+        "access-log" => or_off(None),
+        "access-format" => format!("{:?}", proxy::access::Format::default()).to_lowercase(),
         "weight" => "1".to_owned(),
         _ => return None,
     })

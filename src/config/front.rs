@@ -11,7 +11,7 @@ use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
-use super::{Cluster, Front, Given, address, defaults, flags, parse};
+use super::{Cluster, Front, Given, access, address, defaults, flags, parse};
 use crate::network::Network;
 use crate::pool::registry::StaticBackend;
 use crate::proxy::Listen;
@@ -35,7 +35,9 @@ pub(super) fn read(
     faults: &Faults,
 ) -> Front {
     let sources = Sources::new(around, faults);
-    let shared = common::read(&sources, &flags.common, &mut root, around, true);
+    let mut log = root.table("log");
+    let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, true);
+    let access_log = access::read(&sources, flags, log);
     let (listen, trusted_proxies) = listen(&sources, flags, &mut root);
     let clusters = clusters(&sources, flags, &mut root);
     routes(&sources, &mut root);
@@ -54,7 +56,10 @@ pub(super) fn read(
     }
     one_socket_each(&sources, &shared, &proxy.listen);
     sources.finish();
-    finish(flags, around, sources, shared, clusters, proxy)
+    Front {
+        access_log,
+        ..finish(flags, around, sources, shared, clusters, proxy)
+    }
 }
 
 fn finish(
@@ -93,6 +98,7 @@ fn finish(
         admin,
         state,
         log,
+        access_log: None,
         file: None,
         warnings: sources.warnings.into_inner(),
         given: Given {

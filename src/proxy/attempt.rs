@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::access::Entry;
 use super::exchange::Exchange;
 use super::fault::{BodyError, Fault};
 use super::flight::{Flight, HeadLimits, Loss};
@@ -36,6 +37,8 @@ impl Exchange<'_> {
             Some(link) => (link, lease),
             None => Box::pin(self.connect(lease)).await?,
         };
+        let reused = link.reused;
+        self.record.note(|entry, now| entry.connected(reused, now));
         self.send(link, lease).await
     }
 
@@ -50,6 +53,7 @@ impl Exchange<'_> {
             told: false,
         };
         let head = poll_fn(|cx| self.poll_answer(cx, &mut flight, &mut waiting)).await?;
+        self.record.note(Entry::head_came);
         let reply = Reply::new(
             head,
             flight,

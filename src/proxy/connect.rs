@@ -136,6 +136,10 @@ impl Exchange<'_> {
                     if is_theirs(&error) {
                         self.worker.connect_failed(&dial.site, &race.last_error);
                     }
+                    // Where it was the last, the whole attempt has failed and is noted as that.
+                    if !race.dials.is_empty() {
+                        self.record.failed_at(&dial.site, &race.last_error);
+                    }
                     self.ask(dial.site);
                 }
             }

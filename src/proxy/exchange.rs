@@ -70,6 +70,7 @@ impl Exchange<'_> {
                 worker.take_retry(now)
             })?;
         worker.stats.retried(reason);
+        self.record.note(|entry, _| entry.repeats());
         Some(pick)
     }
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::access::End;
 use super::h1::refusal::Refusal;
 use super::stats::Reason;
 
@@ -92,6 +93,27 @@ impl Fault {
             | Self::Garbage(_) => 502,
             Self::FirstByte | Self::Stalled => 504,
             Self::Nobody { .. } | Self::NoPool => 503,
+        }
+    }
+
+    /// Who ended the request by it.
+    pub(super) fn whose(&self) -> End {
+        match self {
+            Self::Refused(_)
+            | Self::Method
+            | Self::HeadSlow
+            | Self::ClientSlow
+            | Self::ClientBody(_)
+            | Self::ClientGone => End::Client,
+            Self::EndsHere => End::Done,
+            Self::Connect(_)
+            | Self::Reset { .. }
+            | Self::Broken(_)
+            | Self::Unsent { .. }
+            | Self::FirstByte
+            | Self::Stalled
+            | Self::Garbage(_) => End::Backend,
+            Self::Nobody { .. } | Self::NoPool => End::Lb,
         }
     }
 

@@ -9,6 +9,7 @@
 //! `flight`; HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
 
 mod accept;
+pub mod access;
 mod alarm;
 mod asker;
 mod attempt;

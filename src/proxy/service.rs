@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
+use super::access::{End, Entry};
 use super::alarm::Alarm;
 use super::asker::Asker;
 use super::exchange::Exchange;
@@ -57,6 +58,8 @@ pub(super) async fn answer(
     };
     let outcome = exchange.run(pick).await;
     if let Err(fault) = &outcome {
+        let received = exchange.upload.taken();
+        exchange.record.note(|entry, _| entry.received(received));
         let site = &exchange.site;
         debug!(backend = %site.key.id, address = %site.key.address, %fault, "failed");
     }
@@ -82,6 +85,7 @@ impl Exchange<'_> {
                 self.site = self.worker.site(self.home, &pick.upstream);
             }
             self.ask(self.site.clone());
+            self.record.note(Entry::tries);
             let outcome = self.attempt(lease).await;
             self.learn(&outcome);
             let fault = match outcome {
@@ -92,6 +96,8 @@ impl Exchange<'_> {
                         return Ok(reply);
                     };
                     debug!(backend = %self.site.key.id, status = %reply.head.status, "asking another");
+                    let status = format_args!("status {}", reply.head.status);
+                    self.record.failed_at(&self.site, &status);
                     refusal = Some(reply);
                     pick = next;
                     continue;
@@ -99,6 +105,13 @@ impl Exchange<'_> {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
+            match self.next.is_some() {
+                true => self.record.failed_at(&self.site, &"it went down"),
+                false if fault.whose() == End::Backend => {
+                    self.record.failed_at(&self.site, &fault);
+                }
+                false => {}
+            }
             let next = self.next.take().or_else(|| {
                 let reason = fault.reason()?;
                 self.next(reason, fault.is_stale())
@@ -111,6 +124,8 @@ impl Exchange<'_> {
                 }
                 (None, Some(mut reply)) => {
                     self.ask(reply.site().clone());
+                    let address = self.site.key.address;
+                    self.record.note(|entry, _| entry.falls_back(address));
                     reply.upload = std::mem::take(&mut self.upload);
                     return Ok(reply);
                 }

@@ -81,6 +81,8 @@ pub struct Scrape {
     pub connections_total: u64,
     /// Requests under way now.
     pub requests_in_flight: u64,
+    /// Lines of the access log that were not written.
+    pub access_log_lost: u64,
 }
 
 /// Requests of one pool that one backend answered (or that failed there last).
@@ -118,6 +120,16 @@ impl Counts {
             buckets: Default::default(),
             nanos: AtomicU64::new(0),
         }
+    }
+
+    /// Of which pool.
+    pub(super) fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    /// Of which backend.
+    pub(super) fn backend(&self) -> Option<&(UpstreamId, SocketAddr)> {
+        self.backend.as_ref()
     }
 
     /// One finished request; `class` indexes [`CLASSES`].

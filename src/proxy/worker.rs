@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::access::{self, Desk, Scribe};
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
@@ -80,6 +81,8 @@ pub(super) struct Shared {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) started: Instant,
     pub(super) workers: usize,
+    /// Of the access log.
+    pub(super) desk: Option<Desk>,
 }
 
 /// One worker's memory.
@@ -96,6 +99,8 @@ pub(super) struct Worker {
     pub(super) open: Cell<usize>,
     pub(super) closed: Notify,
     pub(super) stopped: Notify,
+    /// Of the access log.
+    pub(super) scribe: Option<Scribe>,
     /// The time of the current poll, once somebody asked.
     now: Cell<Option<Instant>>,
     /// The current second as a Date field line.
@@ -172,6 +177,7 @@ impl Worker {
             open: Cell::new(0),
             closed: Notify::new(),
             stopped: Notify::new(),
+            scribe: shared.desk.clone().map(Scribe::new),
             now: Cell::new(None),
             date: RefCell::default(),
             homes: RefCell::default(),
@@ -186,6 +192,9 @@ impl Worker {
     /// Starts what goes on beside the connections.
     pub(super) fn begin(self: &Rc<Self>) {
         tokio::task::spawn_local(sweep(self.clone()));
+        if self.scribe.is_some() {
+            tokio::task::spawn_local(access::flush_in_time(self.clone()));
+        }
     }
 
     /// A task is polled: time has passed.

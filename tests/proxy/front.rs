@@ -11,6 +11,7 @@ use lb::pool::ejection;
 use lb::pool::registry::{self, Key, Outcome, Registry};
 use lb::pool::snapshot::Pool;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
+use lb::proxy::access::Log;
 use lb::proxy::stats::Reason;
 use lb::proxy::{self, Feedback, Limits, Listen, Routes, Server, Settings, Timeouts};
 use lb::shutdown::{self, Trigger};
@@ -79,6 +80,11 @@ impl Front {
 
     /// These backends, none checked yet.
     pub(crate) fn unproven(settings: Settings, specs: Vec<Spec>) -> Self {
+        Self::logged(settings, specs, None)
+    }
+
+    /// As [`Self::unproven`], with a line for each request.
+    pub(crate) fn logged(settings: Settings, specs: Vec<Spec>, access: Option<&Log>) -> Self {
         let mut registry = Registry::new(
             clock::now(),
             vec![registry::Settings {
@@ -99,8 +105,8 @@ impl Front {
         let (trigger, stop) = shutdown::channel();
         let listeners = run(proxy::bind(&settings.listen, settings.workers)).expect("a free port");
         let address = listeners.addresses()[0];
-        let server =
-            proxy::start(settings, listeners, routes, feedback_in, stop).expect("threads start");
+        let server = proxy::start(settings, listeners, routes, feedback_in, access, stop)
+            .expect("threads start");
         let mut front = Self {
             address,
             registry,
@@ -212,6 +218,11 @@ impl Front {
     /// The numbers now.
     pub(crate) fn stats(&self) -> proxy::Scrape {
         self.server.as_ref().expect("it runs").stats()
+    }
+
+    /// The numbers, also beyond its end.
+    pub(crate) fn counters(&self) -> proxy::Counters {
+        self.server.as_ref().expect("it runs").counters()
     }
 
     /// Repeats for this reason.

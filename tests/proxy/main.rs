@@ -12,6 +12,7 @@ mod peer;
 mod toy;
 
 mod abort;
+mod access;
 mod body;
 mod bytes;
 mod eject;

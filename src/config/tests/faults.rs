@@ -25,7 +25,7 @@ lb.toml:12:11: cluster.web.backend[0].address = \"web1\": lacks a port; write we
 lb.toml:13:10: cluster.web.backend[0].weight = 2000: weight is 1 to 1000; a backend of weight 2 gets twice the requests of one of weight 1
 lb.toml:14:8: cluster.web.backend[0].tier = 300: tier is a whole number from 0 to 255
 lb.toml:17:9: timeouts.drain = \"soon\": is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\"
-lb.toml:18:2: zebra: is not a key here; known here: gossip, admin, log, dns, state, listener, cluster, route, timeouts, limits";
+lb.toml:18:2: zebra: is not a key here; known here: log, gossip, admin, dns, state, listener, cluster, route, timeouts, limits";
     assert_eq!(errors, expected);
 }
 
