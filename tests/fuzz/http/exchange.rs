@@ -210,7 +210,7 @@ impl Play<'_> {
         let head = head.unwrap_or_else(|| panic!("a backend got no request: {}", text(&bytes)));
         let framing = oracle::request_framing(&head);
         let framing = framing.unwrap_or_else(|| panic!("two ways to read: {}", text(&bytes)));
-        let (body, end) = match oracle::body(&bytes[used..], framing, false) {
+        let (body, end) = match oracle::body(&bytes[used..], framing) {
             Read::Whole(body, end) => (body, Some(used + end)),
             Read::Partial(body) => (body, None),
             Read::Bad(_) => panic!("a backend got a bad body: {}", text(&bytes)),
@@ -282,6 +282,7 @@ impl Play<'_> {
         );
         assert_eq!(framing, framed.framing, "request {index}");
         assert_eq!(head.all("host").count(), 1);
+        assert_eq!(passed_on(head), passed_on(&framed.head), "request {index}");
         let again = framed.head.words[0] != b"POST" && framed.head.words[0] != b"PATCH";
         let before = &self.deliveries[index];
         assert!(before.len() < 4, "request {index} is sent for ever");
@@ -295,8 +296,8 @@ impl Play<'_> {
         let is_head = framed.is_head();
         let asks = self.deliveries[index].last().expect("this one");
         let (asks, _) = oracle::request_head(&asks.head).expect("whole");
-        let upgrades = asks.is_some_and(|head| head.has("upgrade"));
-        let said = oracle::answer(script.bytes, is_head, upgrades);
+        let asks = asks.expect("it was judged");
+        let said = oracle::answer(script.bytes, is_head, asks.all("upgrade").next());
         // What comes after the answer comes together with its end: a proxy can't tell it from the next answer later.
         let (last, mut close) = match &said {
             Read::Whole(answer, end) => (*end, script.close || answer.until_close),
@@ -447,13 +448,49 @@ fn path(target: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Fields that go through as they are, in order.
+fn passed_on(head: &oracle::Head) -> Vec<(String, String)> {
+    const OTHERS: [&str; 20] = [
+        "connection",
+        "content-length",
+        "expect",
+        "forwarded",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "max-forwards",
+        "proxy-connection",
+        "te",
+        "traceparent",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-real-ip",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded",
+    ];
+    let fields = head.fields.iter().filter(|(name, _)| {
+        let name = String::from_utf8_lossy(name);
+        let plain = name.replace('_', "-");
+        !OTHERS.contains(&&*plain)
+            && !plain.starts_with("x-forwarded-")
+            && !head.lists("connection", &name)
+    });
+    fields
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
+}
+
 /// What a client got, response by response.
 pub fn responses(got: &[u8], framed: &[Framed], ended: bool) -> Vec<Seen> {
     let (mut all, mut at) = (Vec::new(), 0);
     while at < got.len() {
         let asked = framed.get(all.len());
         let is_head = asked.is_some_and(Framed::is_head);
-        match oracle::answer(&got[at..], is_head, false) {
+        match oracle::answer(&got[at..], is_head, None) {
             Read::Whole(answer, used) => {
                 at += used;
                 all.push(Seen {

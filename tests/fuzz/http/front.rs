@@ -40,7 +40,7 @@ fn settings() -> Settings {
             replay_bytes: 64,
             request_line_bytes: 256,
             head_bytes: 1024,
-            header_fields: 20,
+            header_fields: 40,
             ..Limits::default()
         },
         trusted_proxies: vec![],

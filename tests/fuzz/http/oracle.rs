@@ -217,8 +217,8 @@ pub fn response_framing(head: &Head, to_head: bool) -> Option<Framing> {
     })
 }
 
-/// A chunked body. `padded`: white space behind a size is forgiven.
-pub fn chunked(bytes: &[u8], padded: bool) -> Read<Vec<u8>> {
+/// A chunked body.
+pub fn chunked(bytes: &[u8]) -> Read<Vec<u8>> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let Some(end) = find(&bytes[at..], b"\r\n") else {
@@ -226,13 +226,8 @@ pub fn chunked(bytes: &[u8], padded: bool) -> Read<Vec<u8>> {
         };
         let line = &bytes[at..at + end];
         at += end + 2;
-        let mut size = line.split(|byte| *byte == b';').next().unwrap_or_default();
+        let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
         let extension = &line[size.len()..];
-        if padded {
-            while let [rest @ .., b' ' | b'\t'] = size {
-                size = rest;
-            }
-        }
         let sound = (1..=15).contains(&size.len()) && size.iter().all(u8::is_ascii_hexdigit);
         if !sound || !is_text(extension) {
             return Read::Bad(body);
@@ -264,7 +259,7 @@ pub fn chunked(bytes: &[u8], padded: bool) -> Read<Vec<u8>> {
 }
 
 /// A body, in one of the ways.
-pub fn body(bytes: &[u8], framing: Framing, padded: bool) -> Read<Vec<u8>> {
+pub fn body(bytes: &[u8], framing: Framing) -> Read<Vec<u8>> {
     match framing {
         Framing::Nothing => Read::Whole(Vec::new(), 0),
         Framing::Exactly(length) if length <= bytes.len() as u64 => {
@@ -272,7 +267,7 @@ pub fn body(bytes: &[u8], framing: Framing, padded: bool) -> Read<Vec<u8>> {
             Read::Whole(bytes[..length].to_vec(), length)
         }
         Framing::Exactly(_) | Framing::UntilClose => Read::Partial(bytes.to_vec()),
-        Framing::Chunked => chunked(bytes, padded),
+        Framing::Chunked => chunked(bytes),
     }
 }
 
@@ -328,7 +323,7 @@ pub fn requests(bytes: &[u8]) -> (Vec<Framed>, Tail) {
             return (all, Tail::Malformed);
         }
         at += used;
-        let (body, end, tail) = match body(&bytes[at..], framing, false) {
+        let (body, end, tail) = match body(&bytes[at..], framing) {
             Read::Whole(body, used) => (body, Some(at + used), None),
             Read::Partial(body) => (body, None, Some(Tail::Open)),
             Read::Bad(body) => (body, None, Some(Tail::Malformed)),
@@ -363,8 +358,8 @@ pub struct Answer {
 }
 
 /// The answer to a request with this method, from its first byte; to a request that asks for another protocol
-/// the 101 is final.
-pub fn answer(bytes: &[u8], to_head: bool, upgrades: bool) -> Read<Answer> {
+/// the 101 to that one is final.
+pub fn answer(bytes: &[u8], to_head: bool, upgrade: Option<&[u8]>) -> Read<Answer> {
     let mut answer = Answer {
         interims: Vec::new(),
         head: None,
@@ -386,7 +381,11 @@ pub fn answer(bytes: &[u8], to_head: bool, upgrades: bool) -> Read<Answer> {
         at += used;
         let status = head.status();
         if status == 101 {
-            if !upgrades || !head.lists("connection", "upgrade") || !head.has("upgrade") {
+            let last = head.all("upgrade").last();
+            let agreed = upgrade
+                .zip(last)
+                .is_some_and(|(to, last)| to.eq_ignore_ascii_case(last));
+            if !agreed || !head.lists("connection", "upgrade") {
                 return Read::Bad(answer);
             }
             answer.head = Some(head);
@@ -399,7 +398,7 @@ pub fn answer(bytes: &[u8], to_head: bool, upgrades: bool) -> Read<Answer> {
         }
         answer.head = Some(head);
         answer.until_close = framing == Framing::UntilClose;
-        return match body(&bytes[at..], framing, true) {
+        return match body(&bytes[at..], framing) {
             Read::Whole(body, used) => {
                 answer.body = body;
                 Read::Whole(answer, at + used)

@@ -105,7 +105,6 @@ pub fn write(here: &Path) -> usize {
             && bytes.contains("chunked")
         {
             put("http_chunked", &[&[3, 2], body.as_bytes()].concat());
-            put("http_chunked", &[&[1, 0x81], body.as_bytes()].concat());
         }
     }
     let fine = REQUESTS[0].as_bytes();

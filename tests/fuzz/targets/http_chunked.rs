@@ -1,7 +1,7 @@
 //! Chunked bodies: any split of the same bytes gives the same body; what is accepted is so by an independent
 //! reader as well; what is framed anew is the same body.
 //!
-//! The first two bytes say how it is cut up, and how strictly it is read.
+//! The first two bytes say how it is cut up.
 
 #![no_main]
 
@@ -16,12 +16,11 @@ fuzz_target!(|data: &[u8]| {
     let Some((&[first, step], bytes)) = data.split_first_chunk::<2>() else {
         return;
     };
-    let strict = step & 0x80 == 0;
-    let step = usize::from(step & 0x7f).max(1);
-    let whole = decode(bytes, bytes.len(), bytes.len().max(1), strict);
-    let in_pieces = decode(bytes, usize::from(first), step, strict);
+    let step = usize::from(step).max(1);
+    let whole = decode(bytes, bytes.len(), bytes.len().max(1));
+    let in_pieces = decode(bytes, usize::from(first), step);
     assert_eq!(whole, in_pieces);
-    judge(bytes, &whole, strict);
+    judge(bytes, &whole);
     if let Ok(Decoded { body, .. }) = whole {
         again(&body, step);
     }
@@ -34,8 +33,8 @@ struct Decoded {
     end: Option<usize>,
 }
 
-fn decode(bytes: &[u8], first: usize, step: usize, strict: bool) -> Result<Decoded, Malformed> {
-    let mut decoder = Decoder::new(strict);
+fn decode(bytes: &[u8], first: usize, step: usize) -> Result<Decoded, Malformed> {
+    let mut decoder = Decoder::new();
     let (mut body, mut read) = (Vec::new(), 0);
     let (head, tail) = bytes.split_at(first.min(bytes.len()));
     for piece in std::iter::once(head).chain(tail.chunks(step)) {
@@ -50,8 +49,8 @@ fn decode(bytes: &[u8], first: usize, step: usize, strict: bool) -> Result<Decod
     Ok(Decoded { body, end })
 }
 
-fn judge(bytes: &[u8], ours: &Result<Decoded, Malformed>, strict: bool) {
-    let theirs = oracle::chunked(bytes, !strict);
+fn judge(bytes: &[u8], ours: &Result<Decoded, Malformed>) {
+    let theirs = oracle::chunked(bytes);
     match (ours, theirs) {
         (Ok(ours), Read::Whole(body, end)) => {
             assert_eq!(ours.end, Some(end));
@@ -82,5 +81,5 @@ fn again(body: &[u8], step: usize) {
     framed.extend_from_slice(LAST);
     let end = Some(framed.len());
     let body = body.to_vec();
-    assert_eq!(decode(&framed, 3, 5, true), Ok(Decoded { body, end }));
+    assert_eq!(decode(&framed, 3, 5), Ok(Decoded { body, end }));
 }
