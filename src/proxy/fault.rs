@@ -65,6 +65,10 @@ pub(super) enum Fault {
     // Ours.
     #[error("no backend of pool {pool} is in rotation")]
     Nobody { pool: Arc<str> },
+    #[error("every backend of pool {pool} is busy, and as many requests as may wait do")]
+    QueueFull { pool: Arc<str> },
+    #[error("every backend of pool {pool} was busy for too long")]
+    QueueSlow { pool: Arc<str> },
     #[error("no pool is configured")]
     NoPool,
 }
@@ -91,14 +95,19 @@ impl Fault {
             | Self::Unsent { .. }
             | Self::Garbage(_) => 502,
             Self::FirstByte | Self::Stalled => 504,
-            Self::Nobody { .. } | Self::NoPool => 503,
+            Self::Nobody { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueSlow { .. }
+            | Self::NoPool => 503,
         }
     }
 
     /// Field lines that go with it.
     pub(super) fn fields(&self) -> &'static str {
         match self {
-            Self::Nobody { .. } => "retry-after: 1\r\n",
+            Self::Nobody { .. } | Self::QueueFull { .. } | Self::QueueSlow { .. } => {
+                "retry-after: 1\r\n"
+            }
             Self::Method | Self::EndsHere => {
                 "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
             }

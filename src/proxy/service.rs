@@ -25,7 +25,6 @@ use super::stats::Reason;
 use super::upload::Upload;
 use super::worker::Worker;
 use crate::pool::snapshot::Pick;
-use crate::pool::upstream::Lease;
 
 /// Asks backends until there is an answer to pass on. Dropping the future gives the request up: counts,
 /// lease and connection go with it.
@@ -38,7 +37,7 @@ pub(super) async fn answer(
 ) -> Result<Reply, Fault> {
     let home = worker.route().ok_or(Fault::NoPool)?;
     record.counts = Some(home.unanswered.clone());
-    let (world, pick) = hold::first_pick(worker, &home, asker).await?;
+    let pick = hold::first_pick(worker, &home, alarm, asker).await?;
     let limits = &worker.settings.limits;
     let mut exchange = Exchange {
         worker,
@@ -49,9 +48,9 @@ pub(super) async fn answer(
         head,
         upload: Upload::new(head.length, limits.replay_bytes),
         next: None,
+        spare: None,
         interim: false,
-        site: worker.site(&home, &pick.upstream),
-        world,
+        site: worker.site(&home, &pick.lease.upstream),
         record,
     };
     let outcome = exchange.run(pick).await;
@@ -76,14 +75,13 @@ impl Exchange<'_> {
         // A backend's own 502, 503 or 504, to pass on if nobody does better.
         let mut refusal: Option<Reply> = None;
         loop {
-            let lease = Lease::new(pick.upstream.clone());
-            self.ask(self.worker.site(self.home, &pick.upstream));
-            let outcome = self.attempt(lease).await;
+            self.ask(self.worker.site(self.home, &pick.lease.upstream));
+            let outcome = self.attempt(pick.lease).await;
             self.learn(&outcome);
             let fault = match outcome {
                 Ok(mut reply) if reply.is_unavailable() => {
                     self.upload = std::mem::take(&mut reply.upload);
-                    let Some(next) = self.next(Reason::Status, false) else {
+                    let Ok(next) = self.next(Reason::Status) else {
                         reply.upload = std::mem::take(&mut self.upload);
                         return Ok(reply);
                     };
@@ -97,7 +95,7 @@ impl Exchange<'_> {
             };
             let next = self.next.take().or_else(|| {
                 let reason = fault.reason()?;
-                self.next(reason, fault.is_stale())
+                self.next(reason).ok()
             });
             match (next, refusal.take()) {
                 (Some(next), held) => {

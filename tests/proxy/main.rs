@@ -15,6 +15,7 @@ mod abort;
 mod body;
 mod eject;
 mod forward;
+mod limits;
 mod rescue;
 mod retry;
 mod rotation;
