@@ -113,6 +113,7 @@ impl Front {
         self.settle();
     }
 
+    /// These backends, none checked yet, with these limits.
     pub(crate) fn start(settings: Settings, specs: Vec<Spec>, limits: queue::Settings) -> Self {
         let mut registry = Registry::new(clock::now(), vec![pool(limits)]);
         registry.set_specs(clock::now(), "web", specs.clone());
@@ -168,6 +169,11 @@ impl Front {
         let key = self.key(address);
         self.registry.checked(now, &key, outcome);
         self.settle();
+    }
+
+    /// Its check passes or fails, whatever comes of that.
+    pub(crate) fn change(&mut self, toy: &Toy, up: bool) {
+        self.checked(toy.address, up);
     }
 
     /// Its check passes.

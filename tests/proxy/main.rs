@@ -22,6 +22,7 @@ mod rotation;
 mod slow;
 mod start;
 mod stop;
+mod storm;
 
 use std::time::Duration;
 
