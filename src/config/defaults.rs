@@ -33,6 +33,7 @@ pub(super) fn pool(name: &str) -> pool::registry::Settings {
         default_port: HTTP_PORT,
         lost_keep: Duration::from_secs(3600),
         ejection: pool::ejection::Settings::default(),
+        limits: pool::queue::Settings::default(),
         backends: Vec::new(),
     }
 }

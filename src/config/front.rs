@@ -278,6 +278,7 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
     sources.set(&mut pool.check, check.text("spec"), parse::check);
     health(sources, check, &mut cluster.check);
     ejection(sources, table.table("ejection"), &mut pool.ejection);
+    room(sources, &mut table, &mut pool.limits);
     for (at, mut table) in table.each("backend") {
         let address = table.text("address");
         let mut backend = StaticBackend {
@@ -378,6 +379,24 @@ fn ejection(sources: &Sources<'_>, mut table: Table<'_>, ejection: &mut pool::ej
     some(&mut ejection.window, "window");
     some(&mut ejection.time, "time");
     some(&mut ejection.time_max, "time_max");
+}
+
+fn room(sources: &Sources<'_>, table: &mut Table<'_>, limits: &mut pool::queue::Settings) {
+    sources.set(
+        &mut limits.max_in_flight,
+        table.integer("max_in_flight"),
+        parse::number("max_in_flight", 0, 1_000_000),
+    );
+    sources.set(
+        &mut limits.queue,
+        table.integer("queue"),
+        parse::number("queue", 0, 1_000_000),
+    );
+    sources.set(
+        &mut limits.queue_timeout,
+        table.text("queue_timeout"),
+        parse::duration,
+    );
 }
 
 fn routes(sources: &Sources<'_>, root: &mut Table<'_>) {

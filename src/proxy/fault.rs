@@ -66,6 +66,10 @@ pub(super) enum Fault {
     // Ours.
     #[error("no backend of pool {pool} is in rotation")]
     Nobody { pool: Arc<str> },
+    #[error("every backend of pool {pool} is busy, and as many requests as may wait do")]
+    QueueFull { pool: Arc<str> },
+    #[error("every backend of pool {pool} was busy for too long")]
+    QueueSlow { pool: Arc<str> },
     #[error("no pool is configured")]
     NoPool,
 }
@@ -92,7 +96,10 @@ impl Fault {
             | Self::Unsent { .. }
             | Self::Garbage(_) => 502,
             Self::FirstByte | Self::Stalled => 504,
-            Self::Nobody { .. } | Self::NoPool => 503,
+            Self::Nobody { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueSlow { .. }
+            | Self::NoPool => 503,
         }
     }
 
@@ -113,14 +120,19 @@ impl Fault {
             | Self::FirstByte
             | Self::Stalled
             | Self::Garbage(_) => End::Backend,
-            Self::Nobody { .. } | Self::NoPool => End::Lb,
+            Self::Nobody { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueSlow { .. }
+            | Self::NoPool => End::Lb,
         }
     }
 
     /// Field lines that go with it.
     pub(super) fn fields(&self) -> &'static str {
         match self {
-            Self::Nobody { .. } => "retry-after: 1\r\n",
+            Self::Nobody { .. } | Self::QueueFull { .. } | Self::QueueSlow { .. } => {
+                "retry-after: 1\r\n"
+            }
             Self::Method | Self::EndsHere => {
                 "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
             }

@@ -24,7 +24,7 @@ use super::access::{self, Desk, Scribe};
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
-use super::stats::{Counts, WorkerStats, bump};
+use super::stats::{Counts, Waits, WorkerStats, bump};
 use super::wakers::Wakers;
 use super::{Feedback, Routes, Settings};
 use crate::clock;
@@ -116,6 +116,8 @@ pub(super) struct Home {
     pub(super) pool: Arc<Pool>,
     /// Requests that no backend was asked for.
     pub(super) unanswered: Arc<Counts>,
+    /// Requests that waited for room.
+    pub(super) waits: Arc<Waits>,
     world: RefCell<Rc<World>>,
 }
 
@@ -242,11 +244,13 @@ impl Worker {
         let home = Rc::new(Home {
             pool: pool.clone(),
             unanswered: Arc::new(Counts::new(pool.name.clone(), None)),
+            waits: Arc::new(Waits::new(pool.name.clone())),
             world: RefCell::new(Rc::new(World {
                 snapshot: pool.snapshot.load_full(),
             })),
         });
         self.stats.add(home.unanswered.clone());
+        self.stats.add_waits(home.waits.clone());
         tokio::task::spawn_local(watch(self.clone(), pool.changes()));
         let mut homes = self.homes.borrow_mut();
         homes.retain(|known| {
@@ -254,6 +258,7 @@ impl Worker {
             let kept = pools.any(|pool| Arc::ptr_eq(pool, &known.pool));
             if !kept {
                 self.stats.remove(&known.unanswered);
+                self.stats.remove_waits(&known.waits);
             }
             kept
         });

@@ -17,12 +17,14 @@ mod body;
 mod bytes;
 mod eject;
 mod forward;
+mod limits;
 mod rescue;
 mod retry;
 mod rotation;
 mod slow;
 mod start;
 mod stop;
+mod storm;
 
 use std::time::Duration;
 
