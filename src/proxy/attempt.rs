@@ -69,27 +69,22 @@ impl Exchange<'_> {
         let reply = Reply::new(
             head,
             flight,
-            std::mem::take(&mut self.upload),
+            &mut self.upload,
             self.site.clone(),
             lease,
             self.worker.settings.timeouts.body_progress,
             self.worker.now(),
         );
-        let looked = match reply {
-            Err(broken) => Err(broken),
-            Ok(reply) if reply.is_whole() => return Ok(reply),
-            Ok(mut reply) => {
-                let now = self.worker.now();
-                match poll_fn(|cx| Poll::Ready(reply.look_ahead(cx, now))).await {
-                    Ok(()) => return Ok(reply),
-                    Err(error) => Err((error, std::mem::take(&mut reply.upload))),
-                }
-            }
-        };
-        looked.map_err(|(error, upload)| {
-            self.upload = upload;
-            Fault::Broken(error)
-        })
+        let mut reply = reply.map_err(Fault::Broken)?;
+        if !reply.is_whole() {
+            let now = self.worker.now();
+            let looked = poll_fn(|cx| Poll::Ready(reply.look_ahead(cx, now))).await;
+            looked.map_err(|error| {
+                self.upload = std::mem::take(&mut reply.upload);
+                Fault::Broken(error)
+            })?;
+        }
+        Ok(reply)
     }
 
     fn poll_answer(

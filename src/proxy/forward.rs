@@ -152,10 +152,10 @@ fn fields(
             | Known::XForwarded
             | Known::Forwarded
             | Known::Lookalike
-            | Known::XRealIp => {
-                if !origin.trusted || way.note(known, field.value) {
-                    continue;
-                }
+            | Known::XRealIp
+                if !origin.trusted || way.note(known, field.value) =>
+            {
+                continue;
             }
             Known::MaxForwards if request.method == Method::OPTIONS => {
                 // 0 was answered before it came here.

@@ -56,12 +56,12 @@ impl Reply {
     pub(super) fn new(
         head: ResponseHead,
         mut flight: Box<Flight>,
-        upload: Upload,
+        upload: &mut Upload,
         site: Rc<Site>,
         lease: Lease,
         progress_max: Duration,
         now: Instant,
-    ) -> Result<Box<Self>, (BodyError, Upload)> {
+    ) -> Result<Box<Self>, BodyError> {
         let mut reply = Box::new(Self {
             rest: match head.length {
                 Length::None | Length::Exactly(0) => Rest::Nothing,
@@ -70,7 +70,7 @@ impl Reply {
                 Length::UntilClose => Rest::UntilClose,
             },
             head,
-            upload,
+            upload: Upload::default(),
             ready: flight.input.take(),
             flight: Some(flight),
             site,
@@ -78,10 +78,10 @@ impl Reply {
             progress_max,
             waiting_since: None,
         });
-        match reply.absorb(0, now) {
-            Ok(()) => Ok(reply),
-            Err(error) => Err((error, reply.upload)),
-        }
+        reply.absorb(0, now)?;
+        // Only now: whoever asks another backend still needs it.
+        reply.upload = std::mem::take(upload);
+        Ok(reply)
     }
 
     /// The backend says that it, or what is behind it, can't serve now.
@@ -119,7 +119,7 @@ impl Reply {
     }
 
     /// The connection, after a change of protocol, with what came over it already.
-    pub(super) fn into_link(&mut self) -> Option<(Link, Buffer, Option<Lease>)> {
+    pub(super) fn take_link(&mut self) -> Option<(Link, Buffer, Option<Lease>)> {
         let flight = self.flight.take()?;
         Some((flight.link, self.ready.take(), self.lease.take()))
     }

@@ -59,7 +59,7 @@ pub(super) async fn run(
     reply: &mut Reply,
     record: &mut Record,
 ) {
-    let Some((mut link, early, lease)) = reply.into_link() else {
+    let Some((mut link, early, lease)) = reply.take_link() else {
         return;
     };
     let (inbox, outbox) = asker.sides();
