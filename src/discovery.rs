@@ -35,7 +35,7 @@ pub struct Trust {
 pub fn specs(members: &Members, pool: &str, default_port: u16, trust: &Trust) -> Vec<Spec> {
     let announcing = members.by_name.values().filter_map(|member| {
         let standing = standing(member)?;
-        let mut heard = announce::read(&member.tags);
+        let mut heard = announce::read(&member.tags.decode());
         let index = heard.iter().position(|one| one.service.name == pool)?;
         Some(spec(
             member,
@@ -70,7 +70,7 @@ fn spec(
     address.set_port(service.port.unwrap_or(default_port));
     Spec {
         id: UpstreamId {
-            node: member.name.as_str().into(),
+            node: (&*member.name).into(),
             service: service.name.into(),
         },
         address,
@@ -133,6 +133,7 @@ mod tests {
 
     use super::*;
     use crate::announce::{State, Tags};
+    use crate::gossip::core::serf::tags::Encoded;
 
     fn member(name: &str, ip: &str, tags: &[(&str, &str)]) -> Member {
         let tags: Tags = tags
@@ -140,9 +141,9 @@ mod tests {
             .map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned()))
             .collect();
         Member {
-            name: name.to_owned(),
+            name: name.into(),
             address: SocketAddr::new(ip.parse().unwrap(), 7946),
-            tags: Arc::new(tags),
+            tags: Encoded::of(&tags),
             status: Status::Alive,
             suspect: false,
             incarnation: 1,
@@ -155,10 +156,7 @@ mod tests {
     fn members(all: impl IntoIterator<Item = Member>) -> Members {
         Members {
             generation: 1,
-            by_name: all
-                .into_iter()
-                .map(|member| (member.name.clone(), Arc::new(member)))
-                .collect(),
+            by_name: all.into_iter().map(Arc::new).collect(),
         }
     }
 

@@ -90,7 +90,7 @@ pub fn taken(name: &str, holder: SocketAddr) -> String {
 }
 
 /// One line for each change, until gossip ends.
-async fn tell(mut events: broadcast::Receiver<Event>, own: Arc<str>) {
+async fn tell(mut events: broadcast::Receiver<Arc<Event>>, own: Arc<str>) {
     loop {
         match events.recv().await {
             Ok(event) => line(&event, &own),
@@ -140,6 +140,7 @@ fn line(event: &Event, own: &str) {
 fn tags(member: &Member) -> String {
     member
         .tags
+        .decode()
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect::<Vec<_>>()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lb::admin::{self, Source};
 use lb::gossip::core::io::Stats;
 use lb::gossip::core::member::{Member, Members, Status};
+use lb::gossip::core::serf::tags::Encoded;
 use lb::pool::effective::{State, Verdict};
 use lb::pool::snapshot::{Backend, Pool, Snapshot};
 use lb::pool::spec::UpstreamId;
@@ -112,12 +113,13 @@ fn backend(node: &str, address: &str, state: State, reason: &str) -> Backend {
     }
 }
 
-fn member(name: &str, status: Status, tags: &[(&str, &str)]) -> (String, Arc<Member>) {
-    let member = Member {
-        name: name.to_owned(),
+fn member(name: &str, status: Status, tags: &[(&str, &str)]) -> Arc<Member> {
+    Arc::new(Member {
+        name: name.into(),
         address: "10.0.0.1:7946".parse().expect("an address"),
-        tags: Arc::new(
-            tags.iter()
+        tags: Encoded::of(
+            &tags
+                .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
         ),
@@ -127,8 +129,7 @@ fn member(name: &str, status: Status, tags: &[(&str, &str)]) -> (String, Arc<Mem
         joined: 1,
         since: clock::now(),
         versions: [1, 5, 2, 2, 5, 4],
-    };
-    (name.to_owned(), Arc::new(member))
+    })
 }
 
 /// Two backends, one in; two members, one failed.
@@ -147,10 +148,12 @@ fn front() -> Front {
         pools: vec![Arc::new(pool)],
         members: Arc::new(Members {
             generation: 1,
-            by_name: BTreeMap::from([
+            by_name: [
                 member("web1", Status::Alive, &[("role", "web"), ("port", "80")]),
                 member("old", Status::Failed, &[]),
-            ]),
+            ]
+            .into_iter()
+            .collect(),
         }),
         ready: Mutex::new(Ok(())),
     }

@@ -43,6 +43,6 @@ pub fn parse(argv: Vec<OsString>) -> Result<config::Agent, ExitCode> {
         complain("lb-agent", errors);
         ExitCode::from(exit::USAGE)
     })?;
-    log::init(agent.log);
+    log::init(agent.log, crate::clock::wall);
     Ok(agent)
 }

@@ -133,7 +133,7 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
 fn serve(flags: &flags::Front) -> Todo {
     match config::front(flags, &Surroundings::of_process()) {
         Ok(front) => {
-            log::init(front.log);
+            log::init(front.log, crate::clock::wall);
             for warning in &front.warnings {
                 tracing::warn!("{warning}");
             }

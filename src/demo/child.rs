@@ -57,7 +57,7 @@ fn agent(given: &[String]) -> ExitCode {
         });
     match config {
         Ok(config) => {
-            log::init(config.log);
+            log::init(config.log, crate::clock::wall);
             agent::run(config)
         }
         Err(errors) => {

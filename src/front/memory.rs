@@ -67,7 +67,7 @@ impl Memory {
             self.pools.clear();
         }
         for specs in self.pools.values_mut() {
-            specs.retain(|spec| !members.by_name.contains_key(&*spec.id.node));
+            specs.retain(|spec| !members.by_name.contains_key(&spec.id.node));
         }
         self.pools.retain(|_, specs| !specs.is_empty());
     }
@@ -138,6 +138,7 @@ mod tests {
     use crate::config;
     use crate::discovery::Trust;
     use crate::gossip::core::member::Member;
+    use crate::gossip::core::serf::tags::Encoded;
     use crate::pool::spec::UpstreamId;
     use crate::{announce::CheckSpec, announce::Proto, health, pool};
 
@@ -202,9 +203,9 @@ mod tests {
 
     fn members(all: &[(&str, Status)]) -> Members {
         let member = |(name, status): &(&str, Status)| Member {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             address: SocketAddr::from(([10, 0, 0, 9], 7946)),
-            tags: Arc::default(),
+            tags: Encoded::default(),
             status: *status,
             suspect: false,
             incarnation: 1,
@@ -214,10 +215,7 @@ mod tests {
         };
         Members {
             generation: 1,
-            by_name: all
-                .iter()
-                .map(|one| (one.0.to_owned(), Arc::new(member(one))))
-                .collect(),
+            by_name: all.iter().map(|one| Arc::new(member(one))).collect(),
         }
     }
 

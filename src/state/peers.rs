@@ -43,7 +43,7 @@ pub(super) fn content(
     let unmet = before.iter().filter(|address| !known.contains(address));
     alive
         .into_iter()
-        .map(|member| (member.address, member.name.clone()))
+        .map(|member| (member.address, member.name.to_string()))
         .chain(unmet.map(|address| (*address, "-".to_owned())))
         .take(PEERS_MAX)
         .collect()

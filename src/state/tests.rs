@@ -5,6 +5,7 @@ use std::fs;
 use super::*;
 use crate::announce::CheckSpec;
 use crate::gossip::core::member::{Member, Status};
+use crate::gossip::core::serf::tags::Encoded;
 use crate::pool::spec::{Standing, UpstreamId};
 
 const MACHINE: Option<&str> = Some("0123456789abcdef0123456789abcdef");
@@ -18,9 +19,9 @@ async fn open(root: &Path, machine: Option<&str>) -> Arc<State> {
 
 fn members(all: &[(&str, &str, Status)]) -> Arc<Members> {
     let member = |index: usize, (name, address, status): &(&str, &str, Status)| Member {
-        name: (*name).to_owned(),
+        name: (*name).into(),
         address: address.parse().unwrap(),
-        tags: Arc::default(),
+        tags: Encoded::default(),
         status: *status,
         suspect: false,
         incarnation: 1,
@@ -31,7 +32,7 @@ fn members(all: &[(&str, &str, Status)]) -> Arc<Members> {
     let by_name = all
         .iter()
         .enumerate()
-        .map(|(index, one)| (one.0.to_owned(), Arc::new(member(index, one))))
+        .map(|(index, one)| Arc::new(member(index, one)))
         .collect();
     Arc::new(Members {
         generation: 1,

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -221,7 +222,7 @@ impl Ours {
     pub(crate) fn sees_tag(&self, name: &str, tag: &str, value: &str) {
         common::eventually(&format!("we show {name} with {tag}={value}"), LONG, || {
             let member = self.member(name)?;
-            (member.tags.get(tag).map(String::as_str) == Some(value)).then_some(())
+            (member.tags.get(tag) == Some(value)).then_some(())
         });
     }
 
@@ -233,13 +234,14 @@ impl Ours {
     /// Waits for an event.
     pub(crate) fn hears<T>(
         &self,
-        events: &mut tokio::sync::broadcast::Receiver<Event>,
+        events: &mut tokio::sync::broadcast::Receiver<Arc<Event>>,
         mut wanted: impl FnMut(Event) -> Option<T>,
     ) -> T {
         self.call(async {
             let found = async {
                 loop {
-                    if let Some(found) = wanted(events.recv().await.expect("events go on")) {
+                    let event = events.recv().await.expect("events go on");
+                    if let Some(found) = wanted(Arc::unwrap_or_clone(event)) {
                         return found;
                     }
                 }

@@ -17,7 +17,8 @@ impl World {
             after.generation > before.generation,
             "{who}: the generation did not grow"
         );
-        for (name, member) in &after.by_name {
+        for member in after.by_name.values() {
+            let name = &*member.name;
             let old = before.by_name.get(name);
             if old.is_some_and(|old| Arc::ptr_eq(old, member)) {
                 continue;
@@ -88,7 +89,7 @@ impl World {
                     && !seen.suspect
                     && seen.incarnation == itself.incarnation
                     && seen.address == subject.address
-                    && *seen.tags == *itself.tags;
+                    && seen.tags == itself.tags;
                 if !same {
                     return Some(format!(
                         "{} sees {} as {}{} {} at {}, itself {} at {}",
@@ -103,7 +104,8 @@ impl World {
                     ));
                 }
             }
-            for (name, seen) in &observer.view.by_name {
+            for seen in observer.view.by_name.values() {
+                let name = &*seen.name;
                 let gone = matches!(seen.status, Status::Failed | Status::Left);
                 if !gone && !live.iter().any(|host| host.name == *name) {
                     return Some(format!("{} sees {name} as {}", observer.name, seen.status));

@@ -248,7 +248,7 @@ fn new_tags_reach_everyone() {
         let updated = host
             .events
             .iter()
-            .filter(|(_, event)| matches!(event, Event::Updated(member) if *member.tags == tags))
+            .filter(|(_, event)| matches!(event, Event::Updated(member) if member.tags.decode() == tags))
             .count();
         assert_eq!(updated, 1, "{}", host.name);
     }

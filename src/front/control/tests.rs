@@ -9,6 +9,7 @@ use crate::announce::{CheckSpec, Proto};
 use crate::config::Cluster;
 use crate::discovery::Trust;
 use crate::gossip::core::member::{Member, Status};
+use crate::gossip::core::serf::tags::Encoded;
 use crate::pool;
 
 /// Far beyond any wait that should be needed.
@@ -52,9 +53,9 @@ fn members(address: SocketAddr) -> Arc<Members> {
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     let member = Member {
-        name: "web1".to_owned(),
+        name: "web1".into(),
         address: SocketAddr::new(address.ip(), 7946),
-        tags: Arc::new(tags),
+        tags: Encoded::of(&tags),
         status: Status::Alive,
         suspect: false,
         incarnation: 1,
@@ -64,7 +65,7 @@ fn members(address: SocketAddr) -> Arc<Members> {
     };
     Arc::new(Members {
         generation: 1,
-        by_name: BTreeMap::from([("web1".to_owned(), Arc::new(member))]),
+        by_name: [Arc::new(member)].into_iter().collect(),
     })
 }
 

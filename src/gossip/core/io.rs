@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::keyring::Keyring;
 use super::member::Member;
@@ -77,15 +78,15 @@ pub enum StreamAction {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Somebody turned alive.
-    Joined(Member),
+    Joined(Arc<Member>),
     /// Tags, address or versions changed.
-    Updated(Member),
+    Updated(Arc<Member>),
     /// Somebody left on purpose.
-    Left(Member),
+    Left(Arc<Member>),
     /// Somebody stopped answering.
-    Failed(Member),
+    Failed(Arc<Member>),
     /// A member was forgotten after its timeout.
-    Reaped(Member),
+    Reaped(Arc<Member>),
     /// A name in use is claimed at a second address, and the first one answers; at most once a minute for each.
     Conflict {
         /// The name.

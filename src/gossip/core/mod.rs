@@ -18,6 +18,7 @@ pub mod io;
 pub mod keyring;
 pub mod member;
 pub mod memberlist;
+pub mod name;
 pub mod node;
 pub mod serf;
 pub mod timing;

@@ -92,7 +92,7 @@ impl Identity {
         }
         self.past_conflicts += old.stats().conflicts;
         if let Some(own) = old.members().by_name.get(&self.config.name) {
-            self.config.tags = (*own.tags).clone();
+            self.config.tags = own.tags.decode();
         }
         let mut random = clock::random();
         let ending: u16 = random.random();

@@ -170,7 +170,7 @@ pub struct Joined {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
-    events: broadcast::WeakSender<Event>,
+    events: broadcast::WeakSender<Arc<Event>>,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
     acks: Acks,
@@ -204,13 +204,13 @@ impl Handle {
         self.members.clone()
     }
 
-    /// Who answered our pings.
+    /// Who answered our pings, from now on.
     pub fn acks(&self) -> Acks {
-        self.acks.clone()
+        self.acks.wanted()
     }
 
     /// Events from now on; a slow reader is told how many it missed. Closed once gossip has ended.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         match self.events.upgrade() {
             Some(sender) => sender.subscribe(),
             None => broadcast::channel(1).1,

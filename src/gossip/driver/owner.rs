@@ -28,10 +28,14 @@ use crate::gossip::core::node::Node;
 /// Datagrams handled before outputs are drained: enough for a burst, few enough that acks do not wait.
 const BURST: usize = 32;
 
+/// Twice what a datagram holds: an allocation of this size is a mapping of its own, of which only touched pages are
+/// in memory, and hardly any datagram is longer than one.
+const BUFFER_BYTES: usize = 2 * DATAGRAM_BYTES_MAX;
+
 /// Reports of all streams together that wait for the owner; a full channel slows the sockets down.
 const REPORTS_MAX: usize = 64;
 
-/// Events that a slow reader may lag behind.
+/// Events that a slow reader may lag behind; behind a pointer each, since there is room for all from the start.
 const EVENTS_MAX: usize = 256;
 
 /// Pause after a failed accept, which is a lack of descriptors and passes.
@@ -46,7 +50,7 @@ pub(super) struct Owner {
     listener: TcpListener,
     commands: mpsc::Receiver<Command>,
     members: watch::Sender<Arc<Members>>,
-    events: broadcast::Sender<Event>,
+    events: broadcast::Sender<Arc<Event>>,
     acks: Acks,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
     tasks: JoinSet<()>,
@@ -71,7 +75,7 @@ impl Owner {
     ) -> (
         Self,
         watch::Receiver<Arc<Members>>,
-        broadcast::WeakSender<Event>,
+        broadcast::WeakSender<Arc<Event>>,
     ) {
         let (members, watched) = watch::channel(Arc::new(node.members()));
         let (events, _) = broadcast::channel(EVENTS_MAX);
@@ -101,7 +105,7 @@ impl Owner {
 
     /// Until the leave is complete or every handle is gone. Sockets and stream tasks end with it.
     pub(super) async fn run(mut self) {
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let mut buffer = vec![0; BUFFER_BYTES];
         while !self.ended {
             let now = clock::now();
             if self.node.poll_timeout().is_some_and(|due| due <= now) {
@@ -203,7 +207,7 @@ impl Owner {
             _ => {}
         }
         // Nobody listening is no error.
-        let _ = self.events.send(event);
+        let _ = self.events.send(Arc::new(event));
     }
 
     async fn wait(&mut self, buffer: &mut [u8]) {

@@ -22,7 +22,10 @@ use crate::clock;
 use crate::gossip::core::io::StreamId;
 
 /// Read at a time.
-const CHUNK_BYTES: usize = 16 << 10;
+const CHUNK_BYTES: usize = 4 << 10;
+
+/// The same while lingering, where hardly anything comes.
+const LINGER_BYTES: usize = 512;
 
 /// Connections waiting to be accepted.
 const BACKLOG: i32 = 128;
@@ -142,7 +145,7 @@ async fn pass(socket: &mut TcpStream, link: &mut Link) -> io::Result<()> {
 async fn linger(mut socket: TcpStream) {
     let _ = timeout(LINGER, async {
         socket.shutdown().await?;
-        let mut rest = vec![0; CHUNK_BYTES];
+        let mut rest = [0; LINGER_BYTES];
         while socket.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     })

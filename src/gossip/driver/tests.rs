@@ -57,7 +57,7 @@ async fn two_meet_tell_their_tags_and_part() {
     sees(&one, "two", Status::Alive).await;
     sees(&two, "one", Status::Alive).await;
     let members = one.members().borrow().clone();
-    assert_eq!(members.by_name["two"].tags["role"], "two");
+    assert_eq!(members.by_name["two"].tags.get("role"), Some("two"));
     assert_eq!(members.by_name["two"].address, two.advertised().address);
 
     two.leave().await;
@@ -74,7 +74,7 @@ async fn new_tags_reach_the_others() {
     let tags = Tags::from([("role".to_owned(), "other".to_owned())]);
     assert_eq!(two.set_tags(tags.clone()).await, Ok(()));
     let mut members = one.members();
-    let changed = members.wait_for(|members| *members.by_name["two"].tags == tags);
+    let changed = members.wait_for(|members| members.by_name["two"].tags.decode() == tags);
     tokio::time::timeout(Duration::from_secs(10), changed)
         .await
         .expect("they arrive")
@@ -280,6 +280,6 @@ async fn a_member_does_not_join_itself() {
     sees(&one, "two", Status::Left).await;
     drop(one);
     while let Ok(event) = events.recv().await {
-        assert!(!matches!(event, Event::JoinFinished { .. }), "{event:?}");
+        assert!(!matches!(*event, Event::JoinFinished { .. }), "{event:?}");
     }
 }

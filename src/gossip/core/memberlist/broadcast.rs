@@ -11,6 +11,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use crate::gossip::core::name::Name;
+
 /// Names one queued message, to ask whether it is still waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BroadcastId(u64);
@@ -19,21 +21,21 @@ pub(crate) struct BroadcastId(u64);
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
     queued: BTreeMap<Rank, Queued>,
-    by_key: BTreeMap<String, Rank>,
+    by_key: BTreeMap<Name, Rank>,
     last_id: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     transmits: u32,
-    len: Reverse<usize>,
+    len: Reverse<u32>,
     id: Reverse<u64>,
 }
 
 #[derive(Debug)]
 struct Queued {
-    key: Option<String>,
-    message: Vec<u8>,
+    key: Option<Name>,
+    message: Box<[u8]>,
 }
 
 impl Broadcasts {
@@ -46,15 +48,16 @@ impl Broadcasts {
         self.last_id += 1;
         let rank = Rank {
             transmits: 0,
-            len: Reverse(message.len()),
+            len: Reverse(message.len() as u32),
             id: Reverse(self.last_id),
         };
-        if let Some(key) = key
-            && let Some(old) = self.by_key.insert(key.to_owned(), rank)
+        let key = key.map(Name::from);
+        if let Some(key) = &key
+            && let Some(old) = self.by_key.insert(key.clone(), rank)
         {
             self.queued.remove(&old);
         }
-        let key = key.map(str::to_owned);
+        let message = message.into();
         self.queued.insert(rank, Queued { key, message });
         BroadcastId(self.last_id)
     }
@@ -72,7 +75,7 @@ impl Broadcasts {
                 break;
             };
             if let Some(key) = last.key {
-                self.by_key.remove(&key);
+                self.by_key.remove(&*key);
             }
             dropped += 1;
         }
@@ -87,7 +90,7 @@ impl Broadcasts {
         while let Some(free) = budget.checked_sub(used + overhead).filter(|free| *free > 0) {
             let from = Rank {
                 transmits: tier,
-                len: Reverse(free),
+                len: Reverse(free.try_into().unwrap_or(u32::MAX)),
                 id: Reverse(u64::MAX),
             };
             let Some((&rank, _)) = self.queued.range(from..).next() else {
@@ -102,12 +105,12 @@ impl Broadcasts {
                 break;
             };
             used += overhead + queued.message.len();
-            taken.push(queued.message.clone());
+            taken.push(queued.message.to_vec());
             if rank.transmits + 1 < limit {
                 // Put back only afterwards, or this walk would meet it again.
                 again.push((rank, queued));
             } else if let Some(key) = &queued.key {
-                self.by_key.remove(key);
+                self.by_key.remove(&**key);
             }
         }
         for (mut rank, queued) in again {

@@ -232,10 +232,10 @@ impl Memberlist {
             stats: Stats::default(),
         };
         let own = NodeState {
-            name: memberlist.name.clone(),
-            addr: memberlist.own_addr.clone(),
+            name: memberlist.name.as_str().into(),
             place: memberlist.address,
-            meta,
+            mapped: false,
+            meta: meta.into(),
             vsn: VERSIONS,
             incarnation: memberlist.incarnation,
             state: State::Alive,
@@ -365,7 +365,7 @@ impl Memberlist {
         let Some(own) = self.nodes.get_mut(&self.name) else {
             return;
         };
-        own.meta = meta;
+        own.meta = meta.into();
         own.incarnation = self.incarnation;
         delegate.node_changed(now, own, Change::Updated);
         self.broadcast_own_alive();
@@ -446,9 +446,9 @@ impl Memberlist {
         };
         let alive = Message::Alive(Alive {
             incarnation: own.incarnation,
-            node: own.name.clone(),
-            addr: own.addr.clone(),
-            meta: own.meta.clone(),
+            node: own.name.to_string(),
+            addr: own.addr(),
+            meta: own.meta.to_vec(),
             vsn: own.vsn,
         });
         // Keyed by name, where Go keys a refutation by address text: a newer word about us always

@@ -31,9 +31,9 @@ pub(crate) fn steps(old: &PushNode, new: &PushNode) -> Arc<[PushNode]> {
 /// A node as a push/pull lists it.
 pub(crate) fn entry(node: &NodeState) -> PushNode {
     PushNode {
-        name: node.name.clone(),
-        addr: node.addr.clone(),
-        meta: node.meta.clone(),
+        name: node.name.to_string(),
+        addr: node.addr(),
+        meta: node.meta.to_vec(),
         incarnation: node.incarnation,
         state: node.state as u8,
         vsn: Some(node.vsn),

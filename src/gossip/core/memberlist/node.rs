@@ -4,8 +4,9 @@
 //! by_name: name ─▶ place        order: shuffled nodes, walked by the probe, drawn from by chance
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -13,7 +14,11 @@ use rand::seq::{IteratorRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::suspicion::Suspicion;
+use crate::gossip::core::name::Name;
 use crate::gossip::core::wire::message::WireAddr;
+
+/// Metas kept before any that nobody has are looked for.
+const METAS_MIN: usize = 16;
 
 /// Draws for each node wanted, before all are looked at.
 const DRAWS_EACH: usize = 8;
@@ -30,23 +35,34 @@ pub(crate) enum State {
 /// One node as we know it.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeState {
-    pub(crate) name: String,
-    /// Exactly as received: Go compares octets.
-    pub(crate) addr: WireAddr,
-    /// `addr`, normalised: an IPv4-mapped address is IPv4.
+    pub(crate) name: Name,
+    /// Where, normalised: an IPv4-mapped address is IPv4.
     pub(crate) place: SocketAddr,
-    pub(crate) meta: Vec<u8>,
+    /// It came as an IPv4-mapped address, and is told so: Go compares octets.
+    pub(crate) mapped: bool,
+    pub(crate) meta: Arc<[u8]>,
     pub(crate) vsn: [u8; 6],
     pub(crate) incarnation: u32,
     pub(crate) state: State,
     /// When `state` last changed.
     pub(crate) changed: Instant,
-    pub(crate) suspicion: Option<Suspicion>,
+    pub(crate) suspicion: Option<Box<Suspicion>>,
     /// When a conflict about the name was last reported.
     pub(crate) conflict: Option<Instant>,
 }
 
 impl NodeState {
+    /// Exactly as received.
+    pub(crate) fn addr(&self) -> WireAddr {
+        match self.place.ip() {
+            IpAddr::V4(ip) if self.mapped => WireAddr {
+                octets: ip.to_ipv6_mapped().octets().to_vec(),
+                port: self.place.port(),
+            },
+            _ => WireAddr::of(self.place),
+        }
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, State::Dead | State::Left)
     }
@@ -62,11 +78,39 @@ impl NodeState {
 /// The nodes themselves lie in the order of the probe: to draw one by chance, as each gossip tick does, is to index.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
-    order: Vec<NodeState>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a growing table copies pointers, and keeps room for more of no more than these"
+    )]
+    order: Vec<Box<NodeState>>,
     /// Where each is in `order`.
-    by_name: BTreeMap<String, usize>,
+    by_name: BTreeMap<Name, u32>,
     /// Where the probe stands in `order`.
     next: usize,
+    metas: Metas,
+}
+
+/// Each `Meta` once: most nodes of a cluster have the same tags as many others.
+#[derive(Debug, Default)]
+struct Metas {
+    known: BTreeSet<Arc<[u8]>>,
+    /// Those that no node has any more are dropped when there are so many.
+    full: usize,
+}
+
+impl Metas {
+    fn share(&mut self, meta: &[u8]) -> Arc<[u8]> {
+        if let Some(known) = self.known.get(meta) {
+            return Arc::clone(known);
+        }
+        if self.known.len() >= self.full {
+            self.known.retain(|known| Arc::strong_count(known) > 1);
+            self.full = 2 * self.known.len() + METAS_MIN;
+        }
+        let new: Arc<[u8]> = meta.into();
+        self.known.insert(Arc::clone(&new));
+        new
+    }
 }
 
 impl Nodes {
@@ -75,16 +119,25 @@ impl Nodes {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&NodeState> {
-        self.order.get(*self.by_name.get(name)?)
+        self.order
+            .get(*self.by_name.get(name)? as usize)
+            .map(|node| &**node)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut NodeState> {
-        self.order.get_mut(*self.by_name.get(name)?)
+        self.order
+            .get_mut(*self.by_name.get(name)? as usize)
+            .map(|node| &mut **node)
     }
 
     /// In the order of the probe, which is shuffled: what Go sends in a push/pull.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &NodeState> {
-        self.order.iter()
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &NodeState> {
+        self.order.iter().map(|node| &**node)
+    }
+
+    /// `meta`, in one piece of memory for all nodes that have the same.
+    pub(crate) fn share_meta(&mut self, meta: &[u8]) -> Arc<[u8]> {
+        self.metas.share(meta)
     }
 
     /// Adds a node, or replaces the one of its name, at a random place of the probe order: were it always the end, a
@@ -95,8 +148,8 @@ impl Nodes {
             return;
         }
         let last = self.order.len();
-        self.by_name.insert(node.name.clone(), last);
-        self.order.push(node);
+        self.by_name.insert(node.name.clone(), last as u32);
+        self.order.push(Box::new(node));
         self.swap(random.random_range(0..=last), last);
     }
 
@@ -104,16 +157,17 @@ impl Nodes {
         self.order.swap(one, other);
         for at in [one, other] {
             if let Some(index) = self.by_name.get_mut(&self.order[at].name) {
-                *index = at;
+                *index = at as u32;
             }
         }
     }
 
     /// Those already probed in this round stay in front of `next`, the others behind it.
     pub(crate) fn remove(&mut self, name: &str) {
-        let Some(mut at) = self.by_name.remove(name) else {
+        let Some(at) = self.by_name.remove(name) else {
             return;
         };
+        let mut at = at as usize;
         if at < self.next {
             self.next -= 1;
             self.swap(at, self.next);
@@ -123,7 +177,7 @@ impl Nodes {
         if let Some(moved) = self.order.get(at)
             && let Some(index) = self.by_name.get_mut(&moved.name)
         {
-            *index = at;
+            *index = at as u32;
         }
     }
 
@@ -152,7 +206,7 @@ impl Nodes {
                 break self.next - 1;
             }
         };
-        self.order.get(at)
+        self.order.get(at).map(|node| &**node)
     }
 
     fn wrap_around(&mut self, now: Instant, keep_dead: Duration, random: &mut ChaCha8Rng) {
@@ -168,7 +222,7 @@ impl Nodes {
         self.order.shuffle(random);
         for (at, node) in self.order.iter().enumerate() {
             if let Some(index) = by_name.get_mut(&node.name) {
-                *index = at;
+                *index = at as u32;
             }
         }
         self.next = 0;
@@ -183,7 +237,7 @@ impl Nodes {
         count: usize,
         random: &mut ChaCha8Rng,
         wanted: impl Fn(&NodeState) -> bool,
-    ) -> Vec<String> {
+    ) -> Vec<Name> {
         let mut drawn: Vec<usize> = Vec::with_capacity(count);
         for _ in 0..DRAWS_EACH * count {
             if drawn.len() == count || self.order.is_empty() {
@@ -215,6 +269,11 @@ pub(crate) fn place_of(addr: &WireAddr) -> Option<SocketAddr> {
     Some(place)
 }
 
+/// Whether an IPv4 address came in 16 octets.
+pub(crate) fn is_mapped(addr: &WireAddr) -> bool {
+    addr.octets.len() == 16 && addr.socket().is_some_and(|place| place.is_ipv4())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -226,10 +285,10 @@ mod tests {
     fn node(name: &str, state: State, changed: Instant) -> NodeState {
         let place: SocketAddr = "10.0.0.1:7946".parse().expect("an address");
         NodeState {
-            name: name.to_owned(),
-            addr: WireAddr::of(place),
+            name: name.into(),
             place,
-            meta: Vec::new(),
+            mapped: false,
+            meta: Arc::default(),
             vsn: [1, 5, 2, 2, 5, 5],
             incarnation: 1,
             state,
@@ -264,14 +323,14 @@ mod tests {
         );
 
         for _ in 0..50 {
-            let round: BTreeSet<String> = (0..3)
+            let round: BTreeSet<Name> = (0..3)
                 .filter_map(|_| {
                     nodes
                         .next_target("us", now, Duration::from_secs(30), &mut random)
                         .map(|node| node.name.clone())
                 })
                 .collect();
-            assert_eq!(round, ["a", "b", "c"].map(str::to_owned).into());
+            assert_eq!(round, ["a", "b", "c"].map(Name::from).into());
         }
     }
 
@@ -280,7 +339,7 @@ mod tests {
         let now = crate::clock::now();
         let names = ["a", "b", "c", "d", "e", "f"].map(|name| (name, State::Alive));
         let (mut nodes, mut random) = table(&names, now);
-        let mut round = || -> Vec<String> {
+        let mut round = || -> Vec<Name> {
             (0..6)
                 .filter_map(|_| {
                     nodes
@@ -289,7 +348,7 @@ mod tests {
                 })
                 .collect()
         };
-        let rounds: BTreeSet<Vec<String>> = (0..10).map(|_| round()).collect();
+        let rounds: BTreeSet<Vec<Name>> = (0..10).map(|_| round()).collect();
 
         assert!(rounds.len() > 5, "{rounds:?}");
     }
@@ -331,7 +390,7 @@ mod tests {
     #[test]
     fn a_removal_neither_skips_nor_repeats_a_probe() {
         let now = crate::clock::now();
-        let names: Vec<String> = (0..9).map(|number| number.to_string()).collect();
+        let names: Vec<Name> = (0..9).map(|number: u8| number.to_string().into()).collect();
         for seed in 0..50 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut nodes = Nodes::default();
@@ -343,8 +402,8 @@ mod tests {
                 let target = nodes.next_target("us", now, keep, &mut random);
                 target.expect("somebody").name.clone()
             };
-            let mut probed: Vec<String> = (0..4).map(|_| probe(&mut nodes)).collect();
-            let gone = [probed[1].clone(), (seed % 9).to_string()];
+            let mut probed: Vec<Name> = (0..4).map(|_| probe(&mut nodes)).collect();
+            let gone = [probed[1].clone(), (seed % 9).to_string().into()];
             for name in &gone {
                 nodes.remove(name);
                 assert!(nodes.get(name).is_none());
@@ -353,7 +412,7 @@ mod tests {
             let before = probed.iter().filter(|name| !gone.contains(name)).count();
             probed.extend((before..rest).map(|_| probe(&mut nodes)));
 
-            let different: BTreeSet<&String> = probed.iter().collect();
+            let different: BTreeSet<&Name> = probed.iter().collect();
             assert_eq!(different.len(), probed.len(), "seed {seed}: {probed:?}");
             for name in names.iter().filter(|name| !gone.contains(name)) {
                 assert_eq!(&nodes.get(name).expect("kept").name, name);
@@ -375,7 +434,7 @@ mod tests {
 
         for _ in 0..20 {
             let picked = nodes.pick(3, &mut random, |node| node.name != "us");
-            let different: BTreeSet<&String> = picked.iter().collect();
+            let different: BTreeSet<&Name> = picked.iter().collect();
             assert_eq!(picked.len(), 2);
             assert_eq!(different.len(), 2);
         }

@@ -22,7 +22,7 @@ impl Memberlist {
         self.awareness.apply(1);
         let mut suspects = Vec::new();
         let accused = self.nodes.iter().filter(|node| node.suspicion.is_some());
-        let accused: Vec<String> = accused.map(|node| node.name.clone()).collect();
+        let accused: Vec<String> = accused.map(|node| node.name.to_string()).collect();
         for name in accused {
             let Some(suspicion) = self
                 .nodes

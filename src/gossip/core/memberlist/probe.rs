@@ -90,7 +90,7 @@ impl Memberlist {
         ) else {
             return;
         };
-        let (target, incarnation) = (node.name.clone(), node.incarnation);
+        let (target, incarnation) = (node.name.to_string(), node.incarnation);
         let seq_no = self.next_seq_no();
         self.stats.probes += 1;
         self.ping(now, seq_no, target, incarnation, delegate);
@@ -185,7 +185,7 @@ impl Memberlist {
         let Some(target) = self.nodes.get(&probe.target) else {
             return;
         };
-        let (name, addr, place) = (target.name.clone(), target.addr.clone(), target.place);
+        let (name, addr, place) = (target.name.to_string(), target.addr(), target.place);
         let speaks_tcp = target.protocol_max() >= TCP_PING_PROTOCOL;
         let peers = self
             .nodes

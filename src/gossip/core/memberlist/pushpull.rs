@@ -9,11 +9,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::moving::entry;
 use super::node::{State, place_of};
 use super::rules::speaks_with_us;
 use super::{Cause, Delegate, Memberlist, NODES_MAX, Pulled, VERSIONS};
 use crate::gossip::core::wire::message::{Accusation, Alive};
-use crate::gossip::core::wire::stream::{PushNode, PushPull};
+use crate::gossip::core::wire::stream::{self, PushNode, PushPull};
 
 /// Up to this many nodes the period of push/pulls is not stretched.
 const SCALE_FROM: usize = 32;
@@ -42,24 +43,10 @@ impl Memberlist {
         }
     }
 
-    pub(super) fn local_state(&mut self, join: bool, delegate: &mut dyn Delegate) -> PushPull {
-        let nodes = self
-            .nodes
-            .iter()
-            .map(|node| PushNode {
-                name: node.name.clone(),
-                addr: node.addr.clone(),
-                meta: node.meta.clone(),
-                incarnation: node.incarnation,
-                state: node.state as u8,
-                vsn: Some(node.vsn),
-            })
-            .collect();
-        PushPull {
-            join,
-            nodes,
-            user_state: delegate.local_state(),
-        }
+    /// Our state, encoded: node after node, since all of them as messages would take more than the table does.
+    pub(super) fn local_state(&mut self, join: bool, delegate: &mut dyn Delegate) -> Vec<u8> {
+        let nodes = self.nodes.iter().map(entry);
+        stream::encode_state(join, nodes, &delegate.local_state(), self.compress)
     }
 
     /// Applies a peer's state.

@@ -15,7 +15,7 @@
 use std::time::{Duration, Instant};
 
 use super::broadcast::BroadcastId;
-use super::node::{NodeState, State, place_of};
+use super::node::{NodeState, State, is_mapped, place_of};
 use super::suspicion::{self, Suspicion};
 use super::{
     Change, Delegate, META_BYTES_MAX, Memberlist, NAME_BYTES_MAX, NODES_MAX, Timer, VERSIONS,
@@ -76,8 +76,8 @@ impl Memberlist {
             return;
         };
         let same = alive.incarnation == own.incarnation
-            && alive.addr == own.addr
-            && alive.meta == own.meta
+            && alive.addr == own.addr()
+            && *alive.meta == *own.meta
             && alive.vsn == own.vsn;
         if !same {
             self.refute(now, alive.incarnation, delegate);
@@ -95,7 +95,7 @@ impl Memberlist {
         if self.conflicts(now, &alive, delegate) {
             return;
         }
-        let Some(node) = self.nodes.get_mut(&alive.node) else {
+        let Some(node) = self.nodes.get(&alive.node) else {
             return;
         };
         // Only one who left may come back at another address, with whatever incarnation.
@@ -105,16 +105,20 @@ impl Memberlist {
         }
         let change = if node.is_gone() {
             Change::Joined
-        } else if node.meta != alive.meta || node.addr != alive.addr || node.vsn != alive.vsn {
+        } else if *node.meta != *alive.meta || node.addr() != alive.addr || node.vsn != alive.vsn {
             Change::Updated
         } else {
             Change::Refreshed
         };
+        let meta = self.nodes.share_meta(&alive.meta);
+        let Some(node) = self.nodes.get_mut(&alive.node) else {
+            return;
+        };
         node.suspicion = None;
         node.incarnation = alive.incarnation;
-        node.meta.clone_from(&alive.meta);
-        node.addr.clone_from(&alive.addr);
+        node.meta = meta;
         node.place = place;
+        node.mapped = is_mapped(&alive.addr);
         node.vsn = alive.vsn;
         if node.state != State::Alive {
             node.state = State::Alive;
@@ -138,10 +142,10 @@ impl Memberlist {
             return false;
         }
         let node = NodeState {
-            name: alive.node.clone(),
-            addr: alive.addr.clone(),
+            name: alive.node.as_str().into(),
             place,
-            meta: alive.meta.clone(),
+            mapped: is_mapped(&alive.addr),
+            meta: self.nodes.share_meta(&alive.meta),
             vsn: alive.vsn,
             incarnation: 0,
             state: State::Dead,
@@ -224,7 +228,7 @@ impl Memberlist {
             Timer::Suspicion(accusation.node.clone()),
             suspicion.deadline(),
         );
-        node.suspicion = Some(suspicion);
+        node.suspicion = Some(Box::new(suspicion));
         delegate.node_changed(now, node, Change::Suspected);
         self.broadcast_accusation(accusation, Message::Suspect);
     }

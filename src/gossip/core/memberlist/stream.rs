@@ -14,7 +14,7 @@ use super::{Cause, Delegate, Memberlist, Timer};
 use crate::gossip::core::io::{JoinId, StreamAction, StreamId};
 use crate::gossip::core::wire::WireError;
 use crate::gossip::core::wire::message::{Ack, Ping};
-use crate::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
+use crate::gossip::core::wire::stream::{self, Decoder, PushNode, StreamMessage};
 
 /// Streams opened by others at one time. Source: memberlist, `maxPushPullRequests`.
 const INCOMING_MAX: usize = 128;
@@ -151,20 +151,21 @@ impl Memberlist {
                 self.timers
                     .set(Timer::Stream(id), now + self.timing.stream_timeout);
                 let join = matches!(cause, Cause::Join(_) | Cause::Reconnect);
-                StreamMessage::PushPull(self.local_state(join, delegate))
+                self.local_state(join, delegate)
             }
-            Purpose::Pull(_) => nodes_only(Vec::new()),
-            Purpose::Visit { nodes, .. } => nodes_only(nodes.to_vec()),
+            Purpose::Pull(_) => self.nodes_only(&[]),
+            Purpose::Visit { nodes, .. } => self.nodes_only(&nodes),
             Purpose::Ping { seq_no, node } => {
                 self.check_stream_connected(id);
-                StreamMessage::Ping(Ping {
+                let ping = Ping {
                     seq_no,
                     node,
                     source: self.own_source(),
-                })
+                };
+                stream::encode(&StreamMessage::Ping(ping), self.compress)
             }
         };
-        self.send_on_stream(id, &request);
+        self.send_encoded(id, request);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.requested = true;
         }
@@ -220,7 +221,7 @@ impl Memberlist {
             (Purpose::Incoming, StreamMessage::PushPull(remote)) => {
                 // The answer goes out before anything is merged: each side learns what the other knew.
                 let own = self.local_state(remote.join, delegate);
-                self.send_on_stream(id, &StreamMessage::PushPull(own));
+                self.send_encoded(id, own);
                 self.close_stream(id);
                 if self.merge(now, remote, None, delegate).is_err() {
                     self.refuse("incompatible");
@@ -376,19 +377,18 @@ impl Memberlist {
     }
 
     fn send_on_stream(&mut self, id: StreamId, message: &StreamMessage) {
-        let mut bytes = stream::encode(message, self.compress);
+        self.send_encoded(id, stream::encode(message, self.compress));
+    }
+
+    fn send_encoded(&mut self, id: StreamId, mut bytes: Vec<u8>) {
         if let Some(sealer) = &mut self.sealer {
             bytes = sealer.seal_stream(bytes);
         }
         self.actions.push_back(StreamAction::Send { id, bytes });
     }
-}
 
-/// A push/pull of nodes alone, which is no join.
-fn nodes_only(nodes: Vec<PushNode>) -> StreamMessage {
-    StreamMessage::PushPull(PushPull {
-        join: false,
-        nodes,
-        user_state: Vec::new(),
-    })
+    /// A push/pull of nodes alone, which is no join.
+    fn nodes_only(&self, nodes: &[PushNode]) -> Vec<u8> {
+        stream::encode_state(false, nodes.iter().cloned(), &[], self.compress)
+    }
 }

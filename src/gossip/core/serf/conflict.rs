@@ -68,8 +68,9 @@ fn write_member(w: &mut Writer, member: &Member) {
         w.uint(value.into());
     }
     w.key("Tags");
-    w.map(member.tags.len());
-    for (name, value) in &*member.tags {
+    let tags = member.tags.decode();
+    w.map(tags.len());
+    for (name, value) in &tags {
         w.raw(name.as_bytes());
         w.raw(value.as_bytes());
     }
@@ -77,19 +78,18 @@ fn write_member(w: &mut Writer, member: &Member) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::announce::Tags;
     use crate::gossip::core::member::Status;
+    use crate::gossip::core::serf::tags::Encoded;
 
     #[test]
     fn a_member_is_written_as_a_real_agent_does() {
         let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let member = Member {
-            name: "a2".to_owned(),
+            name: "a2".into(),
             address: "127.0.0.12:7946".parse().expect("an address"),
-            tags: Arc::new(Tags::from([tag("port", "81"), tag("role", "web")])),
+            tags: Encoded::of(&Tags::from([tag("port", "81"), tag("role", "web")])),
             status: Status::Alive,
             suspect: false,
             incarnation: 3,

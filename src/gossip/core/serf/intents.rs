@@ -84,7 +84,7 @@ impl Layer {
         source: Source,
     ) -> bool {
         self.clock.witness(intent.ltime);
-        let Some(member) = self.members.get_mut(&intent.node) else {
+        let Some(member) = self.members.get_mut(&*intent.node) else {
             return self.note_intent(now, &intent.node, Kind::Join, intent.ltime);
         };
         // At equal times a member stays: two can stamp the same time, one to join and one to force it out,
@@ -117,7 +117,7 @@ impl Layer {
         source: Source,
     ) -> bool {
         self.clock.witness(intent.ltime);
-        let Some(member) = self.members.get_mut(&intent.node) else {
+        let Some(member) = self.members.get_mut(&*intent.node) else {
             return self.note_intent(now, &intent.node, Kind::Leave, intent.ltime);
         };
         if intent.node == self.name && !self.leaving {
@@ -152,7 +152,7 @@ impl Layer {
             ltime: self.clock.tick(),
             node: self.name.clone(),
         };
-        if let Some(own) = self.members.get_mut(&self.name) {
+        if let Some(own) = self.members.get_mut(&*self.name) {
             own.heard(intent.ltime, Source::Gossip);
         }
         self.spread_intent(SerfMessage::Join(intent).encode());

@@ -28,6 +28,7 @@ use crate::gossip::core::memberlist::moving;
 use crate::gossip::core::memberlist::node::NodeState;
 use crate::gossip::core::memberlist::timer::Timers;
 use crate::gossip::core::memberlist::{Cause, Change, Delegate, Pulled};
+use crate::gossip::core::name::Name;
 use crate::gossip::core::timing::Timing;
 use crate::gossip::core::wire::message::Alive;
 use crate::gossip::core::wire::serf::SerfMessage;
@@ -101,7 +102,7 @@ pub(crate) struct Layer {
     pub(super) clock: Clock,
     pub(super) event_clock: Clock,
     pub(super) query_clock: Clock,
-    pub(super) members: BTreeMap<String, MemberState>,
+    pub(super) members: BTreeMap<Name, MemberState>,
     pub(super) generation: u64,
     /// Counts members that turned alive.
     pub(super) joined: u64,
@@ -216,7 +217,7 @@ impl Delegate for Layer {
         if !self.claim {
             if let Some(claimed) = claim.addr.socket() {
                 self.out.push_back(Event::Conflict {
-                    name: held.name.clone(),
+                    name: held.name.to_string(),
                     known: held.place,
                     claimed,
                 });

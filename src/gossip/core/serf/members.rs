@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::intents::{Kind, Source};
+use super::is_company;
 use super::layer::Layer;
-use super::{is_company, tags};
+use super::tags::Encoded;
 use crate::announce::Tags;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::member::{Member, Members, Status};
@@ -49,15 +50,10 @@ impl Layer {
     pub(super) fn node_joined(&mut self, now: Instant, node: &NodeState) {
         self.joined += 1;
         let joined = self.joined;
-        let known = self
-            .members
-            .get(&node.name)
-            .map(|member| &member.shown.tags);
-        let tags = tags_of(node, known);
         let shown = Member {
             name: node.name.clone(),
             address: node.place,
-            tags,
+            tags: Encoded::from_meta(Arc::clone(&node.meta)),
             status: Status::Alive,
             suspect: false,
             incarnation: node.incarnation,
@@ -65,26 +61,27 @@ impl Layer {
             since: now,
             versions: node.vsn,
         };
+        let shown = Arc::new(shown);
         let member = self
             .members
             .entry(node.name.clone())
             .or_insert_with(|| MemberState {
-                shown: Arc::new(shown.clone()),
+                shown: Arc::clone(&shown),
                 status_ltime: 0,
                 guessed: false,
                 gone_since: None,
             });
         member.gone_since = None;
-        member.shown = Arc::new(shown);
+        member.shown = shown;
         if let Some((kind, ltime)) = self.recent.take(&node.name) {
             member.heard(ltime, Source::Gossip);
             if kind == Kind::Leave {
                 Arc::make_mut(&mut member.shown).status = Status::Leaving;
             }
         }
-        let shown = (*member.shown).clone();
+        let shown = Arc::clone(&member.shown);
         self.generation += 1;
-        tracing::debug!(member = node.name, address = %node.place, "joined");
+        tracing::debug!(member = %node.name, address = %node.place, "joined");
         self.out.push_back(Event::Joined(shown));
     }
 
@@ -95,12 +92,11 @@ impl Layer {
     }
 
     /// Takes over what may change while a node lives.
-    fn copy_node(&mut self, node: &NodeState) -> Option<Member> {
-        let member = self.members.get_mut(&node.name)?;
-        let tags = tags_of(node, Some(&member.shown.tags));
+    fn copy_node(&mut self, node: &NodeState) -> Option<Arc<Member>> {
+        let member = self.members.get_mut(&*node.name)?;
         let shown = Arc::make_mut(&mut member.shown);
         shown.address = node.place;
-        shown.tags = tags;
+        shown.tags = Encoded::from_meta(Arc::clone(&node.meta));
         shown.incarnation = node.incarnation;
         shown.versions = node.vsn;
         if shown.suspect {
@@ -108,7 +104,7 @@ impl Layer {
             shown.since = node.changed;
         }
         self.generation += 1;
-        Some(shown.clone())
+        Some(Arc::clone(&member.shown))
     }
 
     /// The node lives, with a higher incarnation.
@@ -117,7 +113,7 @@ impl Layer {
     }
 
     pub(super) fn node_suspected(&mut self, now: Instant, node: &NodeState) {
-        let Some(member) = self.members.get_mut(&node.name) else {
+        let Some(member) = self.members.get_mut(&*node.name) else {
             return;
         };
         let shown = Arc::make_mut(&mut member.shown);
@@ -128,7 +124,7 @@ impl Layer {
     }
 
     pub(super) fn node_gone(&mut self, now: Instant, node: &NodeState) {
-        let Some(member) = self.members.get_mut(&node.name) else {
+        let Some(member) = self.members.get_mut(&*node.name) else {
             return;
         };
         let status = match member.shown.status {
@@ -144,7 +140,7 @@ impl Layer {
         if status == Status::Failed {
             self.note_failure(now, &node.name);
         }
-        tracing::debug!(member = node.name, %status, "gone");
+        tracing::debug!(member = %node.name, %status, "gone");
         self.out.push_back(if status == Status::Left {
             Event::Left(shown)
         } else {
@@ -158,7 +154,7 @@ impl Layer {
         now: Instant,
         name: &str,
         status: Status,
-    ) -> Option<Member> {
+    ) -> Option<Arc<Member>> {
         let member = self.members.get_mut(name)?;
         let shown = Arc::make_mut(&mut member.shown);
         shown.status = status;
@@ -167,7 +163,7 @@ impl Layer {
             shown.suspect = false;
         }
         self.generation += 1;
-        Some(shown.clone())
+        Some(Arc::clone(&member.shown))
     }
 
     /// Forgets a member altogether, in memberlist as well if it is gone there.
@@ -175,8 +171,7 @@ impl Layer {
         if let Some(member) = self.members.remove(name) {
             self.generation += 1;
             self.tray.forgotten.push(name.to_owned());
-            self.out
-                .push_back(Event::Reaped(Arc::unwrap_or_clone(member.shown)));
+            self.out.push_back(Event::Reaped(member.shown));
         }
     }
 
@@ -184,10 +179,9 @@ impl Layer {
         self.members.contains_key(name)
     }
 
-    pub(super) fn own_tags(&self) -> Option<&Tags> {
-        self.members
-            .get(&self.name)
-            .map(|member| &*member.shown.tags)
+    pub(super) fn own_tags(&self) -> Option<Tags> {
+        let own = self.members.get(&*self.name)?;
+        Some(own.shown.tags.decode())
     }
 
     /// Whether anybody but us is there to hear.
@@ -206,18 +200,9 @@ impl Layer {
             generation: self.generation,
             by_name: self
                 .members
-                .iter()
-                .map(|(name, member)| (name.clone(), Arc::clone(&member.shown)))
+                .values()
+                .map(|member| Arc::clone(&member.shown))
                 .collect(),
         }
-    }
-}
-
-/// Decoded tags; the known ones if they are the same, so that a refutation costs nothing above.
-fn tags_of(node: &NodeState, known: Option<&Arc<Tags>>) -> Arc<Tags> {
-    let tags = tags::decode(&node.meta);
-    match known {
-        Some(known) if **known == tags => Arc::clone(known),
-        _ => Arc::new(tags),
     }
 }

@@ -26,7 +26,7 @@ mod recall;
 mod state;
 pub mod tags;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -46,6 +46,9 @@ use super::memberlist::pause::PAUSE_MIN;
 use super::memberlist::{META_BYTES_MAX, Memberlist};
 use super::wire::serf::{LeaveIntent, SerfMessage};
 use crate::announce::Tags;
+
+/// Room for events that is kept while there are none.
+const EVENTS_KEPT: usize = 16;
 
 /// A whole Serf member.
 #[derive(Debug)]
@@ -207,7 +210,7 @@ impl Serf {
         if self.life != Life::Alive {
             return Err(Refused::Leaving);
         }
-        if self.layer.own_tags().is_none_or(|own| own != tags) {
+        if self.layer.own_tags().is_none_or(|own| own != *tags) {
             self.memberlist.set_meta(now, meta, &mut self.layer);
         }
         Ok(())
@@ -255,7 +258,12 @@ impl Serf {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        self.layer.out.pop_front()
+        let event = self.layer.out.pop_front();
+        if event.is_none() && self.layer.out.capacity() > EVENTS_KEPT {
+            // What a join of many needed is not needed again.
+            self.layer.out = VecDeque::new();
+        }
+        event
     }
 
     pub(crate) fn poll_mismatch(&mut self) -> Option<Mismatch> {

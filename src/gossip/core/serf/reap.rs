@@ -11,6 +11,7 @@ use super::layer::{Layer, Timer};
 use super::leave::Life;
 use crate::gossip::core::member::Status;
 use crate::gossip::core::memberlist::{Cause, next_tick};
+use crate::gossip::core::name::Name;
 
 /// Longest time that a member is believed to be leaving while memberlist sees it alive and unsuspected. A leave
 /// takes two broadcast timeouts and a second, 11 s; who crashes meanwhile is suspect soon.
@@ -22,7 +23,7 @@ impl Layer {
         let next = next_tick(at, self.timing.reap_interval, now);
         self.timers.set(Timer::Reap, next);
         let timing = &self.timing;
-        let overdue: Vec<String> = self
+        let overdue: Vec<Name> = self
             .members
             .iter()
             .filter(|(name, member)| {
@@ -50,7 +51,7 @@ impl Layer {
     /// Serf has it "leaving" for good: a leave forced by one and a join announced by another may bear the same
     /// Lamport time, and who missed the join never learns of it. For us it would be a healthy backend drained.
     fn recall_the_undecided(&mut self, now: Instant) {
-        let undecided: Vec<String> = self
+        let undecided: Vec<Name> = self
             .members
             .iter()
             .filter(|(name, member)| {
@@ -63,7 +64,7 @@ impl Layer {
             .map(|(name, _)| name.clone())
             .collect();
         for name in undecided {
-            tracing::warn!(member = name, "said that it leaves, and stays");
+            tracing::warn!(member = %name, "said that it leaves, and stays");
             self.set_status(now, &name, Status::Alive);
         }
     }

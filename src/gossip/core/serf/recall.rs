@@ -99,7 +99,7 @@ impl Layer {
         (0..wanted)
             .map_while(|_| self.failed.next(recent))
             .filter_map(|name| {
-                let shown = &members.get(&name)?.shown;
+                let shown = &members.get(&*name)?.shown;
                 Some((name, shown.incarnation, shown.address))
             })
             .collect()
@@ -111,7 +111,7 @@ impl Layer {
             .members
             .values()
             .filter(|member| {
-                is_company(member.shown.status) && member.shown.tags.contains_key(OURS)
+                is_company(member.shown.status) && member.shown.tags.get(OURS).is_some()
             })
             .count();
         let share = (ASKERS / ours.max(1) as f64).min(1.0) * self.failed.order.len() as f64;

@@ -22,13 +22,13 @@ impl Layer {
             status_ltimes: self
                 .members
                 .iter()
-                .map(|(name, member)| (name.clone(), member.status_ltime))
+                .map(|(name, member)| (name.to_string(), member.status_ltime))
                 .collect(),
             left_members: self
                 .members
                 .iter()
                 .filter(|(_, member)| left(member.shown.status))
-                .map(|(name, _)| name.clone())
+                .map(|(name, _)| name.to_string())
                 .collect(),
             event_ltime: self.event_clock.time(),
             // Go sends 512 slots, most of them nil; it takes a short list as well.
@@ -86,7 +86,7 @@ impl Layer {
             let concerned = name == &self.name
                 || self
                     .members
-                    .get(name)
+                    .get(&**name)
                     .is_some_and(|member| member.shown.status != Status::Alive);
             if concerned {
                 self.on_leave_intent(now, &leave, Source::State);

@@ -9,6 +9,7 @@
 
 mod compress;
 pub mod crypto;
+mod lzw;
 pub mod message;
 pub(crate) mod msgpack;
 pub mod packet;

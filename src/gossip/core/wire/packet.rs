@@ -8,6 +8,7 @@
 //! ```
 
 use super::compress::{self, COMPRESS};
+use super::lzw;
 use super::message::Message;
 use super::msgpack::Reader;
 use super::{PACKET_BYTES_MAX, WireError};
@@ -122,7 +123,7 @@ impl Opening {
 
     fn compressed(&mut self, body: &[u8], depth: u32) -> Result<(), WireError> {
         let packed = compress::read(&mut Reader::new(body))?;
-        let plain = compress::unpack(packed, self.bytes_left).inspect_err(|error| {
+        let plain = lzw::unpack(packed, self.bytes_left).inspect_err(|error| {
             if *error == WireError::TooLarge {
                 self.bytes_left = 0;
             }

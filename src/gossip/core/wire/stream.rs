@@ -11,13 +11,14 @@
 //! There is no length in front and the sender doesn't half-close: where a message ends is known by
 //! parsing it only. So the decoder resumes after the last whole node.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::compress::{self, COMPRESS};
 use super::crypto::{self, ENCRYPT};
 use super::message::{ACK, Ack, PING, Ping, USER, WireAddr, versions};
 use super::msgpack::{Reader, Writer};
-use super::{STREAM_BYTES_MAX, WireError};
+use super::{STREAM_BYTES_MAX, WireError, lzw};
 use crate::gossip::core::keyring::Keyring;
 
 const PUSH_PULL: u8 = 6;
@@ -34,6 +35,9 @@ pub const NO_KEY_OPENS: &str = "No installed keys could decrypt the message";
 
 /// Nodes of one push/pull. Serf is at home below 10,000.
 const NODES_MAX: usize = 32_768;
+
+/// A node is never shorter: the names of its fields alone take more.
+const NODE_BYTES_MIN: usize = 32;
 
 /// A node, a header, a ping: all but the bulk whose length is declared. A node's tags take 512 bytes at most.
 const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -196,7 +200,7 @@ impl Parser {
     fn envelope(&mut self, buffer: &[u8]) -> Result<Vec<u8>, WireError> {
         let r = &mut Reader::new(&buffer[1..]);
         let packed = compress::read(r).inspect_err(|_| self.wanted = 1 + r.wanted())?;
-        compress::unpack(packed, STREAM_BYTES_MAX)
+        lzw::unpack(packed, STREAM_BYTES_MAX)
     }
 
     /// `Truncated`: call again with a longer buffer.
@@ -225,6 +229,9 @@ impl Parser {
             Some(header) => header,
             None => {
                 let header = self.piece(buffer, Header::read)?;
+                // As many as are here: what a header declares need not come.
+                let here = (buffer.len() - self.at) / NODE_BYTES_MIN;
+                self.nodes.reserve_exact(header.nodes.min(here));
                 *self.header.insert(header)
             }
         };
@@ -375,7 +382,11 @@ fn user_bytes(r: &mut Reader<'_>) -> Result<usize, WireError> {
 /// Bytes of a message, compressed if wished (streams: always then, even when longer). To be sealed by [`crypto`], with keys.
 pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
     let plain = match message {
-        StreamMessage::PushPull(push_pull) => push_pull.encode(),
+        StreamMessage::PushPull(PushPull {
+            join,
+            nodes,
+            user_state,
+        }) => state(*join, nodes.iter(), user_state),
         StreamMessage::Ping(ping) => ping.encode(),
         StreamMessage::Ack(ack) => ack.encode(),
         StreamMessage::User(user) => {
@@ -394,6 +405,20 @@ pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
             w.finish()
         }
     };
+    packed(plain, compress)
+}
+
+/// The same of a push/pull whose nodes need not all be there at once.
+pub(crate) fn encode_state(
+    join: bool,
+    nodes: impl ExactSizeIterator<Item = PushNode>,
+    user_state: &[u8],
+    compress: bool,
+) -> Vec<u8> {
+    packed(state(join, nodes, user_state), compress)
+}
+
+fn packed(plain: Vec<u8>, compress: bool) -> Vec<u8> {
     if compress {
         compress::pack(&plain)
     } else {
@@ -401,22 +426,24 @@ pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
     }
 }
 
-impl PushPull {
-    fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::message(PUSH_PULL);
-        w.map(3);
-        w.key("Join");
-        w.bool(self.join);
-        w.key("Nodes");
-        w.uint(self.nodes.len() as u64);
-        w.key("UserStateLen");
-        w.uint(self.user_state.len() as u64);
-        for node in &self.nodes {
-            node.write(&mut w);
-        }
-        w.append(&self.user_state);
-        w.finish()
+fn state(
+    join: bool,
+    nodes: impl ExactSizeIterator<Item: Borrow<PushNode>>,
+    user_state: &[u8],
+) -> Vec<u8> {
+    let mut w = Writer::message(PUSH_PULL);
+    w.map(3);
+    w.key("Join");
+    w.bool(join);
+    w.key("Nodes");
+    w.uint(nodes.len() as u64);
+    w.key("UserStateLen");
+    w.uint(user_state.len() as u64);
+    for node in nodes {
+        node.borrow().write(&mut w);
     }
+    w.append(user_state);
+    w.finish()
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ impl Task {
     /// Tells where we are, unless we are about to be gone or the asker is far away.
     async fn answer(&self, from: SocketAddr, link: usize) {
         let alive = |members: &Members| {
-            let own = members.by_name.get(&**self.settings.node.borrow());
+            let own = members.by_name.get(&self.settings.node.borrow());
             own.is_some_and(|member| member.status == Status::Alive)
         };
         if !alive(&self.members.borrow()) || !is_near(from.ip()) {

@@ -37,7 +37,7 @@ async fn knows(handle: &Handle, names: &[&str]) {
         Err(_) => panic!(
             "{} knows {:?} instead of {names:?}",
             handle.name(),
-            handle.members().borrow().by_name.keys()
+            handle.members().borrow().by_name.keys().collect::<Vec<_>>()
         ),
     }
 }

@@ -98,7 +98,7 @@ fn suspects(bench: &Bench) -> Vec<String> {
         .by_name
         .values()
         .filter(|member| member.suspect)
-        .map(|member| member.name.clone())
+        .map(|member| member.name.to_string())
         .collect()
 }
 

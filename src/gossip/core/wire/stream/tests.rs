@@ -159,7 +159,7 @@ fn a_node_without_a_readable_name_is_left_out() {
     let StreamMessage::PushPull(whole) = push_pull(3) else {
         unreachable!()
     };
-    let mut bytes = whole.encode();
+    let mut bytes = state(whole.join, whole.nodes.iter(), &whole.user_state);
     let at = bytes.windows(2).position(|pair| pair == b"n1").unwrap();
     bytes[at] = 0xff;
 
