@@ -27,7 +27,7 @@ const HEAD_MAX: usize = 64 * 1024;
 
 impl Exchange<'_> {
     /// Tries the backend of `lease`, or the one that connects first.
-    pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Reply, Fault> {
+    pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Box<Reply>, Fault> {
         let idle = match self.plan.wants_new_connection() {
             true => None,
             false => self.site.take_idle(!self.plan.is_idempotent()),
@@ -39,8 +39,8 @@ impl Exchange<'_> {
         self.send(link, lease).await
     }
 
-    async fn send(&mut self, link: Link, lease: Lease) -> Result<Reply, Fault> {
-        let mut flight = Flight::new(link, &self.worker.buffers);
+    async fn send(&mut self, link: Link, lease: Lease) -> Result<Box<Reply>, Fault> {
+        let mut flight = Box::new(Flight::new(link, &self.worker.buffers));
         let now = self.worker.now();
         let mut waiting = Waiting {
             downs: lease.upstream.live.downs(),

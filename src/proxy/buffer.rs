@@ -34,20 +34,41 @@ const SLIM_MAX: usize = 32 * 1024;
 /// Unused memory kept per worker, in buffers.
 const KEPT_MAX: usize = 8;
 
-/// A worker's memory for buffers.
+/// Memory of a head that is kept for the next one.
+const HEAD_KEPT_MAX: usize = 4 * 1024;
+
+/// A worker's memory for bytes.
 #[derive(Debug, Default)]
-pub(super) struct Buffers(RefCell<Vec<Vec<u8>>>);
+pub(super) struct Buffers {
+    wide: RefCell<Vec<Vec<u8>>>,
+    heads: RefCell<Vec<Vec<u8>>>,
+}
 
 impl Buffers {
     fn take(&self) -> Vec<u8> {
-        let kept = self.0.borrow_mut().pop();
+        let kept = self.wide.borrow_mut().pop();
         kept.unwrap_or_else(|| vec![0; WIDE])
     }
 
     fn give(&self, memory: Vec<u8>) {
-        let mut kept = self.0.borrow_mut();
+        let mut kept = self.wide.borrow_mut();
         if kept.len() < KEPT_MAX {
             kept.push(memory);
+        }
+    }
+
+    /// Nothing, with room for a head.
+    pub(super) fn take_head(&self) -> Vec<u8> {
+        let kept = self.heads.borrow_mut().pop();
+        kept.unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// A head that has been written.
+    pub(super) fn give_head(&self, mut head: Vec<u8>) {
+        let mut kept = self.heads.borrow_mut();
+        if kept.len() < KEPT_MAX && (1..=HEAD_KEPT_MAX).contains(&head.capacity()) {
+            head.clear();
+            kept.push(head);
         }
     }
 }
@@ -71,6 +92,11 @@ impl Buffer {
             start: 0,
             end: 0,
         }
+    }
+
+    /// Whose memory it is.
+    pub(super) fn lender(&self) -> &Buffers {
+        &self.lender
     }
 
     /// What is in it; an empty one takes its place.
@@ -304,7 +330,7 @@ mod tests {
         buffer.rest();
 
         assert_eq!((buffer.bytes(), buffer.memory.len()), (&b"abc"[..], 3));
-        assert_eq!(lender.0.borrow().len(), 1);
+        assert_eq!(lender.wide.borrow().len(), 1);
     }
 
     #[test]
@@ -317,6 +343,6 @@ mod tests {
 
         drop(many);
 
-        assert_eq!(lender.0.borrow().len(), KEPT_MAX);
+        assert_eq!(lender.wide.borrow().len(), KEPT_MAX);
     }
 }

@@ -199,7 +199,7 @@ impl<'c, 's> HttpOne<'c, 's> {
             body: match length {
                 Length::Exactly(bytes) => Body::Exactly(bytes),
                 Length::Chunked => Body::Chunked {
-                    decoder: Decoder::new(true),
+                    decoder: Decoder::new(),
                     ready: 0,
                     gap: 0,
                 },

@@ -44,7 +44,7 @@ impl Exchange<'_> {
     }
 
     /// What this try says about the backend it was made at. Failed connects are told where they fail.
-    pub(super) fn learn(&self, outcome: &Result<Reply, Fault>) {
+    pub(super) fn learn(&self, outcome: &Result<Box<Reply>, Fault>) {
         let site = &self.site;
         match outcome {
             Ok(reply) if reply.is_failure() => {

@@ -19,7 +19,7 @@ use super::asker::Asker;
 use super::buffer::{Buffer, Buffers};
 use super::fault::in_words;
 use super::forward::{self, RequestHead, ResponseHead};
-use super::h1::head::{self, FEW_FIELDS, Scan};
+use super::h1::head::{self, Scan};
 use super::h1::response;
 use super::link::Link;
 use super::upload::{Cursor, Upload};
@@ -243,14 +243,11 @@ impl Flight {
             Scan::Whole(_) | Scan::Partial => return Err("a head that is too large"),
         };
         let bytes = &bytes[..length];
-        let mut few = [httparse::EMPTY_HEADER; FEW_FIELDS];
-        let head = match response::read(bytes, &mut few) {
-            Err(_) if limits.fields > FEW_FIELDS => {
-                let mut many = vec![httparse::EMPTY_HEADER; limits.fields];
-                forward::response(&response::read(bytes, &mut many)?, asked)
-            }
-            read => forward::response(&read?, asked),
-        }?;
+        let too_many = |why: &&str| *why == response::TOO_MANY_FIELDS;
+        let head = head::with_room(limits.fields, too_many, |room| {
+            let response = response::read(bytes, room)?;
+            forward::response(&response, asked, self.input.lender().take_head())
+        })?;
         self.input.consume(length);
         Ok(Some(head))
     }

@@ -10,12 +10,15 @@
 //! Sources: RFC 9110 §7.2 (Host), §7.6 (Connection, Max-Forwards, Via), §9.3.8 (TRACE); RFC 9112 §3.2
 //! (targets); RFC 7239 (Forwarded).
 
+use std::borrow::Cow;
+
 use http::Method;
 use rand::Rng;
 
 use super::fault::Fault;
 use super::h1::field::Known;
 use super::h1::head::{self, Field};
+use super::h1::lines::{Lines, put};
 use super::h1::request::{Length, Refusal, Request};
 use super::h1::{request, response};
 use super::target::{self, Host};
@@ -44,8 +47,8 @@ pub(super) struct RequestHead {
     pub(super) old: bool,
     /// The client wants the connection kept.
     pub(super) persistent: bool,
-    /// A change of protocol is asked for.
-    pub(super) upgrade: bool,
+    /// The protocol that a change is asked to.
+    pub(super) upgrade: Option<Vec<u8>>,
 }
 
 /// A backend's response, fit for any client once its front has framed it.
@@ -73,6 +76,7 @@ pub(super) fn request(
     origin: &Origin<'_>,
     upgrades: &[String],
     dice: &mut impl Rng,
+    mut wire: Vec<u8>,
 ) -> Result<RequestHead, Fault> {
     let meaning = request.meaning()?;
     if request.method == Method::CONNECT || request.method == Method::TRACE {
@@ -89,24 +93,52 @@ pub(super) fn request(
                 .any(|known| wanted.eq_ignore_ascii_case(known.as_bytes()))
         });
 
-    let mut wire = Vec::with_capacity(1024);
-    let mut put = |parts: &[&[u8]]| {
-        for part in parts {
-            wire.extend_from_slice(part);
-        }
-    };
-    put(&[request.method.as_str().as_bytes(), b" "]);
+    put(&mut wire, &[request.method.as_str().as_bytes(), b" "]);
     if !target.path.starts_with(b"/") && target.path != b"*" {
-        put(&[b"/"]);
+        wire.push(b'/');
     }
-    put(&[
-        target.path,
-        b" HTTP/1.1\r\nhost: ",
-        host.as_bytes(),
-        b"\r\n",
-    ]);
-    let mut way = Way::default();
+    let host = &*host;
+    put(
+        &mut wire,
+        &[target.path, b" HTTP/1.1\r\nhost: ", host, b"\r\n"],
+    );
+    let traced = fields(&mut wire, request, &meaning, origin, host);
+    wire.extend_from_slice(match request.old {
+        true => b"via: 1.0 lb\r\n",
+        false => b"via: 1.1 lb\r\n",
+    });
+    if !traced {
+        trace(&mut wire, dice);
+    }
+    frame(&mut wire, meaning.length);
+    if let Some(wanted) = upgrade {
+        put(
+            &mut wire,
+            &[b"connection: upgrade\r\nupgrade: ", wanted, b"\r\n"],
+        );
+    }
+    wire.extend_from_slice(b"\r\n");
+    Ok(RequestHead {
+        method: request.method.clone(),
+        wire,
+        length: meaning.length,
+        old: request.old,
+        persistent: !meaning.close && (!request.old || meaning.keep_alive),
+        upgrade: upgrade.map(<[u8]>::to_vec),
+    })
+}
+
+/// The client's own fields, as far as they go on, and who asked by which way. True: there is a trace context.
+fn fields(
+    wire: &mut Vec<u8>,
+    request: &Request<'_, '_>,
+    meaning: &request::Meaning<'_>,
+    origin: &Origin<'_>,
+    host: &[u8],
+) -> bool {
     let mut traced = false;
+    let mut way = Way::default();
+    let mut lines = Lines::of(request.head);
     for field in request.fields {
         let known = Known::of(field.name.as_bytes());
         if known.is_hop_by_hop() || known == Known::Host || is_listed(field, &meaning.listed) {
@@ -118,20 +150,18 @@ pub(super) fn request(
             | Known::XForwardedProto
             | Known::XForwarded
             | Known::Forwarded
+            | Known::Lookalike
             | Known::XRealIp => {
-                if !origin.trusted {
-                    continue;
-                }
-                if way.note(known, field.value) {
+                if !origin.trusted || way.note(known, field.value) {
                     continue;
                 }
             }
             Known::MaxForwards if request.method == Method::OPTIONS => {
                 // 0 was answered before it came here.
-                let left = head::length(field.value)
-                    .unwrap_or(u64::MAX)
-                    .saturating_sub(1);
-                put(&[b"max-forwards: ", left.to_string().as_bytes(), b"\r\n"]);
+                let left = head::length(field.value).unwrap_or(u64::MAX);
+                let left = left.saturating_sub(1).to_string();
+                lines.flush(wire);
+                put(wire, &[b"max-forwards: ", left.as_bytes(), b"\r\n"]);
                 continue;
             }
             // Without a body there is nothing to wait for.
@@ -139,28 +169,11 @@ pub(super) fn request(
             Known::TraceParent => traced = true,
             _ => {}
         }
-        put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
+        lines.keep(wire, field);
     }
-    way.write(&mut wire, origin, host.as_bytes());
-    wire.extend_from_slice(b"via: 1.1 lb\r\n");
-    if !traced {
-        trace(&mut wire, dice);
-    }
-    frame(&mut wire, meaning.length);
-    if let Some(wanted) = upgrade {
-        for part in [&b"connection: upgrade\r\nupgrade: "[..], wanted, b"\r\n"] {
-            wire.extend_from_slice(part);
-        }
-    }
-    wire.extend_from_slice(b"\r\n");
-    Ok(RequestHead {
-        method: request.method.clone(),
-        wire,
-        length: meaning.length,
-        old: request.old,
-        persistent: !meaning.close && (!request.old || meaning.keep_alive),
-        upgrade: upgrade.is_some(),
-    })
+    lines.flush(wire);
+    way.write(wire, origin, host);
+    traced
 }
 
 /// Whether this request ends here by its own wish (RFC 9110 §7.6.2).
@@ -184,20 +197,20 @@ fn is_listed(field: &Field<'_>, listed: &[&[u8]]) -> bool {
 }
 
 /// The `Host` for the backend: the target's own, else the field's, else the address that was asked.
-fn host(
-    meaning: &request::Meaning<'_>,
-    target: &target::Target<'_>,
+fn host<'h>(
+    meaning: &request::Meaning<'h>,
+    target: &target::Target<'h>,
     old: bool,
     origin: &Origin<'_>,
-) -> Result<String, Fault> {
+) -> Result<Cow<'h, [u8]>, Fault> {
     let given = match meaning.host {
         Some(host) => Some(Host::read(host).ok_or(Refusal::Malformed("an invalid Host field"))?),
         None if old => None,
         None => return Err(Refusal::Malformed("no Host field").into()),
     };
     match target.host.or(given) {
-        Some(host) => Ok(host.0.to_owned()),
-        None => Ok((origin.local)()),
+        Some(host) => Ok(host.0.into()),
+        None => Ok((origin.local)().into_bytes().into()),
     }
 }
 
@@ -240,28 +253,26 @@ impl Way {
     }
 
     fn write(&self, wire: &mut Vec<u8>, origin: &Origin<'_>, host: &[u8]) {
-        let mut put = |parts: &[&[u8]]| {
-            for part in parts {
-                wire.extend_from_slice(part);
-            }
-        };
         let (address, proto) = (origin.address.as_bytes(), origin.proto.as_bytes());
-        put(&[b"x-forwarded-for: ", &self.addresses, address, b"\r\n"]);
+        put(
+            wire,
+            &[b"x-forwarded-for: ", &self.addresses, address, b"\r\n"],
+        );
         if !self.proto {
-            put(&[b"x-forwarded-proto: ", proto, b"\r\n"]);
+            put(wire, &[b"x-forwarded-proto: ", proto, b"\r\n"]);
         }
         if !self.host {
-            put(&[b"x-forwarded-host: ", host, b"\r\n"]);
+            put(wire, &[b"x-forwarded-host: ", host, b"\r\n"]);
         }
         if !self.real {
-            put(&[b"x-real-ip: ", address, b"\r\n"]);
+            put(wire, &[b"x-real-ip: ", address, b"\r\n"]);
         }
-        put(&[b"forwarded: ", &self.forwarded]);
+        put(wire, &[b"forwarded: ", &self.forwarded]);
         match address.contains(&b':') {
-            true => put(&[b"for=\"[", address, b"]\";host=\""]),
-            false => put(&[b"for=", address, b";host=\""]),
+            true => put(wire, &[b"for=\"[", address, b"]\";host=\""]),
+            false => put(wire, &[b"for=", address, b";host=\""]),
         }
-        put(&[host, b"\";proto=", proto, b"\r\n"]);
+        put(wire, &[host, b"\";proto=", proto, b"\r\n"]);
     }
 }
 
@@ -272,15 +283,16 @@ fn trace(wire: &mut Vec<u8>, dice: &mut impl Rng) {
     // All zeroes would be invalid.
     ids[0] |= 1;
     ids[16] |= 1;
-    wire.extend_from_slice(b"traceparent: 00-");
-    for (at, byte) in ids.into_iter().enumerate() {
-        if at == 16 {
-            wire.push(b'-');
+    let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
+    let (trace, span) = ids.split_at(16);
+    for (at, ids) in [(16, trace), (49, span)] {
+        for (place, byte) in line[at..].chunks_exact_mut(2).zip(ids) {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            place[0] = HEX[usize::from(byte >> 4)];
+            place[1] = HEX[usize::from(byte & 15)];
         }
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        wire.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
-    wire.extend_from_slice(b"-00\r\n");
+    wire.extend_from_slice(&line);
 }
 
 /// Says how a body is framed.
@@ -301,29 +313,36 @@ pub(super) fn frame(wire: &mut Vec<u8>, length: Length) {
 pub(super) fn response(
     response: &response::Response<'_, '_>,
     asked: &RequestHead,
+    mut wire: Vec<u8>,
 ) -> Result<ResponseHead, &'static str> {
     let meaning = response.meaning(asked.method == Method::HEAD)?;
     let switches = response.status == 101;
-    if switches && !(asked.upgrade && meaning.upgrade.is_some()) {
+    let agreed = |asked: &Vec<u8>| {
+        let to = meaning.upgrade;
+        to.is_some_and(|to| to.eq_ignore_ascii_case(asked))
+    };
+    if switches && !asked.upgrade.as_ref().is_some_and(agreed) {
         return Err("a change of protocol that nobody asked for");
     }
-    let mut wire = Vec::with_capacity(512);
-    let mut put = |parts: &[&[u8]]| {
-        for part in parts {
-            wire.extend_from_slice(part);
-        }
-    };
     let mut digits = itoa::Buffer::new();
     let status = digits.format(response.status).as_bytes();
-    put(&[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"]);
+    put(
+        &mut wire,
+        &[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"],
+    );
+    let mut lines = Lines::of(response.head);
     for field in response.fields {
         let known = Known::of(field.name.as_bytes());
         if !known.is_hop_by_hop() && !is_listed(field, &meaning.listed) {
-            put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
+            lines.keep(&mut wire, field);
         }
     }
+    lines.flush(&mut wire);
     if let (true, Some(protocol)) = (switches, meaning.upgrade) {
-        put(&[b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n"]);
+        put(
+            &mut wire,
+            &[b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n"],
+        );
     }
     Ok(ResponseHead {
         status: response.status,

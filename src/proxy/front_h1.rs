@@ -22,9 +22,8 @@ use super::buffer::Buffer;
 use super::client::{Heard, HttpOne, Inbox, Outbox};
 use super::fault::{BodyError, Fault, phrase};
 use super::forward::{self, Origin, RequestHead};
-use super::h1::chunked;
-use super::h1::head::FEW_FIELDS;
-use super::h1::request::{self, Length};
+use super::h1::request::{self, Length, Refusal};
+use super::h1::{chunked, head};
 use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
@@ -174,24 +173,35 @@ impl<'s> Connection<'s> {
             Some(fault) => Err(fault),
             None => self.read_head(length),
         };
+        let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
-        let head = match head {
+        let mut head = match head {
             Ok(head) => head,
             Err(fault) => {
                 service::unanswered(worker, &mut record);
                 let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, Length::None);
                 let told = Told {
                     fault: &fault,
-                    bodiless: false,
+                    bodiless,
                     persistent: false,
                     old: false,
                 };
-                return tell(worker, &self.alarm, &mut asker, told, record).await;
+                return tell(worker, &self.alarm, &mut asker, told, &mut record).await;
             }
         };
         let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, head.length);
         match service::answer(worker, &self.alarm, &head, &mut asker, &mut record).await {
-            Ok(reply) => pass(worker, &self.alarm, &mut asker, reply, &head, record).await,
+            Ok(mut reply) => {
+                pass(
+                    worker,
+                    &self.alarm,
+                    &mut asker,
+                    &mut reply,
+                    &mut head,
+                    &mut record,
+                )
+                .await
+            }
             Err(fault) => {
                 let told = Told {
                     fault: &fault,
@@ -199,7 +209,7 @@ impl<'s> Connection<'s> {
                     persistent: head.persistent,
                     old: head.old,
                 };
-                tell(worker, &self.alarm, &mut asker, told, record).await
+                tell(worker, &self.alarm, &mut asker, told, &mut record).await
             }
         }
     }
@@ -209,20 +219,6 @@ impl<'s> Connection<'s> {
         let worker = self.worker;
         let limits = &worker.settings.limits;
         let bytes = &self.inbox.input.bytes()[..length];
-        let mut few = [httparse::EMPTY_HEADER; FEW_FIELDS];
-        let mut many = Vec::new();
-        let room = match limits.header_fields {
-            most if most <= FEW_FIELDS => &mut few[..most],
-            _ if memchr::memchr_iter(b'\n', bytes).count() <= FEW_FIELDS => &mut few[..],
-            most => {
-                many.resize(most, httparse::EMPTY_HEADER);
-                &mut many[..]
-            }
-        };
-        let request = request::read(bytes, limits.request_line_bytes, room)?;
-        if forward::goes_no_further(&request) {
-            return Err(Fault::EndsHere);
-        }
         let local = || {
             let stream: &TcpStream = self.outbox.writer.as_ref();
             stream
@@ -235,8 +231,16 @@ impl<'s> Connection<'s> {
             trusted: worker.settings.trusts(self.peer.ip()),
             local: &local,
         };
-        let mut dice = worker.dice.borrow_mut();
-        forward::request(&request, &origin, &limits.upgrades, &mut *dice)
+        let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
+        head::with_room(limits.header_fields, too_many, |room| {
+            let request = request::read(bytes, limits.request_line_bytes, room)?;
+            if forward::goes_no_further(&request) {
+                return Err(Fault::EndsHere);
+            }
+            let wire = worker.buffers.take_head();
+            let mut dice = worker.dice.borrow_mut();
+            forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
+        })
     }
 }
 
@@ -254,7 +258,7 @@ async fn tell(
     alarm: &Alarm,
     asker: &mut HttpOne<'_, '_>,
     told: Told<'_>,
-    mut record: Record,
+    record: &mut Record,
 ) -> Then {
     let fault = told.fault;
     if matches!(fault, Fault::ClientGone) {
@@ -314,10 +318,12 @@ async fn pass(
     worker: &Rc<Worker>,
     alarm: &Alarm,
     asker: &mut HttpOne<'_, '_>,
-    mut reply: Reply,
-    asked: &RequestHead,
-    mut record: Record,
+    reply: &mut Reply,
+    asked: &mut RequestHead,
+    record: &mut Record,
 ) -> Then {
+    // It is out: attempts are over.
+    worker.buffers.give_head(std::mem::take(&mut asked.wire));
     record.answered(reply.head.status);
     let coding = match reply.head.length {
         Length::None | Length::Exactly(_) => Coding::Sized,
@@ -351,7 +357,7 @@ async fn pass(
     let mut whole = reply.is_whole() || reply.head.upgrade;
     encode(&mut out, coding, whole);
     out.prepend(&wire);
-    drop(wire);
+    worker.buffers.give_head(wire);
     let interim = asker.outbox.take_interim();
     if !interim.is_empty() {
         out.prepend(&interim);
@@ -383,7 +389,7 @@ async fn pass(
     .await;
     match passed {
         Ok(()) if reply.head.upgrade => {
-            drop(record);
+            record.settle();
             tunnel::run(worker, alarm, asker, reply).await;
             Then::Close
         }

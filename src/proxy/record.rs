@@ -41,6 +41,14 @@ impl Record {
         self.class = usize::from(status / 100).clamp(1, 5) - 1;
     }
 
+    /// Counts it now, where what follows is no answer any more.
+    pub(super) fn settle(&mut self) {
+        if let Some(counts) = self.counts.take() {
+            let now = self.worker.now();
+            counts.add(self.class, now.saturating_duration_since(self.begun));
+        }
+    }
+
     /// Its answer ended before its end.
     pub(super) fn broke_off(&mut self) {
         self.class = BROKEN;
@@ -50,9 +58,6 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         drop_one(&self.worker.stats.requests_in_flight);
-        if let Some(counts) = &self.counts {
-            let now = self.worker.now();
-            counts.add(self.class, now.saturating_duration_since(self.begun));
-        }
+        self.settle();
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Reply {
     pub(super) upload: Upload,
     rest: Rest,
     /// `None` once its connection is of no more use here.
-    flight: Option<Flight>,
+    flight: Option<Box<Flight>>,
     /// Bytes of the body that came and were not taken.
     ready: Buffer,
     site: Rc<Site>,
@@ -55,18 +55,18 @@ impl Reply {
     /// The body is none.
     pub(super) fn new(
         head: ResponseHead,
-        mut flight: Flight,
+        mut flight: Box<Flight>,
         upload: Upload,
         site: Rc<Site>,
         lease: Lease,
         progress_max: Duration,
         now: Instant,
-    ) -> Result<Self, (BodyError, Upload)> {
-        let mut reply = Self {
+    ) -> Result<Box<Self>, (BodyError, Upload)> {
+        let mut reply = Box::new(Self {
             rest: match head.length {
                 Length::None | Length::Exactly(0) => Rest::Nothing,
                 Length::Exactly(bytes) => Rest::Exactly(bytes),
-                Length::Chunked => Rest::Chunked(chunked::Decoder::new(false)),
+                Length::Chunked => Rest::Chunked(chunked::Decoder::new()),
                 Length::UntilClose => Rest::UntilClose,
             },
             head,
@@ -77,7 +77,7 @@ impl Reply {
             lease: Some(lease),
             progress_max,
             waiting_since: None,
-        };
+        });
         match reply.absorb(0, now) {
             Ok(()) => Ok(reply),
             Err(error) => Err((error, reply.upload)),
@@ -119,7 +119,7 @@ impl Reply {
     }
 
     /// The connection, after a change of protocol, with what came over it already.
-    pub(super) fn into_link(mut self) -> Option<(Link, Buffer, Option<Lease>)> {
+    pub(super) fn into_link(&mut self) -> Option<(Link, Buffer, Option<Lease>)> {
         let flight = self.flight.take()?;
         Some((flight.link, self.ready.take(), self.lease.take()))
     }

@@ -9,6 +9,7 @@
 //! Branches live here; what is called does one thing. No protocol of clients: that is the fronts'.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tracing::debug;
 
@@ -35,7 +36,7 @@ pub(super) async fn answer(
     head: &RequestHead,
     asker: &mut dyn Asker,
     record: &mut Record,
-) -> Result<Reply, Fault> {
+) -> Result<Box<Reply>, Fault> {
     let home = worker.route().ok_or(Fault::NoPool)?;
     record.counts = Some(home.unanswered.clone());
     let (world, pick) = hold::first_pick(worker, &home, asker).await?;
@@ -72,12 +73,15 @@ pub(super) fn unanswered(worker: &Rc<Worker>, record: &mut Record) {
 
 impl Exchange<'_> {
     /// Tries until there is an answer to pass on.
-    async fn run(&mut self, mut pick: Pick) -> Result<Reply, Fault> {
+    async fn run(&mut self, mut pick: Pick) -> Result<Box<Reply>, Fault> {
         // A backend's own 502, 503 or 504, to pass on if nobody does better.
-        let mut refusal: Option<Reply> = None;
+        let mut refusal: Option<Box<Reply>> = None;
         loop {
             let lease = Lease::new(pick.upstream.clone());
-            self.ask(self.worker.site(self.home, &pick.upstream));
+            if !Arc::ptr_eq(&pick.upstream.live, &self.site.live) {
+                self.site = self.worker.site(self.home, &pick.upstream);
+            }
+            self.ask(self.site.clone());
             let outcome = self.attempt(lease).await;
             self.learn(&outcome);
             let fault = match outcome {

@@ -17,7 +17,7 @@ pub(super) struct Target<'t> {
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port`; never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Host<'t>(pub(super) &'t str);
+pub(super) struct Host<'t>(pub(super) &'t [u8]);
 
 impl<'t> Host<'t> {
     /// With the characters of RFC 3986 §3.2.2.
@@ -44,8 +44,7 @@ impl<'t> Host<'t> {
             _ => false,
         };
         let sound = !name.is_empty() && name.iter().all(legal) && port;
-        let text = std::str::from_utf8(host).ok()?;
-        sound.then_some(Self(text))
+        sound.then_some(Self(host))
     }
 }
 
@@ -110,7 +109,8 @@ mod tests {
         let take = |target: &'static str, method: Method| {
             let read = read(target.as_bytes(), &method).ok()?;
             let path = std::str::from_utf8(read.path).unwrap();
-            Some((read.host.map(|host| host.0), path))
+            let host = |host: Host<'static>| std::str::from_utf8(host.0).unwrap();
+            Some((read.host.map(host), path))
         };
 
         assert_eq!(take("/a?b", Method::GET), Some((None, "/a?b")));

@@ -54,7 +54,7 @@ pub(super) async fn run(
     worker: &Rc<Worker>,
     alarm: &Alarm,
     asker: &mut HttpOne<'_, '_>,
-    reply: Reply,
+    reply: &mut Reply,
 ) {
     let Some((mut link, early, lease)) = reply.into_link() else {
         return;

@@ -10,6 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -42,6 +43,30 @@ const DATE_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the counters of a gone backend are still shown (DESIGN §5).
 const GONE_KEPT: Duration = Duration::from_secs(300);
+
+/// Addresses are their own hashes, once their upper bits have been stirred in: nobody chooses them.
+#[derive(Default)]
+struct Address(u64);
+
+impl Hasher for Address {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, address: u64) {
+        self.0 = address.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.write_u64(address as u64);
+    }
+}
 
 /// What all workers have in common.
 #[derive(Clone)]
@@ -77,7 +102,7 @@ pub(super) struct Worker {
     date: RefCell<(Option<Instant>, Vec<u8>)>,
     homes: RefCell<Vec<Rc<Home>>>,
     /// By the address of their `Live`, which they keep from being used again.
-    sites: RefCell<HashMap<*const Live, Rc<Site>>>,
+    sites: RefCell<HashMap<*const Live, Rc<Site>, BuildHasherDefault<Address>>>,
     share: RefCell<Share>,
 }
 

@@ -13,11 +13,10 @@ const TRAILERS_MAX: u32 = 8 * 1024;
 const DIGITS_MAX: u32 = 15;
 
 /// What comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Size,
-    /// White space behind a size, which some servers pad with.
-    Padding,
     Extension,
     SizeLf,
     Data,
@@ -38,7 +37,7 @@ enum State {
 pub struct Malformed(pub &'static str);
 
 /// One body's decoder.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Decoder {
     state: State,
     /// Of the current chunk.
@@ -46,8 +45,6 @@ pub struct Decoder {
     digits: u32,
     /// Bytes of the current size line, or of all trailers.
     line: u32,
-    /// White space behind a size is an error.
-    strict: bool,
 }
 
 /// What [`Decoder::decode`] did.
@@ -60,15 +57,9 @@ pub struct Decoded {
 }
 
 impl Decoder {
-    /// For a request: `strict`, nothing is forgiven. For a response: padded sizes are.
-    pub fn new(strict: bool) -> Self {
-        Self {
-            state: State::Size,
-            left: 0,
-            digits: 0,
-            line: 0,
-            strict,
-        }
+    /// At the beginning of a body.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The body has ended.
@@ -117,11 +108,8 @@ impl Decoder {
                 State::Size
             }
             (State::Size, _) if self.digits == 0 => return malformed("an invalid chunk size"),
-            (State::Size | State::Padding | State::Extension, b'\r') => State::SizeLf,
-            (State::Size | State::Padding, b';') => self.count(State::Extension)?,
-            (State::Size | State::Padding, b' ' | b'\t') if !self.strict => {
-                self.count(State::Padding)?
-            }
+            (State::Size | State::Extension, b'\r') => State::SizeLf,
+            (State::Size, b';') => self.count(State::Extension)?,
             (State::Extension, b'\t' | b' '..=b'~' | 128..) => self.count(State::Extension)?,
             (State::SizeLf, b'\n') => {
                 (self.line, self.digits) = (0, 0);
@@ -143,7 +131,7 @@ impl Decoder {
             }
             (State::TrailerValue, b'\r') => State::TrailerLf,
             (State::TrailerLf, b'\n') => State::Trailer,
-            (State::Size | State::Padding | State::Extension | State::SizeLf, _) => {
+            (State::Size | State::Extension | State::SizeLf, _) => {
                 return malformed("an invalid chunk size");
             }
             (State::Data | State::DataCr | State::DataLf | State::Done, _) => {
@@ -183,8 +171,8 @@ pub const LAST: &[u8] = b"0\r\n\r\n";
 mod tests {
     use super::*;
 
-    fn decode(pieces: &[&[u8]], strict: bool) -> Result<(Vec<u8>, bool, usize), Malformed> {
-        let mut decoder = Decoder::new(strict);
+    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), Malformed> {
+        let mut decoder = Decoder::new();
         let (mut body, mut left) = (Vec::new(), 0);
         for piece in pieces {
             let mut bytes = piece.to_vec();
@@ -199,21 +187,21 @@ mod tests {
 
     #[test]
     fn any_split_gives_the_same_body() {
-        let whole = decode(&[BODY], true).unwrap();
+        let whole = decode(&[BODY]).unwrap();
         assert_eq!(whole, (b"hello 0123456789".to_vec(), true, 0));
 
         for at in 0..BODY.len() {
             let (a, b) = BODY.split_at(at);
-            assert_eq!(decode(&[a, b], true).unwrap(), whole, "{at}");
+            assert_eq!(decode(&[a, b]).unwrap(), whole, "{at}");
         }
         let bytes: Vec<&[u8]> = BODY.chunks(1).collect();
-        assert_eq!(decode(&bytes, true).unwrap(), whole);
+        assert_eq!(decode(&bytes).unwrap(), whole);
     }
 
     #[test]
     fn what_follows_the_end_is_not_read() {
         assert_eq!(
-            decode(&[b"1\r\na\r\n0\r\n\r\nGET /"], true).unwrap(),
+            decode(&[b"1\r\na\r\n0\r\n\r\nGET /"]).unwrap(),
             (b"a".to_vec(), true, 5)
         );
     }
@@ -244,23 +232,15 @@ mod tests {
             b"0\r\n x: y\r\n\r\n",
         ] {
             assert!(
-                decode(&[bad], true).is_err(),
+                decode(&[bad]).is_err(),
                 "{:?}",
                 String::from_utf8_lossy(bad)
             );
         }
         let long = [b"1;".to_vec(), vec![b'a'; 2000]].concat();
-        assert!(decode(&[&long], true).is_err());
+        assert!(decode(&[&long]).is_err());
         let trailers = [b"0\r\n".to_vec(), b"a: b\r\n".repeat(4000)].concat();
-        assert!(decode(&[&trailers], true).is_err());
-    }
-
-    #[test]
-    fn servers_may_pad_sizes() {
-        assert_eq!(
-            decode(&[b"1  \r\na\r\n0 \r\n\r\n"], false).unwrap(),
-            (b"a".to_vec(), true, 0)
-        );
+        assert!(decode(&[&trailers]).is_err());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Known {
     /// Any other that begins with `X-Forwarded-`.
     XForwarded,
     XRealIp,
+    /// One with `_` for `-`, which some backends take for `X-Forwarded-*` or `X-Real-IP`.
+    Lookalike,
     /// None of these.
     Other,
 }
@@ -34,40 +36,57 @@ const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
 impl Known {
     /// By a name of any case.
     pub fn of(name: &[u8]) -> Self {
-        let candidates: &[(&str, Self)] = match name.len() {
-            2 => &[("te", Self::Te)],
-            4 => &[("host", Self::Host), ("date", Self::Date)],
-            6 => &[("expect", Self::Expect)],
-            7 => &[("upgrade", Self::Upgrade), ("trailer", Self::Trailer)],
-            9 => &[("forwarded", Self::Forwarded), ("x-real-ip", Self::XRealIp)],
-            10 => &[
-                ("connection", Self::Connection),
-                ("keep-alive", Self::KeepAlive),
-            ],
-            11 => &[("traceparent", Self::TraceParent)],
-            12 => &[("max-forwards", Self::MaxForwards)],
-            14 => &[
-                ("content-length", Self::ContentLength),
-                ("http2-settings", Self::Http2Settings),
-            ],
-            15 => &[("x-forwarded-for", Self::XForwardedFor)],
-            16 => &[
-                ("x-forwarded-host", Self::XForwardedHost),
-                ("proxy-connection", Self::ProxyConnection),
-            ],
-            17 => &[
-                ("transfer-encoding", Self::TransferEncoding),
-                ("x-forwarded-proto", Self::XForwardedProto),
-            ],
-            _ => &[],
+        let first = name.first().map_or(0, |byte| byte | 0x20);
+        // No two of them agree in length and first letter, and most names agree with none.
+        let (known, field) = match (name.len(), first) {
+            (2, b't') => ("te", Self::Te),
+            (4, b'h') => ("host", Self::Host),
+            (4, b'd') => ("date", Self::Date),
+            (6, b'e') => ("expect", Self::Expect),
+            (7, b'u') => ("upgrade", Self::Upgrade),
+            (7, b't') => ("trailer", Self::Trailer),
+            (9, b'f') => ("forwarded", Self::Forwarded),
+            (9, b'x') => ("x-real-ip", Self::XRealIp),
+            (10, b'c') => ("connection", Self::Connection),
+            (10, b'k') => ("keep-alive", Self::KeepAlive),
+            (11, b't') => ("traceparent", Self::TraceParent),
+            (12, b'm') => ("max-forwards", Self::MaxForwards),
+            (14, b'c') => ("content-length", Self::ContentLength),
+            (14, b'h') => ("http2-settings", Self::Http2Settings),
+            (15, b'x') => ("x-forwarded-for", Self::XForwardedFor),
+            (16, b'x') => ("x-forwarded-host", Self::XForwardedHost),
+            (16, b'p') => ("proxy-connection", Self::ProxyConnection),
+            (17, b't') => ("transfer-encoding", Self::TransferEncoding),
+            (17, b'x') => ("x-forwarded-proto", Self::XForwardedProto),
+            (_, b'x') => return Self::of_others(name),
+            _ => return Self::Other,
         };
-        for (known, field) in candidates {
-            if name.eq_ignore_ascii_case(known.as_bytes()) {
-                return *field;
-            }
+        if name.eq_ignore_ascii_case(known.as_bytes()) {
+            return field;
         }
+        match first {
+            b'x' => Self::of_others(name),
+            _ => Self::Other,
+        }
+    }
+
+    fn of_others(name: &[u8]) -> Self {
         match name.get(..FORWARDED_PREFIX.len()) {
             Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
+            _ if name.contains(&b'_') => Self::of_lookalike(name),
+            _ => Self::Other,
+        }
+    }
+
+    fn of_lookalike(name: &[u8]) -> Self {
+        let plain = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+        let name: Vec<u8> = name.iter().map(plain).collect();
+        match Self::of(&name) {
+            Self::XForwardedFor
+            | Self::XForwardedHost
+            | Self::XForwardedProto
+            | Self::XForwarded
+            | Self::XRealIp => Self::Lookalike,
             _ => Self::Other,
         }
     }
@@ -101,6 +120,8 @@ mod tests {
         assert_eq!(Known::of(b"X-Forwarded-Port"), Known::XForwarded);
         assert_eq!(Known::of(b"x-forwarded"), Known::Other);
         assert_eq!(Known::of(b"Content_Length"), Known::Other);
+        assert_eq!(Known::of(b"X_Forwarded-FOR"), Known::Lookalike);
+        assert_eq!(Known::of(b"x_real_ip"), Known::Lookalike);
         assert_eq!(Known::of(b""), Known::Other);
     }
 }

@@ -8,7 +8,25 @@ use super::request::Refusal;
 pub type Field<'h> = httparse::Header<'h>;
 
 /// Fields that need no allocation.
-pub const FEW_FIELDS: usize = 64;
+const FEW_FIELDS: usize = 32;
+
+/// Reads with room for up to `most` fields: few at first, since hardly any head has more.
+///
+/// # Errors
+/// Those of `read`.
+pub fn with_room<'h, T, E>(
+    most: usize,
+    is_too_many: impl Fn(&E) -> bool,
+    read: impl Fn(&mut [Field<'h>]) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut few = [httparse::EMPTY_HEADER; FEW_FIELDS];
+    match read(&mut few[..FEW_FIELDS.min(most)]) {
+        Err(error) if most > FEW_FIELDS && is_too_many(&error) => {
+            read(&mut vec![httparse::EMPTY_HEADER; most])
+        }
+        done => done,
+    }
+}
 
 /// What the bytes so far are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

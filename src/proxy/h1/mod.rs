@@ -11,5 +11,6 @@
 pub mod chunked;
 pub mod field;
 pub mod head;
+pub mod lines;
 pub mod request;
 pub mod response;

@@ -47,6 +47,8 @@ pub enum Length {
 /// A request's head, as received.
 #[derive(Debug)]
 pub struct Request<'h, 'r> {
+    /// All of it.
+    pub head: &'h [u8],
     /// Any token.
     pub method: Method,
     /// Visible characters only.
@@ -127,6 +129,7 @@ pub fn read<'h, 'r>(
         return Err(Refusal::Malformed("an invalid target"));
     }
     Ok(Request {
+        head,
         method: Method::from_bytes(method).map_err(|_| Refusal::Malformed("an invalid method"))?,
         target,
         old,

@@ -7,6 +7,8 @@ use super::request::{Length, Refusal};
 /// A response's head, as received.
 #[derive(Debug)]
 pub struct Response<'h, 'r> {
+    /// All of it.
+    pub head: &'h [u8],
     /// 100–599.
     pub status: u16,
     /// May be empty.
@@ -33,6 +35,9 @@ pub struct Meaning<'h> {
     /// Other names that `Connection` lists: fields that end here.
     pub listed: Vec<&'h [u8]>,
 }
+
+/// There was no room for all fields.
+pub const TOO_MANY_FIELDS: &str = "too many fields";
 
 /// Reads a whole head (see [`head::scan`]), its fields into `room`.
 ///
@@ -64,11 +69,12 @@ pub fn read<'h, 'r>(
     }
     let [hundreds, tens, ones] = code.map(|digit| u16::from(digit - b'0'));
     Ok(Response {
+        head,
         status: hundreds * 100 + tens * 10 + ones,
         reason,
         old,
         fields: head::fields(lines, room).map_err(|refusal| match refusal {
-            Refusal::TooManyFields => "too many fields",
+            Refusal::TooManyFields => TOO_MANY_FIELDS,
             _ => "an invalid field",
         })?,
     })
