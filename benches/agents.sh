@@ -5,7 +5,7 @@
 #
 # Runs in a network namespace of its own (needs root, ip and nft), so that its loopback carries nothing else; bytes are
 # those of IP packets to and from port 7946. The first member is an `lb` with lb-agent, and a serf agent with serf. Programs come from
-# target/release and PATH. Starts with the fewest surprises: no service behind the agents, no checks by them.
+# target/release/lb, target/agent/lb-agent (the README's two builds) and PATH. Starts with the fewest surprises: no service behind the agents, no checks by them.
 set -eu
 count=$1 program=${2:-lb-agent} seconds=${SECONDS_MEASURED:-60}
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -43,7 +43,7 @@ start() {
         "$here/target/release/lb" --cluster web --node front --bind "$at:7946" --rpc-addr "$at:7373" \
             --listen "$at:8080" --admin 127.0.0.1:9901 --state-dir none --discover off
     else
-        "$here/target/release/lb-agent" --role web --port 8080 --node "n$1" --bind "$at:7946" \
+        "$here/target/agent/lb-agent" --role web --port 8080 --node "n$1" --bind "$at:7946" \
             --rpc-addr "$at:7373" --join "$(address 0)" --state-dir none --discover off
     fi > "$work/$1.log" 2>&1 &
 }

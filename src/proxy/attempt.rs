@@ -103,6 +103,7 @@ impl Exchange<'_> {
         if self.upload.is_ended() && self.asker.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Fault::ClientGone));
         }
+        self.asker.rest();
         self.poll_waiting(cx, flight, waiting).map(Err)
     }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::h1::request::Refusal;
+use super::h1::refusal::Refusal;
 use super::stats::Reason;
 
 /// A body that ended before its end.

@@ -19,7 +19,8 @@ use super::fault::Fault;
 use super::h1::field::Known;
 use super::h1::head::{self, Field};
 use super::h1::lines::{Lines, put};
-use super::h1::request::{Length, Refusal, Request};
+use super::h1::refusal::Refusal;
+use super::h1::request::{Length, Request};
 use super::h1::{request, response};
 use super::target::{self, Host};
 

@@ -18,11 +18,12 @@ use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
 use super::asker::Asker;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, READ_SLOWLY_MAX};
 use super::client::{Heard, HttpOne, Inbox, Outbox};
 use super::fault::{BodyError, Fault, phrase};
 use super::forward::{self, Origin, RequestHead};
-use super::h1::request::{self, Length, Refusal};
+use super::h1::refusal::Refusal;
+use super::h1::request::{self, Length};
 use super::h1::{chunked, head};
 use super::record::Record;
 use super::reply::Reply;
@@ -366,13 +367,14 @@ async fn pass(
     let passed = poll_fn(|cx| {
         loop {
             reply.poll_upload(cx, asker);
+            asker.rest();
             match patience.poll_drain(cx, worker, alarm, &mut out, asker) {
                 Poll::Ready(Ok(())) if whole => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return Poll::Ready(Err(Cut::Left)),
                 Poll::Pending => return Poll::Pending,
             }
-            match reply.poll_more(cx, alarm, worker.now()) {
+            match reply.poll_more(cx, alarm, worker.now(), patience.read_max()) {
                 Poll::Ready(Ok(())) => {
                     out = reply.take();
                     whole = reply.is_whole();
@@ -428,9 +430,19 @@ fn encode(out: &mut Buffer, coding: Coding, whole: bool) {
 struct Patience {
     /// Bytes left when some last went out, and when that was.
     blocked: Option<(usize, Instant)>,
+    /// It has made us wait for the last piece.
+    slow: bool,
 }
 
 impl Patience {
+    /// How much to read for it.
+    fn read_max(&self) -> usize {
+        match self.slow {
+            true => READ_SLOWLY_MAX,
+            false => usize::MAX,
+        }
+    }
+
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -440,7 +452,7 @@ impl Patience {
         asker: &mut HttpOne<'_, '_>,
     ) -> Poll<Result<(), ()>> {
         if let Poll::Ready(written) = out.poll_drain(cx, &mut asker.outbox.writer) {
-            self.blocked = None;
+            self.slow = self.blocked.take().is_some();
             return Poll::Ready(written.map_err(|_| ()));
         }
         let now = worker.now();

@@ -134,20 +134,21 @@ impl Reply {
         if self.head.upgrade {
             return Ok(());
         }
-        match self.poll_read(cx, now) {
+        match self.poll_read(cx, now, usize::MAX) {
             Poll::Ready(Err(error)) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Waits for more of the body.
+    /// Waits for more of the body, at most `most` bytes of it.
     pub(super) fn poll_more(
         &mut self,
         cx: &mut Context<'_>,
         alarm: &Alarm,
         now: Instant,
+        most: usize,
     ) -> Poll<Result<(), BodyError>> {
-        let polled = self.poll_read(cx, now);
+        let polled = self.poll_read(cx, now, most);
         if polled.is_ready() {
             self.waiting_since = None;
             return polled;
@@ -161,7 +162,12 @@ impl Reply {
         Poll::Pending
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), BodyError>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        most: usize,
+    ) -> Poll<Result<(), BodyError>> {
         let Some(flight) = self
             .flight
             .as_mut()
@@ -170,7 +176,7 @@ impl Reply {
             return Poll::Ready(Ok(()));
         };
         let from = self.ready.len();
-        let broke = match ready!(self.ready.poll_fill(cx, &mut flight.link.stream)) {
+        let broke = match ready!(self.ready.poll_fill_to(cx, &mut flight.link.stream, most)) {
             Ok(0) if matches!(self.rest, Rest::UntilClose) => {
                 self.rest = Rest::Nothing;
                 self.finish(true, now);

@@ -2,7 +2,7 @@
 
 use memchr::memchr_iter;
 
-use super::request::Refusal;
+use super::refusal::Refusal;
 
 /// A field line as received: name (any case), value without the white space around it.
 pub type Field<'h> = httparse::Header<'h>;
