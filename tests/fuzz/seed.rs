@@ -1,4 +1,7 @@
-//! Writes `corpus/` from the captured vectors.
+//! Writes `corpus/`: for gossip from the captured vectors, for HTTP from examples.
+
+#[path = "http/seeds.rs"]
+mod http;
 
 use std::fs;
 use std::path::Path;
@@ -35,6 +38,7 @@ fn main() {
             }
         }
     }
+    written += http::write(here);
     println!("{written} seeds");
 }
 

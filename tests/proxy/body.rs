@@ -157,6 +157,27 @@ fn heads_204_and_304_have_no_body_whatever_they_claim() {
     assert_eq!(toy.connections(), 1);
 }
 
+/// Found by fuzzing: the text of the refusal followed a head that has no body.
+#[test]
+fn a_head_request_that_is_refused_is_answered_without_a_body() {
+    let toy = Toy::named("a");
+    let front = Front::of(&[&toy]);
+    for request in [
+        "HEAD / HTTP/1.1\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "HEAD / HTTP/1.1\nHost: t\n\n",
+    ] {
+        let mut client = front.client();
+        client.send(request);
+
+        let response = client.response("HEAD");
+
+        assert_eq!(response.status(), 400, "{request:?}");
+        client.assert_ended_in_order();
+    }
+    assert_eq!(toy.count(), 0);
+}
+
 #[test]
 fn http_1_0_clients_get_unchunked_bodies() {
     let toy = Toy::scripted(|_, _, peer| {

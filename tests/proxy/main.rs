@@ -13,6 +13,7 @@ mod toy;
 
 mod abort;
 mod body;
+mod bytes;
 mod eject;
 mod forward;
 mod rescue;

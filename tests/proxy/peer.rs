@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::DEADLINE;
 
@@ -9,6 +10,11 @@ use crate::DEADLINE;
 pub(crate) struct Peer {
     stream: TcpStream,
     ahead: Vec<u8>,
+    /// How much is read at once, and the pause before.
+    room: usize,
+    pause: Duration,
+    /// The connection ended by a reset.
+    broken: bool,
 }
 
 /// A message, taken apart.
@@ -72,6 +78,9 @@ impl Peer {
         Self {
             stream,
             ahead: Vec::new(),
+            room: 16 * 1024,
+            pause: Duration::ZERO,
+            broken: false,
         }
     }
 
@@ -114,14 +123,27 @@ impl Peer {
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
+        self.reset_at_end();
+    }
+
+    /// Once it is closed, it will be with a reset.
+    pub(crate) fn reset_at_end(&self) {
         let socket = socket2::SockRef::from(&self.stream);
-        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// From now on it reads at most `room` bytes at once, after a pause.
+    pub(crate) fn slow_down(&mut self, room: usize, pause: Duration) {
+        (self.room, self.pause) = (room, pause);
     }
 
     /// Reads more; false at the end, also at one by reset.
     fn more(&mut self) -> bool {
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk) {
+        if !self.pause.is_zero() {
+            std::thread::sleep(self.pause);
+        }
+        match self.stream.read(&mut chunk[..self.room]) {
             Ok(0) => false,
             Ok(bytes) => {
                 self.ahead.extend_from_slice(&chunk[..bytes]);
@@ -130,10 +152,13 @@ impl Peer {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!(
                     "nothing came for too long; so far: {:?}",
-                    String::from_utf8_lossy(&self.ahead)
+                    String::from_utf8_lossy(&self.ahead[..self.ahead.len().min(300)])
                 )
             }
-            Err(_) => false,
+            Err(_) => {
+                self.broken = true;
+                false
+            }
         }
     }
 
@@ -247,6 +272,12 @@ impl Peer {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.ahead)
+    }
+
+    /// Everything up to the end of the connection, and whether that was a plain one.
+    pub(crate) fn rest_and_end(&mut self) -> (Vec<u8>, bool) {
+        let rest = self.rest();
+        (rest, !self.broken)
     }
 
     /// Waits for the other side to say that nothing more comes, which a reset does not.

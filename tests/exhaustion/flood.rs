@@ -1,0 +1,147 @@
+//! What unkind clients do.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Clients of one kind.
+pub(crate) struct Flood {
+    pub(crate) name: &'static str,
+    /// In all, and at a time.
+    pub(crate) connections: usize,
+    pub(crate) at_once: usize,
+    /// What the client with this number sends.
+    pub(crate) says: fn(usize) -> Vec<u8>,
+    pub(crate) then: Then,
+}
+
+/// What a client does when it has said everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Close,
+    /// Waits until the server ends the connection.
+    Wait,
+    /// Reads nothing, for longer than the server is patient.
+    Ignore,
+}
+
+/// TLS, HTTP/2, noise, half a head, two requests that fight over a length.
+pub(crate) const GARBAGE: Flood = Flood {
+    name: "2,000 garbage connections",
+    connections: 2000,
+    at_once: 500,
+    says: |number| {
+        match number % 6 {
+        0 => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(20),
+        1 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
+        2 => (0..3000).map(|at| (at * 7 + number * 13) as u8).collect(),
+        3 => b"GET / HTTP/1.1\r\nHost: x\r\nX: ".to_vec(),
+        4 => b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc".to_vec(),
+        _ => vec![b'a'; 60_000],
+    }
+    },
+    then: Then::Close,
+};
+
+/// Every other one asks for something first.
+pub(crate) const OPEN_AND_CLOSE: Flood = Flood {
+    name: "10,000 opened and closed",
+    connections: 10_000,
+    at_once: 50,
+    says: |number| match number % 2 {
+        0 => Vec::new(),
+        _ => b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+    },
+    then: Then::Close,
+};
+
+/// A head that never ends.
+pub(crate) const SLOW_HEADS: Flood = Flood {
+    name: "1,000 slow heads",
+    connections: 1000,
+    at_once: 1000,
+    says: |_| b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_vec(),
+    then: Then::Wait,
+};
+
+/// A body that never ends.
+pub(crate) const SLOW_BODIES: Flood = Flood {
+    name: "300 slow bodies",
+    connections: 300,
+    at_once: 300,
+    says: |_| {
+        let mut bytes = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".to_vec();
+        bytes.resize(bytes.len() + 20_000, b'x');
+        bytes
+    },
+    then: Then::Wait,
+};
+
+/// They ask for a lot and read nothing.
+pub(crate) const SLOW_READERS: Flood = Flood {
+    name: "64 slow readers of 8 MiB",
+    connections: 64,
+    at_once: 64,
+    says: |_| b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+    then: Then::Ignore,
+};
+
+impl Flood {
+    /// Opens, says, closes, by turns; `at_peak` is called once, with the first batch open.
+    pub(crate) fn run(&self, address: SocketAddr, mut at_peak: impl FnMut()) {
+        let mut done = 0;
+        while done < self.connections {
+            let batch = self.at_once.min(self.connections - done);
+            let mut open: Vec<TcpStream> = (done..done + batch)
+                .map(|number| {
+                    let mut stream = connect(address);
+                    // It may have hung up already.
+                    let _ = stream.write_all(&(self.says)(number));
+                    stream
+                })
+                .collect();
+            if done == 0 {
+                std::thread::sleep(Duration::from_millis(500));
+                at_peak();
+            }
+            done += batch;
+            match self.then {
+                Then::Close => {}
+                Then::Wait => open.iter_mut().for_each(wait_for_the_end),
+                Then::Ignore => std::thread::sleep(Duration::from_secs(4)),
+            }
+        }
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let begun = Instant::now();
+    loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => {
+                let patience = Some(Duration::from_secs(10));
+                stream.set_read_timeout(patience).expect("a socket");
+                stream.set_write_timeout(patience).expect("a socket");
+                return stream;
+            }
+            Err(error) => assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "no connection: {error}"
+            ),
+        }
+    }
+}
+
+fn wait_for_the_end(stream: &mut TcpStream) {
+    let mut scratch = [0; 1024];
+    loop {
+        match stream.read(&mut scratch) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("a slow client was not hung up on within ten seconds")
+            }
+            Err(_) => return,
+        }
+    }
+}

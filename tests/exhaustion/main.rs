@@ -1,0 +1,133 @@
+//! Floods: what clients leave behind in `lb`, from a fresh process each, in a network namespace of its own.
+//!
+//! ```text
+//! fresh process ─▶ a few requests ─▶ usage ─▶ flood ─▶ all closed ─▶ usage ─▶ the same again ─▶ usage ─▶ judge
+//!      lb, or a server that leaks (judge must find it out)
+//! ```
+//!
+//! Memory is what the kernel says is resident; descriptors are counted. Needs root and `ip`.
+
+#![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../cluster/net.rs"]
+#[allow(dead_code, reason = "one host needs only some of it")]
+mod net;
+
+mod flood;
+mod leaky;
+mod subject;
+mod usage;
+
+use std::time::Duration;
+
+use common::system_tests;
+use flood::Flood;
+use subject::Stage;
+
+/// Idle connections to backends go after a second, slow clients after two.
+const CLEAN: Duration = Duration::from_secs(15);
+
+/// One flood over a fresh `lb`; `while_open` bounds what one connection may hold meanwhile, in KiB.
+fn lb_survives(flood: &'static Flood, while_open_kib: u64) {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    let stage = Stage::new();
+    let lb = stage.lb();
+
+    let report = stage.flood(&lb, flood, CLEAN);
+
+    println!("{}: {report}", flood.name);
+    if let Err(fault) = report.judge() {
+        panic!("{}: {fault} ({report})", flood.name);
+    }
+    let held = report.held_kib_each();
+    assert!(
+        held <= while_open_kib,
+        "{}: {held} KiB for each open connection ({report})",
+        flood.name
+    );
+    stage.serves(&lb);
+}
+
+#[test]
+fn garbage_leaves_nothing_behind() {
+    lb_survives(&flood::GARBAGE, 16);
+}
+
+#[test]
+fn ten_thousand_connections_opened_and_closed_leave_nothing_behind() {
+    lb_survives(&flood::OPEN_AND_CLOSE, 16);
+}
+
+#[test]
+fn slow_heads_are_bounded_and_leave_nothing_behind() {
+    lb_survives(&flood::SLOW_HEADS, 16);
+}
+
+#[test]
+fn slow_bodies_are_bounded_and_leave_nothing_behind() {
+    lb_survives(&flood::SLOW_BODIES, 192);
+}
+
+#[test]
+fn slow_readers_are_bounded_and_leave_nothing_behind() {
+    lb_survives(&flood::SLOW_READERS, 320);
+}
+
+/// The judge is worth something: it finds out servers that leak a little for each connection.
+#[test]
+fn a_server_that_leaks_is_found_out() {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    for (what, word) in [("descriptors", "descriptors"), ("memory", "memory")] {
+        let stage = Stage::new();
+        let server = stage.leaky(what);
+
+        let report = stage.flood(&server, &flood::GARBAGE, Duration::from_secs(3));
+
+        println!("leaking {what}: {report}");
+        let fault = report.judge().expect_err("it leaks, and was not found out");
+        assert!(fault.contains(word), "{fault}");
+    }
+    let stage = Stage::new();
+    let server = stage.leaky("nothing");
+    let report = stage.flood(&server, &flood::GARBAGE, Duration::from_secs(3));
+    report.judge().expect("it leaks nothing");
+}
+
+/// What [`a_server_that_leaks_is_found_out`] starts; does nothing by itself.
+#[test]
+fn leaky_server() {
+    leaky::serve_if_asked();
+}
+
+#[test]
+fn out_of_descriptors_it_waits_without_spinning_and_recovers() {
+    if !system_tests(&["ip", "sh"]) {
+        return;
+    }
+    let stage = Stage::new();
+    let lb = stage.lb_with_descriptors(150);
+    stage.serves(&lb);
+
+    let crowd = stage.crowd(&lb, 400);
+    common::eventually("it has run out of descriptors", CLEAN, || {
+        (usage::of(lb.pid()).descriptors >= 149).then_some(())
+    });
+    let before = usage::cpu_ms(lb.pid());
+    std::thread::sleep(Duration::from_secs(3));
+    let spent = usage::cpu_ms(lb.pid()) - before;
+    println!("out of descriptors: {spent} ms of CPU in 3 s");
+    assert!(spent < 600, "it spins: {spent} ms of CPU in 3 s");
+
+    drop(crowd);
+
+    stage.serves(&lb);
+    common::eventually("its descriptors are free again", CLEAN, || {
+        (usage::of(lb.pid()).descriptors < 100).then_some(())
+    });
+}
