@@ -376,7 +376,7 @@ fn bytes_in_equal_bytes_out_and_a_truncated_answer_is_seen_as_truncated() {
                     }
                     let story = Story::new(base.wrapping_add(number as u64));
                     let mut connection = client.take().unwrap_or_else(|| front.client());
-                    let last = number % 5 == 0;
+                    let last = number.is_multiple_of(5);
                     if story.ask(&mut connection, last) && !last {
                         client = Some(connection);
                     }
