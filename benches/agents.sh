@@ -5,7 +5,12 @@
 #
 # Runs in a network namespace of its own (needs root, ip and nft), so that its loopback carries nothing else; bytes are
 # those of IP packets to and from port 7946. The first member is an `lb` with lb-agent, and a serf agent with serf. Programs come from
-# target/release and PATH. Starts with the fewest surprises: no service behind the agents, no checks by them.
+# target/release/lb, target/agent/lb-agent (the README's two builds) and PATH. Starts with the fewest surprises: no
+# service behind the agents, no checks by them.
+#
+#   STARTS_AT_ONCE=5      no more than so many agents that have not joined yet; without it all start together
+#   SETTLE=45             seconds of calm before the measurement
+#   SECONDS_MEASURED=60   its length
 set -eu
 count=$1 program=${2:-lb-agent} seconds=${SECONDS_MEASURED:-60}
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,6 +35,7 @@ work=$(mktemp -d)
 pids=
 first=
 trap 'kill $pids $first 2>/dev/null; wait; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
 
 address() { echo "127.1.$(($1 / 200)).$(($1 % 200 + 1))"; }
 
@@ -43,7 +49,7 @@ start() {
         "$here/target/release/lb" --cluster web --node front --bind "$at:7946" --rpc-addr "$at:7373" \
             --listen "$at:8080" --admin 127.0.0.1:9901 --state-dir none --discover off
     else
-        "$here/target/release/lb-agent" --role web --port 8080 --node "n$1" --bind "$at:7946" \
+        "$here/target/agent/lb-agent" --role web --port 8080 --node "n$1" --bind "$at:7946" \
             --rpc-addr "$at:7373" --join "$(address 0)" --state-dir none --discover off
     fi > "$work/$1.log" 2>&1 &
 }
@@ -54,6 +60,12 @@ alive() {
     else
         curl -s http://127.0.0.1:9901/metrics | sed -n 's/^lb_gossip_members{.*status="alive".*} //p'
     fi
+}
+
+# Waits until the first agent knows so many, and a second more for what they tell one another.
+joined() {
+    until [ "$(alive)" -ge "$1" ]; do sleep 0.5; done
+    sleep 1
 }
 
 # Ticks of user and system time of all agents but the first, as the kernel counts them (100 a second).
@@ -69,6 +81,7 @@ while [ "$number" -lt "$count" ]; do
     start "$number"
     pids="$pids $!"
     number=$((number + 1))
+    [ -z "${STARTS_AT_ONCE:-}" ] || [ $((number % STARTS_AT_ONCE)) -ne 0 ] || joined "$number"
 done
 started=$(date +%s.%N)
 until [ "$(alive)" = "$count" ]; do

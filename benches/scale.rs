@@ -21,7 +21,7 @@ use lb::gossip::core::timing::{Profile, Timing};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Calm before it, for the news of the joins to end.
+/// Calm before it, once nobody has news to tell any more.
 const SETTLE: Duration = Duration::from_secs(40);
 
 /// Members that join in a second, at the beginning.
@@ -55,28 +55,43 @@ fn row(size: usize) {
     }
     world.run_until("all know all", |world| world.known >= size * size);
     let resident = resident_bytes();
+    tell(size, began, "all know all");
+    // Of thousands that joined, each is told many times by everyone: minutes after all have heard of all.
+    world.run_until("nobody has news", |world| {
+        let mut queues = world
+            .nodes
+            .iter()
+            .map(|node| node.stats().queued_broadcasts);
+        queues.all(|waiting| waiting == 0)
+    });
+    tell(size, began, "nobody has news");
     world.run(SETTLE);
     // A whole period of the push/pull: everyone exchanges once as the one who begins.
     let timing = Timing::of(Profile::Lan);
     let doublings = (size as f64 / 32.0).log2().ceil().max(0.0) as u32;
     let length = (timing.push_pull_interval * (doublings + 1)).max(Duration::from_secs(60));
     let calm = world.measured(|world| world.run(length));
+    let each_second = |count: u64| count as f64 / length.as_secs_f64() / size as f64;
+    let calm = format!(
+        "{:.1} | {:.0} | {:.0} | {:.0}",
+        each_second(calm.packets),
+        each_second(calm.udp),
+        each_second(calm.tcp),
+        each_second(calm.busy.as_micros() as u64),
+    );
+    tell(size, began, &calm);
     world.watched = true;
     let late = world.add(size);
     world.join(late, 0);
     let join =
         world.news(|event| matches!(event, Event::Joined(member) if member.name == "n-late"));
+    tell(size, began, &format!("one joined: {join:?}"));
     world.run(SETTLE);
     world.up[size / 2] = false;
     let name = format!("n{}", size / 2);
     let failure = world.news(|event| matches!(event, Event::Failed(member) if member.name == name));
-    let each_second = |count: u64| count as f64 / length.as_secs_f64() / size as f64;
     println!(
-        "| {size} | {:.1} | {:.0} | {:.0} | {:.0} | {:.2} s | {:.2} s | {:.0} | {:.1} s | {:.1} s | {:.0} | {:.0} | {:.0} s |",
-        each_second(calm.packets),
-        each_second(calm.udp),
-        each_second(calm.tcp),
-        each_second(calm.busy.as_micros() as u64),
+        "| {size} | {calm} | {:.2} s | {:.2} s | {:.0} | {:.1} s | {:.1} s | {:.0} | {:.0} | {:.0} s |",
         join.most.as_secs_f64(),
         join.all.as_secs_f64(),
         join.bytes / size as f64,
@@ -85,6 +100,14 @@ fn row(size: usize) {
         failure.bytes / size as f64,
         resident as f64 / (size * size) as f64,
         began.elapsed().as_secs_f64(),
+    );
+}
+
+/// A row of thousands takes half an hour: what is known of it already.
+fn tell(size: usize, began: Instant, what: &str) {
+    eprintln!(
+        "{size}: {what} (after {:.0} s)",
+        began.elapsed().as_secs_f64()
     );
 }
 
@@ -98,6 +121,7 @@ struct Spent {
 }
 
 /// How a piece of news spread.
+#[derive(Debug)]
 struct News {
     /// Until 99 of 100 knew.
     most: Duration,

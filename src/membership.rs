@@ -154,6 +154,8 @@ pub enum Signal {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGUSR1: log files were renamed.
+    Reopen,
 }
 
 /// The signals of a running program.
@@ -162,6 +164,7 @@ pub struct Signals {
     term: unix::Signal,
     int: unix::Signal,
     hup: unix::Signal,
+    usr1: unix::Signal,
 }
 
 impl Signals {
@@ -174,6 +177,7 @@ impl Signals {
             term: unix::signal(SignalKind::terminate())?,
             int: unix::signal(SignalKind::interrupt())?,
             hup: unix::signal(SignalKind::hangup())?,
+            usr1: unix::signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -197,6 +201,7 @@ impl Signals {
             _ = self.term.recv() => Signal::Stop,
             _ = self.int.recv() => Signal::Stop,
             _ = self.hup.recv() => Signal::Reload,
+            _ = self.usr1.recv() => Signal::Reopen,
         }
     }
 }

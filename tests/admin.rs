@@ -14,7 +14,7 @@ use lb::pool::snapshot::{Backend, Pool, Snapshot};
 use lb::pool::spec::UpstreamId;
 use lb::pool::upstream::{Lease, Live, Upstream};
 use lb::proxy::Scrape;
-use lb::proxy::stats::{BackendCounts, Reason};
+use lb::proxy::stats::{BackendCounts, Durations, QueueCounts, Reason};
 use lb::{clock, shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -57,16 +57,21 @@ impl Source for Front {
             pool: "web".into(),
             backend: Some((id("web1"), address)),
             classes: [0, 40, 0, 0, 1, 0, 0],
-            buckets: Default::default(),
-            seconds: 0.5,
+            durations: Durations {
+                seconds: 0.5,
+                ..Durations::default()
+            },
         };
-        reached.buckets[0] = 30;
-        reached.buckets[1] = 10;
-        reached.buckets[15] = 1;
+        reached.durations.buckets[0] = 30;
+        reached.durations.buckets[1] = 10;
+        reached.durations.buckets[15] = 1;
         let before_rename = BackendCounts {
             backend: Some((id("old"), address)),
             classes: [0, 2, 0, 0, 0, 0, 0],
-            seconds: 0.25,
+            durations: Durations {
+                seconds: 0.25,
+                ..reached.durations.clone()
+            },
             ..reached.clone()
         };
         let nobody = BackendCounts {
@@ -76,11 +81,20 @@ impl Source for Front {
         };
         Scrape {
             backends: vec![before_rename, nobody, reached],
+            queues: vec![QueueCounts {
+                pool: "web".into(),
+                waits: Durations {
+                    buckets: [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                    seconds: 0.125,
+                },
+                dropped: [5, 6, 7, 8],
+            }],
             retries: vec![(Reason::Connect, 4), (Reason::Rescue, 0)],
             retries_refused: 3,
             connections_open: 9,
             connections_total: 99,
             requests_in_flight: 0,
+            access_log_lost: 6,
         }
     }
     fn checks(&self) -> (u64, u64) {
@@ -252,7 +266,7 @@ async fn readiness_says_why_not() {
 async fn pools_are_shown_with_reasons_and_ages() {
     let server = started().await;
     let busy = Arc::clone(&server.front.pools[0].snapshot.load().backends[0].upstream);
-    let _lease = Lease::new(busy);
+    let _lease = Lease::take(&busy);
 
     let mut json = server.json("/api/v1/pools").await;
 
@@ -271,6 +285,9 @@ async fn pools_are_shown_with_reasons_and_ages() {
         "generation": 12,
         "in_rotation": 1,
         "panic": false,
+        "max_in_flight": 0,
+        "queue": 1000,
+        "queued": 0,
         "backends": [
             {
                 "node": "web1", "service": "web", "address": "10.0.0.1:80", "state": "up",
@@ -343,6 +360,15 @@ async fn metrics_have_the_names_of_the_contract() {
         r#"lb_retries_total{reason="connect"} 4"#,
         r#"lb_retries_total{reason="rescue"} 0"#,
         r#"lb_retries_refused_total 3"#,
+        r#"lb_pool_max_in_flight{pool="web"} 0"#,
+        r#"lb_queue_length{pool="web"} 0"#,
+        r#"lb_queue_wait_seconds_bucket{pool="web",le="0.0005"} 2"#,
+        r#"lb_queue_wait_seconds_sum{pool="web"} 0.125"#,
+        r#"lb_queue_wait_seconds_count{pool="web"} 3"#,
+        r#"lb_queue_dropped_total{pool="web",reason="overflow"} 5"#,
+        r#"lb_queue_dropped_total{pool="web",reason="timeout"} 6"#,
+        r#"lb_queue_dropped_total{pool="web",reason="left"} 7"#,
+        r#"lb_queue_dropped_total{pool="web",reason="nobody"} 8"#,
         r#"lb_connections 9"#,
         r#"lb_connections_total 99"#,
         r#"lb_checks_total{result="pass"} 11"#,
@@ -384,7 +410,7 @@ async fn no_series_is_said_twice_when_two_nodes_share_an_address() {
     ];
     let _leases: Vec<_> = twins
         .iter()
-        .map(|twin| Lease::new(Arc::clone(&twin.upstream)))
+        .map(|twin| Lease::take(&twin.upstream))
         .collect();
     pool.snapshot.store(Arc::new(Snapshot {
         backends: twins,

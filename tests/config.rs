@@ -55,7 +55,10 @@ fn every_flag_of_the_front_has_a_variable() {
             .variables
             .extend(name.map(|name| (name, "?".to_owned())));
         match config::front(&flags, &around) {
-            Ok(front) => format!("{:?} {:?} {:?}", front.gossip, front.state, front.warnings),
+            Ok(front) => format!(
+                "{:?} {:?} {:?} {:?}",
+                front.gossip, front.state, front.access_log, front.warnings
+            ),
             Err(errors) => errors.to_string(),
         }
     };

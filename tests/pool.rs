@@ -6,10 +6,10 @@ use std::time::Duration;
 use lb::announce::{Proto, State};
 use lb::clock;
 use lb::health::{self, Report, Supervisor};
-use lb::pool::ejection;
 use lb::pool::registry::{Key, Outcome, Registry, Settings};
 use lb::pool::snapshot::Snapshot;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
+use lb::pool::{ejection, queue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
@@ -35,6 +35,7 @@ impl Front {
             default_port: 80,
             lost_keep: Duration::from_secs(3600),
             ejection: ejection::Settings::default(),
+            limits: queue::Settings::default(),
             backends: vec![],
         };
         let (sender, reports) = mpsc::channel(16);

@@ -61,6 +61,9 @@ fn pool_view(pool: &Pool, now: Instant) -> PoolView {
         generation: snapshot.generation,
         in_rotation: backends.iter().filter(|view| view.in_rotation).count(),
         panic: snapshot.panic,
+        max_in_flight: snapshot.limits.max_in_flight,
+        queue: snapshot.limits.queue,
+        queued: pool.queue.len(),
         backends,
     }
 }
@@ -88,6 +91,10 @@ struct PoolView {
     generation: u64,
     in_rotation: usize,
     panic: bool,
+    /// 0: no limit.
+    max_in_flight: u32,
+    queue: usize,
+    queued: usize,
     backends: Vec<BackendView>,
 }
 

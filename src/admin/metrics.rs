@@ -17,7 +17,7 @@ use crate::gossip::core::member::{Members, Status};
 use crate::pool::effective::State;
 use crate::pool::snapshot::{Backend, Pool};
 use crate::proxy::Scrape;
-use crate::proxy::stats::{BackendCounts, CLASSES};
+use crate::proxy::stats::{BackendCounts, CLASSES, Dropped, QueueCounts};
 
 /// All that one page shows.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ impl Numbers {
             .add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         self.render_requests(&mut page, shown);
         self.render_pools(&mut page);
+        self.render_queues(&mut page);
         self.render_gossip(&mut page);
         self.render_process(&mut page);
         page.encode()
@@ -86,6 +87,11 @@ impl Numbers {
             "Attempts that the retry budget did not allow.",
         )
         .add(&[], self.requests.retries_refused as f64);
+        page.counter(
+            "lb_access_log_dropped_total",
+            "Lines of the access log that were not written, since its file took too few or none.",
+        )
+        .add(&[], self.requests.access_log_lost as f64);
         page.gauge("lb_connections", "Client connections open now.")
             .add(&[], self.requests.connections_open as f64);
         page.counter("lb_connections_total", "Client connections accepted.")
@@ -131,6 +137,36 @@ impl Numbers {
             for backend in &snapshot.backends {
                 render_backend(page, &pool.name, backend);
             }
+        }
+    }
+
+    fn render_queues(&self, page: &mut Page) {
+        page.gauge(
+            "lb_pool_max_in_flight",
+            "Most requests under way at one backend; 0: no limit.",
+        );
+        page.gauge(
+            "lb_queue_length",
+            "Requests that wait as all backends are full.",
+        );
+        page.histogram(
+            "lb_queue_wait_seconds",
+            "How long requests waited for a backend that was not full.",
+        );
+        page.counter(
+            "lb_queue_dropped_total",
+            "Requests that were to wait for such a backend and got none.",
+        );
+        for pool in &self.pools {
+            let labels = [("pool", &*pool.name)];
+            let limits = &pool.snapshot.load().limits;
+            page.at("lb_pool_max_in_flight")
+                .add(&labels, f64::from(limits.max_in_flight));
+            page.at("lb_queue_length")
+                .add(&labels, pool.queue.len() as f64);
+        }
+        for counts in &self.requests.queues {
+            render_queue(page, counts);
         }
     }
 
@@ -256,7 +292,17 @@ fn render_counts(page: &mut Page, (pool, backend): &Name, counts: &BackendCounts
         family.add(&labels, count as f64);
     }
     page.at("lb_request_duration_seconds")
-        .add_durations(&[("pool", pool), ("backend", backend)], counts);
+        .add_durations(&[("pool", pool), ("backend", backend)], &counts.durations);
+}
+
+fn render_queue(page: &mut Page, counts: &QueueCounts) {
+    let pool = ("pool", &*counts.pool);
+    page.at("lb_queue_wait_seconds")
+        .add_durations(&[pool], &counts.waits);
+    let family = page.at("lb_queue_dropped_total");
+    for (why, count) in Dropped::ALL.iter().zip(counts.dropped) {
+        family.add(&[pool, ("reason", why.label())], count as f64);
+    }
 }
 
 fn render_backend(page: &mut Page, pool: &str, backend: &Backend) {

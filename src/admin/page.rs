@@ -14,7 +14,7 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-use crate::proxy::stats::{BOUNDS_MS, BackendCounts};
+use crate::proxy::stats::{BOUNDS_MS, Durations};
 
 /// Families in order of their first mention.
 #[derive(Debug, Default)]
@@ -30,13 +30,6 @@ pub(super) struct Family {
     kind: MetricType,
     samples: BTreeMap<Labels, f64>,
     durations: BTreeMap<Labels, Durations>,
-}
-
-/// Requests by duration, not cumulative, and the sum of the durations.
-#[derive(Debug, Default)]
-struct Durations {
-    buckets: [u64; BOUNDS_MS.len() + 1],
-    seconds: f64,
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -102,16 +95,12 @@ impl Family {
     }
 
     /// Adds to the histogram with these labels.
-    pub(super) fn add_durations(
-        &mut self,
-        labels: &[(&'static str, &str)],
-        counts: &BackendCounts,
-    ) {
+    pub(super) fn add_durations(&mut self, labels: &[(&'static str, &str)], more: &Durations) {
         let durations = self.durations.entry(owned(labels)).or_default();
-        for (sum, count) in durations.buckets.iter_mut().zip(counts.buckets) {
+        for (sum, count) in durations.buckets.iter_mut().zip(more.buckets) {
             *sum += count;
         }
-        durations.seconds += counts.seconds;
+        durations.seconds += more.seconds;
     }
 
     fn into_proto(self) -> MetricFamily {

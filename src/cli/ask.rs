@@ -85,7 +85,7 @@ fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
 /// A line per backend, pool by pool.
 pub(super) fn pools(answer: &Value) -> String {
     let mut rows = vec![row([
-        "POOL", "BACKEND", "ADDRESS", "STATE", "IN", "WEIGHT", "SINCE", "REASON",
+        "POOL", "BACKEND", "ADDRESS", "STATE", "IN", "WEIGHT", "REQUESTS", "SINCE", "REASON",
     ])];
     for pool in list(answer, "pools") {
         let backends = list(pool, "backends");
@@ -98,9 +98,11 @@ pub(super) fn pools(answer: &Value) -> String {
                 "-",
                 "-",
                 "-",
+                "-",
                 "no backend yet",
             ]));
         }
+        let limit = pool["max_in_flight"].as_u64().filter(|max| *max > 0);
         for backend in backends {
             let weight = match backend["backup"] {
                 Value::Bool(true) => format!("{} backup", text(backend, "weight")),
@@ -114,8 +116,26 @@ pub(super) fn pools(answer: &Value) -> String {
                 &text(backend, "state"),
                 if is_in { "yes" } else { "no" },
                 &weight,
+                &match limit {
+                    Some(max) => format!("{}/{max}", text(backend, "in_flight")),
+                    None => text(backend, "in_flight"),
+                },
                 &text(backend, "since"),
                 &text(backend, "reason"),
+            ]));
+        }
+        let queued = pool["queued"].as_u64().unwrap_or_default();
+        if queued > 0 {
+            rows.push(row([
+                &text(pool, "name"),
+                "-",
+                "-",
+                "queue",
+                "-",
+                "-",
+                &queued.to_string(),
+                "-",
+                "wait, as every backend is busy",
             ]));
         }
     }
@@ -200,9 +220,10 @@ mod tests {
     #[test]
     fn pools_are_shown_one_backend_a_line() {
         let answer = serde_json::json!({"pools": [
-            {"name": "web", "backends": [
+            {"name": "web", "max_in_flight": 9, "queued": 12, "backends": [
                 {"node": "web1", "address": "10.0.0.1:80", "state": "up", "in_rotation": true,
-                 "reason": "check passed: 200", "weight": 3, "backup": false, "since": "2026-01-02T03:04:05Z"},
+                 "reason": "check passed: 200", "weight": 3, "backup": false, "since": "2026-01-02T03:04:05Z",
+                 "in_flight": 7},
                 {"node": "sorry", "address": "10.0.0.9:80", "state": "down", "in_rotation": false,
                  "reason": "refused", "weight": 1, "backup": true, "since": "2026-01-02T03:04:05Z"}]},
             {"name": "api", "backends": []}]});
@@ -210,13 +231,18 @@ mod tests {
         let text = pools(&answer);
 
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 5);
         assert_eq!(
             lines[1],
-            "web   web1     10.0.0.1:80  up     yes  3         2026-01-02T03:04:05Z  check passed: 200"
+            "web   web1     10.0.0.1:80  up     yes  3         7/9       2026-01-02T03:04:05Z  check passed: 200"
         );
         assert!(lines[2].contains("1 backup"));
-        assert!(lines[3].starts_with("api   -") && lines[3].ends_with("no backend yet"));
+        assert!(
+            lines[3].contains("queue  -    -         12 "),
+            "{}",
+            lines[3]
+        );
+        assert!(lines[4].starts_with("api   -") && lines[4].ends_with("no backend yet"));
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub(super) fn read(
     faults: &Faults,
 ) -> Agent {
     let sources = Sources::new(around, faults);
-    let shared = common::read(&sources, &flags.common, &mut root, around, false);
+    let mut log = root.table("log");
+    let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, false);
     let services = services(&sources, flags, root.table("agent"), &shared);
     let tags = announce::tags(&services.given, &shared.extra_tags()).unwrap_or_else(|too_long| {
         faults.push(Error::Tags(too_long));

@@ -46,17 +46,18 @@ impl Shared {
     }
 }
 
-/// Reads everything that both programs share; `front` decides about defaults.
+/// Reads everything that both programs share; `front` decides about defaults. `log` is `[log]`, which may
+/// have keys of one program only.
 pub(super) fn read(
     sources: &Sources<'_>,
     flags: &Common,
     root: &mut Table<'_>,
+    log: &mut Table<'_>,
     around: &Surroundings,
     front: bool,
 ) -> Shared {
     let mut shared = gossip(sources, flags, root.table("gossip"), around);
     shared.admin = admin(sources, flags, root.table("admin"), front);
-    let mut log = root.table("log");
     if let Some(level) = sources.scalar(
         "log-level",
         &flags.log_level,

@@ -33,6 +33,7 @@ pub(super) fn pool(name: &str) -> pool::registry::Settings {
         default_port: HTTP_PORT,
         lost_keep: Duration::from_secs(3600),
         ejection: pool::ejection::Settings::default(),
+        limits: pool::queue::Settings::default(),
         backends: Vec::new(),
     }
 }
@@ -73,6 +74,8 @@ pub(super) fn shown(flag: &str, front: bool) -> Option<String> {
         "workers" => proxy().workers.to_string(),
         "profile" => format!("{:?}", Profile::default()).to_lowercase(),
         "log-level" => format!("{:?}", log::Level::default()).to_lowercase(),
+        "access-log" => or_off(None),
+        "access-format" => format!("{:?}", proxy::access::Format::default()).to_lowercase(),
         "weight" => "1".to_owned(),
         _ => return None,
     })

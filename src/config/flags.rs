@@ -92,6 +92,12 @@ pub struct Front {
     /// Worker threads; 0: one per core
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
+    /// File that gets a line for each request; SIGUSR1 opens it anew
+    #[arg(long, value_name = "FILE|stdout|off", help_heading = OPERATION)]
+    pub access_log: Option<String>,
+    /// How its lines look: json or combined
+    #[arg(long, value_name = "FORMAT", help_heading = OPERATION)]
+    pub access_format: Option<String>,
     /// Shared with the agent.
     #[command(flatten)]
     pub common: Common,

@@ -11,7 +11,7 @@ use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
-use super::{Cluster, Front, Given, address, defaults, flags, parse};
+use super::{Cluster, Front, Given, access, address, defaults, flags, parse};
 use crate::network::Network;
 use crate::pool::registry::StaticBackend;
 use crate::proxy::Listen;
@@ -35,7 +35,9 @@ pub(super) fn read(
     faults: &Faults,
 ) -> Front {
     let sources = Sources::new(around, faults);
-    let shared = common::read(&sources, &flags.common, &mut root, around, true);
+    let mut log = root.table("log");
+    let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, true);
+    let access_log = access::read(&sources, flags, log);
     let (listen, trusted_proxies) = listen(&sources, flags, &mut root);
     let clusters = clusters(&sources, flags, &mut root);
     routes(&sources, &mut root);
@@ -54,7 +56,10 @@ pub(super) fn read(
     }
     one_socket_each(&sources, &shared, &proxy.listen);
     sources.finish();
-    finish(flags, around, sources, shared, clusters, proxy)
+    Front {
+        access_log,
+        ..finish(flags, around, sources, shared, clusters, proxy)
+    }
 }
 
 fn finish(
@@ -93,6 +98,7 @@ fn finish(
         admin,
         state,
         log,
+        access_log: None,
         file: None,
         warnings: sources.warnings.into_inner(),
         given: Given {
@@ -272,6 +278,7 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
     sources.set(&mut pool.check, check.text("spec"), parse::check);
     health(sources, check, &mut cluster.check);
     ejection(sources, table.table("ejection"), &mut pool.ejection);
+    room(sources, &mut table, &mut pool.limits);
     for (at, mut table) in table.each("backend") {
         let address = table.text("address");
         let mut backend = StaticBackend {
@@ -372,6 +379,24 @@ fn ejection(sources: &Sources<'_>, mut table: Table<'_>, ejection: &mut pool::ej
     some(&mut ejection.window, "window");
     some(&mut ejection.time, "time");
     some(&mut ejection.time_max, "time_max");
+}
+
+fn room(sources: &Sources<'_>, table: &mut Table<'_>, limits: &mut pool::queue::Settings) {
+    sources.set(
+        &mut limits.max_in_flight,
+        table.integer("max_in_flight"),
+        parse::number("max_in_flight", 0, 1_000_000),
+    );
+    sources.set(
+        &mut limits.queue,
+        table.integer("queue"),
+        parse::number("queue", 0, 1_000_000),
+    );
+    sources.set(
+        &mut limits.queue_timeout,
+        table.text("queue_timeout"),
+        parse::duration,
+    );
 }
 
 fn routes(sources: &Sources<'_>, root: &mut Table<'_>) {

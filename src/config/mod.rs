@@ -10,6 +10,7 @@
 //! No setting is obeyed here. A reload reads the same flags and the same file again, and is
 //! refused as a whole where something changed that needs a restart.
 
+mod access;
 mod address;
 mod agent;
 mod common;
@@ -80,6 +81,8 @@ pub struct Front {
     pub state: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
+    /// One line for each request; `None`: off.
+    pub access_log: Option<proxy::access::Settings>,
     /// The file it was read from.
     pub file: Option<PathBuf>,
     /// Accepted but without effect yet, one sentence each.
@@ -221,6 +224,7 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
             old.admin.ready_requires_backend != new.admin.ready_requires_backend,
         ),
         ("state.dir", old.state != new.state),
+        ("log.access", old.access_log != new.access_log),
         ("listener", old.proxy.listen != new.proxy.listen),
         ("limits.workers", old.proxy.workers != new.proxy.workers),
         ("timeouts", old.proxy.timeouts != new.proxy.timeouts),

@@ -21,6 +21,8 @@ pub(super) enum Failure {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error("{0}; let this user write there, or choose another with --access-log")]
+    Access(#[from] proxy::access::OpenError),
     #[error(transparent)]
     Gossip(#[from] StartError),
     #[error("{}", membership::taken(&.0.name, .0.holder))]
@@ -43,6 +45,7 @@ impl Failure {
             Self::Proxy { source } => !matches!(source, proxy::BindError::Busy { .. }),
             Self::Admin { source, .. } => source.kind() != io::ErrorKind::AddrInUse,
             Self::Name(_) => return ExitCode::from(NAME_CONFLICT),
+            Self::Access(error) => matches!(error, proxy::access::OpenError::File { .. }),
             Self::Gossip(error) => membership::is_configuration(error),
             // A name server that does not answer yet is the usual cause.
             Self::Backend(_) | Self::State(_) | Self::System { .. } => false,

@@ -154,6 +154,7 @@ mod tests {
                     default_port: 80,
                     lost_keep: KEEP,
                     ejection: pool::ejection::Settings::default(),
+                    limits: pool::queue::Settings::default(),
                     backends: Vec::new(),
                 },
                 check: health::Settings::default(),

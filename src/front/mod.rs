@@ -34,11 +34,12 @@ use self::memory::Memory;
 use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle, NameTaken, WhenTaken};
 use crate::membership::{self, Signal, Signals};
+use crate::proxy::access;
 use crate::state::State;
 use crate::timeline::Timeline;
 use crate::{admin, clock, config, proxy, shutdown};
 
-/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
 ///
 /// Exit codes: 0 stopped as asked; 1 failed while running or a port stayed busy; 2 not allowed or badly configured;
 /// 4 just started under the name of another living node.
@@ -76,6 +77,7 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => front.reload().await,
+                Signal::Reopen => front.reopen(),
                 Signal::Stop => break,
             },
             taken = taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
@@ -106,6 +108,7 @@ struct Front {
     state: Option<Arc<State>>,
     orders: mpsc::Sender<Order>,
     phase: Arc<Phase>,
+    access: Option<access::Log>,
     /// Our own listeners, which can't be backends.
     own: Vec<SocketAddr>,
     /// Ends the workers.
@@ -118,6 +121,7 @@ impl Front {
     /// Binds everything that can fail first, then starts.
     async fn start(config: config::Front) -> Result<(Self, proxy::Server), Failure> {
         raise_descriptor_limit();
+        let access = config.access_log.as_ref().map(access::open).transpose()?;
         let state = membership::state(config.state.as_deref(), &config.gossip.node).await?;
         let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
         let addresses = listeners.addresses().to_vec();
@@ -173,6 +177,7 @@ impl Front {
             listeners,
             Arc::clone(&shared.routes),
             feedback,
+            access.as_ref(),
             stopping,
         )
         .map_err(|source| Failure::System {
@@ -204,6 +209,7 @@ impl Front {
                 state,
                 orders,
                 phase,
+                access,
                 own,
                 stop,
                 end,
@@ -245,6 +251,13 @@ impl Front {
         info!(pools = self.config.clusters.len(), "reloaded");
     }
 
+    fn reopen(&self) {
+        match &self.access {
+            Some(access) => access.reopen(),
+            None => info!("SIGUSR1: there is no access log to open anew"),
+        }
+    }
+
     /// Not ready, then no more connections, then no more requests, then out of the cluster.
     async fn stop(self, server: proxy::Server) {
         let timeouts = &self.config.proxy.timeouts;
@@ -256,6 +269,9 @@ impl Front {
         tokio::time::sleep(timeouts.shutdown_delay).await;
         self.stop.trigger();
         server.drained().await;
+        if let Some(access) = self.access {
+            access.close(LAST_LINES_MAX).await;
+        }
         membership::leave(&self.gossip).await;
         if let Some(state) = &self.state {
             state.flush().await;
@@ -325,6 +341,9 @@ fn raise_descriptor_limit() {
 const FEEDBACK_MAX: usize = 4096;
 
 const TIMELINE_ENTRIES: usize = 1000;
+
+/// How long the end waits for a disk to take the last lines of the access log.
+const LAST_LINES_MAX: Duration = Duration::from_secs(5);
 
 /// How long a busy admin port is retried, and how often.
 const BUSY_MAX: Duration = Duration::from_secs(10);

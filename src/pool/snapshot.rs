@@ -1,6 +1,7 @@
 //! The world as one request sees it: immutable, replaced whole.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,9 @@ use crossbeam_utils::CachePadded;
 use tokio::sync::watch;
 
 use super::effective::Verdict;
+use super::queue::{Queue, Settings as Limits};
 use super::smooth_weighted;
-use super::upstream::Upstream;
+use super::upstream::{Lease, Live, Upstream};
 
 /// A backend with its verdict, in or out, for operators.
 #[derive(Clone, Debug)]
@@ -42,15 +44,26 @@ pub struct Snapshot {
     pub standby: Vec<Arc<Upstream>>,
     /// Smooth weighted order over `active`.
     pub table: Vec<u32>,
+    /// How much each may get, and how many may wait.
+    pub limits: Limits,
 }
 
-/// A choice: whom, and where to go on from.
-#[derive(Clone, Debug)]
+/// A choice: whom, counted in already, and where to go on from.
+#[derive(Debug)]
 pub struct Pick {
     /// Slot of the table it came from.
     pub slot: usize,
     /// Whom.
-    pub upstream: Arc<Upstream>,
+    pub lease: Lease,
+}
+
+/// Why there is no choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpicked {
+    /// Nobody is in, or may be asked.
+    Nobody,
+    /// Whoever may be asked is full.
+    Full,
 }
 
 impl Snapshot {
@@ -77,42 +90,86 @@ impl Snapshot {
             panic: false,
             backends,
             table: smooth_weighted::table(&weights),
+            limits: Limits::default(),
             active,
             standby,
         }
     }
 
-    /// The next of the rotation; `None` when nobody is in.
+    /// The next of the rotation, or the first after it that has room.
     ///
     /// The cursor counts picks and is reduced modulo the table's length, so that any number of workers
     /// share one exact order. A snapshot with another length goes on from another slot; the order
     /// jumps once more when the cursor itself wraps, after 2⁶⁴ picks.
-    pub fn pick(&self, cursor: &AtomicUsize) -> Option<Pick> {
+    ///
+    /// # Errors
+    /// Nobody is in, or everybody of the best tier is full. Others stand by for when that tier is down, not for when it
+    /// is busy: a sorry page that comes with every peak would help nobody.
+    pub fn pick(&self, cursor: &AtomicUsize) -> Result<Pick, Unpicked> {
         if self.table.is_empty() {
-            return None;
+            return Err(Unpicked::Nobody);
         }
         let slot = cursor.fetch_add(1, Ordering::Relaxed) % self.table.len();
-        Some(Pick {
-            slot,
-            upstream: self.at(slot)?.clone(),
-        })
+        self.pick_at(slot)
+            .or_else(|| self.rotation(slot).find_map(|slot| self.pick_at(slot)))
+            .ok_or(Unpicked::Full)
+    }
+
+    /// The first with room from `cursor` on, which does not move.
+    pub fn find_room(&self, cursor: &AtomicUsize) -> Option<Pick> {
+        let slots = self.table.len();
+        let slot = cursor.load(Ordering::Relaxed).checked_rem(slots)?;
+        (slot..slot + slots).find_map(|slot| self.pick_at(slot % slots))
     }
 
     /// For a retry: scans on from `slot`, skipping addresses in `tried`, then `standby`. Does not move the cursor.
-    pub fn pick_after(&self, slot: usize, tried: &[SocketAddr]) -> Option<Pick> {
-        let slots = self.table.len();
-        let rotation = (slot + 1..=slot + slots).filter_map(|slot| {
-            let slot = slot % slots;
-            Some((slot, self.at(slot)?))
-        });
+    ///
+    /// # Errors
+    /// Nobody is left, or who is left is full.
+    pub fn pick_after(&self, slot: usize, tried: &[SocketAddr]) -> Result<Pick, Unpicked> {
+        let mut why = Unpicked::Nobody;
+        let rotation = self
+            .rotation(slot)
+            .filter_map(|slot| Some((slot, self.at(slot)?)));
         let standby = self.standby.iter().map(|upstream| (slot, upstream));
-        rotation
-            .chain(standby)
-            .find(|(_, upstream)| !tried.contains(&upstream.address))
-            .map(|(slot, upstream)| Pick {
-                slot,
-                upstream: upstream.clone(),
-            })
+        for (slot, upstream) in rotation.chain(standby) {
+            if tried.contains(&upstream.address) {
+                continue;
+            }
+            match Lease::take(upstream) {
+                Some(lease) => return Ok(Pick { slot, lease }),
+                None => why = Unpicked::Full,
+            }
+        }
+        Err(why)
+    }
+
+    /// The pick that a lease from elsewhere amounts to here.
+    ///
+    /// # Errors
+    /// It is not in rotation; the lease, to be let go.
+    pub fn pick_of(&self, lease: Lease) -> Result<Pick, Lease> {
+        let live = &lease.upstream.live;
+        let mut active = self.active.iter();
+        let Some(index) = active.position(|upstream| Arc::ptr_eq(&upstream.live, live)) else {
+            return Err(lease);
+        };
+        let slot = self.table.iter().position(|at| *at as usize == index);
+        Ok(Pick {
+            slot: slot.unwrap_or_default(),
+            lease,
+        })
+    }
+
+    /// All slots of the table, from the one after `slot` around to itself.
+    fn rotation(&self, slot: usize) -> impl Iterator<Item = usize> {
+        let slots = self.table.len();
+        (slot + 1..=slot + slots).map(move |slot| slot % slots)
+    }
+
+    fn pick_at(&self, slot: usize) -> Option<Pick> {
+        let lease = Lease::take(self.at(slot)?)?;
+        Some(Pick { slot, lease })
     }
 
     /// Whether `address` is in rotation (active or standby).
@@ -135,6 +192,8 @@ pub struct Pool {
     pub snapshot: ArcSwap<Snapshot>,
     /// The one position of the rotation, shared by all workers.
     pub cursor: CachePadded<AtomicUsize>,
+    /// Who waits because all are full.
+    pub queue: Arc<Queue>,
     /// Generation of the newest snapshot; wakes those who wait for the first verdict.
     pub(super) stored: watch::Sender<u64>,
 }
@@ -146,8 +205,46 @@ impl Pool {
             name: name.into(),
             snapshot: ArcSwap::default(),
             cursor: CachePadded::new(AtomicUsize::new(0)),
+            queue: Arc::default(),
             stored: watch::Sender::new(0),
         }
+    }
+
+    /// The next of `snapshot`'s rotation. Who waits already comes first.
+    ///
+    /// # Errors
+    /// As [`Snapshot::pick`].
+    pub fn pick(&self, snapshot: &Snapshot) -> Result<Pick, Unpicked> {
+        if !self.queue.is_empty() && !snapshot.active.is_empty() {
+            return Err(Unpicked::Full);
+        }
+        snapshot.pick(&self.cursor)
+    }
+
+    /// Has requests of `snapshot` from now on, and wakes those it has room for.
+    pub(super) fn store(&self, snapshot: Snapshot) {
+        let snapshot = Arc::new(snapshot);
+        let stays: BTreeSet<*const Live> = snapshot
+            .active
+            .iter()
+            .map(|upstream| Arc::as_ptr(&upstream.live))
+            .collect();
+        for upstream in &self.snapshot.load().active {
+            if !stays.contains(&Arc::as_ptr(&upstream.live)) {
+                upstream.live.open(false);
+            }
+        }
+        // Before anybody can pick one that is new.
+        for backend in &snapshot.backends {
+            let max = snapshot.limits.max_in_flight;
+            backend.upstream.live.limit(max);
+        }
+        self.snapshot.store(Arc::clone(&snapshot));
+        for upstream in &snapshot.active {
+            upstream.live.open(true);
+        }
+        self.queue.serve(&snapshot);
+        self.stored.send_replace(snapshot.generation);
     }
 
     /// Changes with each new snapshot.
@@ -193,8 +290,8 @@ mod tests {
         SocketAddr::from(([10, 0, 0, host], 80))
     }
 
-    fn host(pick: Option<Pick>) -> Option<u8> {
-        pick.map(|pick| match pick.upstream.address {
+    fn host(pick: Result<Pick, Unpicked>) -> Option<u8> {
+        pick.ok().map(|pick| match pick.lease.upstream.address {
             SocketAddr::V4(address) => address.ip().octets()[3],
             SocketAddr::V6(_) => 0,
         })
@@ -205,9 +302,9 @@ mod tests {
         let cursor = AtomicUsize::new(0);
         let out = Snapshot::new(1, true, vec![backend(1, 1, 0, false, false)]);
 
-        assert!(out.pick(&cursor).is_none());
-        assert!(out.pick_after(0, &[]).is_none());
-        assert!(Snapshot::default().pick(&cursor).is_none());
+        assert_eq!(out.pick(&cursor).unwrap_err(), Unpicked::Nobody);
+        assert_eq!(out.pick_after(0, &[]).unwrap_err(), Unpicked::Nobody);
+        assert!(Snapshot::default().pick(&cursor).is_err());
         assert!(!out.has(address(1)));
     }
 
@@ -271,16 +368,16 @@ mod tests {
         let cursor = AtomicUsize::new(1);
 
         let first = pool.pick(&cursor).unwrap();
-        let mut tried = vec![first.upstream.address];
+        let mut tried = vec![first.lease.upstream.address];
         let mut slot = first.slot;
         let mut order = vec![];
-        while let Some(next) = pool.pick_after(slot, &tried) {
-            tried.push(next.upstream.address);
+        while let Ok(next) = pool.pick_after(slot, &tried) {
+            tried.push(next.lease.upstream.address);
             slot = next.slot;
-            order.push(next.upstream.address);
+            order.push(next.lease.upstream.address);
         }
 
-        assert_eq!(first.upstream.address, address(2));
+        assert_eq!(first.lease.upstream.address, address(2));
         assert_eq!(order, [3, 1, 4].map(address));
         assert_eq!(cursor.load(Ordering::Relaxed), 2);
     }

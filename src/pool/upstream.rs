@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use super::ejection::Tally;
+use super::queue::Queue;
 use super::spec::UpstreamId;
 
 /// The time of the last answer is written at most this often, so that workers don't fight for its cache line.
@@ -16,9 +17,21 @@ const ANSWER_EVERY_MS: u64 = 4;
 /// Shared by workers and by all snapshots; follows (identity, address).
 #[derive(Debug, Default)]
 pub struct Live {
-    in_flight: CachePadded<AtomicU32>,
+    load: CachePadded<Load>,
     answers: CachePadded<Answers>,
     downs: AtomicU64,
+    /// Who waits for room in its pool.
+    queue: Arc<Queue>,
+}
+
+/// Requests under way, and how many there may be: on one cache line, which a request writes anyway.
+#[derive(Debug, Default)]
+struct Load {
+    in_flight: AtomicU32,
+    /// 0: no limit.
+    max: AtomicU32,
+    /// It takes requests now, so those that wait may be sent there.
+    open: AtomicBool,
 }
 
 /// How real requests fared.
@@ -36,9 +49,54 @@ struct Answers {
 }
 
 impl Live {
+    /// Of a backend whose pool lets requests wait in `queue`.
+    pub(super) fn of(queue: Arc<Queue>) -> Self {
+        Self {
+            queue,
+            ..Self::default()
+        }
+    }
+
     /// Requests under way.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.load.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Most requests under way; 0: no limit.
+    pub fn max_in_flight(&self) -> u32 {
+        self.load.max.load(Ordering::Relaxed)
+    }
+
+    /// From the next lease on. What is above it already ends in its own time.
+    pub(super) fn limit(&self, max: u32) {
+        self.load.max.store(max, Ordering::Relaxed);
+    }
+
+    /// Whether waiting requests may be sent there. The registry opens after the store of a snapshot
+    /// that has it in its rotation, and closes before one that has not.
+    pub(super) fn open(&self, open: bool) {
+        self.load.open.store(open, Ordering::Release);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.load.open.load(Ordering::Acquire)
+    }
+
+    /// Counts one in, if there is room.
+    fn enter(&self) -> bool {
+        let Load { in_flight, max, .. } = &*self.load;
+        // Sequentially consistent, as the queue needs it; on x86 that costs an atomic addition nothing.
+        match max.load(Ordering::Relaxed) {
+            0 => {
+                in_flight.fetch_add(1, Ordering::SeqCst);
+                true
+            }
+            max => in_flight
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
+                    (now < max).then_some(now + 1)
+                })
+                .is_ok(),
+        }
     }
 
     /// Times it began to fail, also while it was drained. Read it before sending: a request
@@ -130,16 +188,21 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Counts one request in.
-    pub fn new(upstream: Arc<Upstream>) -> Self {
-        upstream.live.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { upstream }
+    /// Counts one request in; `None`: the upstream is full.
+    pub fn take(upstream: &Arc<Upstream>) -> Option<Self> {
+        upstream.live.enter().then(|| Self {
+            upstream: Arc::clone(upstream),
+        })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.upstream.live.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let live = &self.upstream.live;
+        live.load.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if !live.queue.is_empty() {
+            live.queue.hand_on(&self.upstream);
+        }
     }
 }
 

@@ -13,6 +13,9 @@ pub(super) trait Asker {
     /// The first `bytes` of what [`Self::poll_body`] gave are done with.
     fn consume(&mut self, bytes: usize);
 
+    /// A wait begins: memory that is not needed for it goes back.
+    fn rest(&mut self);
+
     /// Ready: the client has left. Asked only while nothing of its body is due.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 

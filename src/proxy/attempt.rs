@@ -8,8 +8,9 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::access::Entry;
 use super::exchange::Exchange;
 use super::fault::{BodyError, Fault};
 use super::flight::{Flight, HeadLimits, Loss};
@@ -17,10 +18,14 @@ use super::forward::ResponseHead;
 use super::link::Link;
 use super::reply::Reply;
 use super::stats::Reason;
+use crate::pool::snapshot::Unpicked;
 use crate::pool::upstream::Lease;
 
 /// Fields of an answer.
 const FIELDS_MAX: usize = 256;
+
+/// Between two looks for room at the others, once the backend that a request waits at is down.
+const ROOM_EVERY: Duration = Duration::from_millis(20);
 
 /// Bytes of an answer's head.
 const HEAD_MAX: usize = 64 * 1024;
@@ -36,6 +41,8 @@ impl Exchange<'_> {
             Some(link) => (link, lease),
             None => Box::pin(self.connect(lease)).await?,
         };
+        let reused = link.reused;
+        self.record.note(|entry, now| entry.connected(reused, now));
         self.send(link, lease).await
     }
 
@@ -48,32 +55,36 @@ impl Exchange<'_> {
             progress: now,
             moved: 0,
             told: false,
+            look_again: None,
         };
-        let head = poll_fn(|cx| self.poll_answer(cx, &mut flight, &mut waiting)).await?;
+        let answered = poll_fn(|cx| self.poll_answer(cx, &mut flight, &mut waiting)).await;
+        let head = match answered {
+            Ok(head) => head,
+            Err(fault) => {
+                self.spare = fault.is_stale().then_some(lease);
+                return Err(fault);
+            }
+        };
+        self.record.note(Entry::head_came);
         let reply = Reply::new(
             head,
             flight,
-            std::mem::take(&mut self.upload),
+            &mut self.upload,
             self.site.clone(),
             lease,
             self.worker.settings.timeouts.body_progress,
             self.worker.now(),
         );
-        let looked = match reply {
-            Err(broken) => Err(broken),
-            Ok(reply) if reply.is_whole() => return Ok(reply),
-            Ok(mut reply) => {
-                let now = self.worker.now();
-                match poll_fn(|cx| Poll::Ready(reply.look_ahead(cx, now))).await {
-                    Ok(()) => return Ok(reply),
-                    Err(error) => Err((error, std::mem::take(&mut reply.upload))),
-                }
-            }
-        };
-        looked.map_err(|(error, upload)| {
-            self.upload = upload;
-            Fault::Broken(error)
-        })
+        let mut reply = reply.map_err(Fault::Broken)?;
+        if !reply.is_whole() {
+            let now = self.worker.now();
+            let looked = poll_fn(|cx| Poll::Ready(reply.look_ahead(cx, now))).await;
+            looked.map_err(|error| {
+                self.upload = std::mem::take(&mut reply.upload);
+                Fault::Broken(error)
+            })?;
+        }
+        Ok(reply)
     }
 
     fn poll_answer(
@@ -103,6 +114,7 @@ impl Exchange<'_> {
         if self.upload.is_ended() && self.asker.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Fault::ClientGone));
         }
+        self.asker.rest();
         self.poll_waiting(cx, flight, waiting).map(Err)
     }
 
@@ -116,11 +128,17 @@ impl Exchange<'_> {
         let timeouts = &self.worker.settings.timeouts;
         let now = self.worker.now();
         let downs = self.site.live.downs();
-        if downs != waiting.downs && flight.read() == 0 {
+        let look_again = waiting.look_again.take_if(|at| now >= *at).is_some();
+        if (downs != waiting.downs || look_again) && flight.read() == 0 {
             waiting.downs = downs;
-            self.next = self.next(Reason::Rescue, false);
-            if self.next.is_some() {
-                return Poll::Ready(Fault::FirstByte);
+            match self.next(Reason::Rescue) {
+                Ok(pick) => {
+                    self.next = Some(pick);
+                    return Poll::Ready(Fault::FirstByte);
+                }
+                // Those in line for the others' places were here later.
+                Err(Unpicked::Full) => waiting.look_again = Some(now + ROOM_EVERY),
+                Err(Unpicked::Nobody) => {}
             }
         }
         let moved = flight.written() + flight.read() + self.upload.taken();
@@ -152,6 +170,7 @@ impl Exchange<'_> {
             self.worker.report_slow(&self.site, now);
         }
         let next = if waiting.told { limit } else { limit.min(slow) };
+        let next = waiting.look_again.map_or(next, |at| next.min(at));
         self.alarm.wake_by(cx, next);
         Poll::Pending
     }
@@ -176,4 +195,6 @@ struct Waiting {
     moved: u64,
     /// The slow first byte was reported.
     told: bool,
+    /// When to look for room elsewhere again, as the backend is down and the others were full.
+    look_again: Option<Instant>,
 }

@@ -29,7 +29,10 @@ const READ_MAX: usize = 256 * 1024;
 const WIDE: usize = HEADROOM + READ_MAX + TAILROOM;
 
 /// What a wait with unread bytes copies rather than keep a wide buffer for.
-const SLIM_MAX: usize = 32 * 1024;
+const SLIM_MAX: usize = 64 * 1024;
+
+/// Read at most for a receiver that has just made us wait: it may be a slow one, and holds what it does not take.
+pub(super) const READ_SLOWLY_MAX: usize = 64 * 1024;
 
 /// Unused memory kept per worker, in buffers.
 const KEPT_MAX: usize = 8;
@@ -175,8 +178,19 @@ impl Buffer {
         cx: &mut Context<'_>,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Poll<io::Result<usize>> {
+        self.poll_fill_to(cx, stream, READ_MAX)
+    }
+
+    /// The same, until there are `most`.
+    pub(super) fn poll_fill_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut (impl AsyncRead + Unpin),
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
         self.widen();
-        let end = self.memory.len() - TAILROOM;
+        let end = (self.memory.len() - TAILROOM).min(self.start.max(HEADROOM).saturating_add(most));
+        let end = end.max(self.end);
         let mut room = ReadBuf::new(&mut self.memory[self.end..end]);
         let polled = Pin::new(stream).poll_read(cx, &mut room);
         let read = room.filled().len();

@@ -16,7 +16,8 @@ use super::fault::{BodyError, in_words};
 use super::forward::ResponseHead;
 use super::h1::chunked::Decoder;
 use super::h1::head::{self, Scan};
-use super::h1::request::{Length, Refusal};
+use super::h1::refusal::Refusal;
+use super::h1::request::Length;
 
 /// Empty lines before a request (RFC 9112 §2.2 asks for one).
 const EMPTY_LINES_MAX: u32 = 4;
@@ -291,6 +292,10 @@ impl Asker for HttpOne<'_, '_> {
                 }
             }
         }
+    }
+
+    fn rest(&mut self) {
+        self.inbox.input.rest();
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {

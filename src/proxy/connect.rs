@@ -107,9 +107,13 @@ impl Exchange<'_> {
                 return Poll::Pending;
             }
             race.another = None;
-            if let Some(pick) = self.next(Reason::SlowConnect, false) {
-                let site = self.worker.site(self.home, &pick.upstream);
-                let lease = Lease::new(pick.upstream);
+            // A dark machine refuses nothing: only a check finds out.
+            if let Some(slow) = race.dials.last() {
+                self.worker.report_slow(&slow.site, now);
+            }
+            if let Ok(pick) = self.next(Reason::SlowConnect) {
+                let lease = pick.lease;
+                let site = self.worker.site(self.home, &lease.upstream);
                 if let Some(link) = site.take_idle(!self.plan.is_idempotent()) {
                     return Poll::Ready(Ok(Won { link, site, lease }));
                 }
@@ -135,6 +139,10 @@ impl Exchange<'_> {
                     race.last_error = in_words(&error);
                     if is_theirs(&error) {
                         self.worker.connect_failed(&dial.site, &race.last_error);
+                    }
+                    // Where it was the last, the whole attempt has failed and is noted as that.
+                    if !race.dials.is_empty() {
+                        self.record.failed_at(&dial.site, &race.last_error);
                     }
                     self.ask(dial.site);
                 }

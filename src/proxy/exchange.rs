@@ -12,8 +12,9 @@ use super::retry::Plan;
 use super::site::Site;
 use super::stats::Reason;
 use super::upload::Upload;
-use super::worker::{Home, Worker, World};
-use crate::pool::snapshot::Pick;
+use super::worker::{Home, Worker};
+use crate::pool::snapshot::{Pick, Unpicked};
+use crate::pool::upstream::Lease;
 
 /// One request under way.
 pub(super) struct Exchange<'a> {
@@ -21,13 +22,14 @@ pub(super) struct Exchange<'a> {
     pub(super) alarm: &'a Alarm,
     pub(super) asker: &'a mut dyn Asker,
     pub(super) home: &'a Home,
-    /// The world as this request sees it, to its end.
-    pub(super) world: Rc<World>,
     pub(super) plan: Plan,
     pub(super) head: &'a RequestHead,
     pub(super) upload: Upload,
     /// Chosen already, while the attempt before it was still waiting.
     pub(super) next: Option<Pick>,
+    /// The place of an attempt that ended with a kept connection: for the same backend once more, so that nobody
+    /// who waits for one gets between.
+    pub(super) spare: Option<Lease>,
     /// An interim answer has reached the client.
     pub(super) interim: bool,
     /// Who was asked last.
@@ -59,17 +61,21 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whom to ask next, if the request may be repeated for this reason.
-    pub(super) fn next(&mut self, reason: Reason, stale: bool) -> Option<Pick> {
+    /// Whom to ask next, if the request may be repeated for this reason: of those that are in now, since
+    /// more may have gone down since it came.
+    pub(super) fn next(&mut self, reason: Reason) -> Result<Pick, Unpicked> {
         let worker = self.worker;
         let now = worker.now();
         let replayable = self.upload.is_replayable() && !self.interim;
+        let stale = self.spare.take();
+        let world = self.home.world();
         let pick = self
             .plan
-            .next(reason, stale, replayable, &self.world.snapshot, &mut || {
+            .next(reason, stale, replayable, &world.snapshot, &mut || {
                 worker.take_retry(now)
             })?;
         worker.stats.retried(reason);
-        Some(pick)
+        self.record.note(|entry, _| entry.repeats());
+        Ok(pick)
     }
 }

@@ -6,7 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::h1::request::Refusal;
+use super::access::End;
+use super::h1::refusal::Refusal;
 use super::stats::Reason;
 
 /// A body that ended before its end.
@@ -65,6 +66,10 @@ pub(super) enum Fault {
     // Ours.
     #[error("no backend of pool {pool} is in rotation")]
     Nobody { pool: Arc<str> },
+    #[error("every backend of pool {pool} is busy, and as many requests as may wait do")]
+    QueueFull { pool: Arc<str> },
+    #[error("every backend of pool {pool} was busy for too long")]
+    QueueSlow { pool: Arc<str> },
     #[error("no pool is configured")]
     NoPool,
 }
@@ -91,14 +96,43 @@ impl Fault {
             | Self::Unsent { .. }
             | Self::Garbage(_) => 502,
             Self::FirstByte | Self::Stalled => 504,
-            Self::Nobody { .. } | Self::NoPool => 503,
+            Self::Nobody { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueSlow { .. }
+            | Self::NoPool => 503,
+        }
+    }
+
+    /// Who ended the request by it.
+    pub(super) fn whose(&self) -> End {
+        match self {
+            Self::Refused(_)
+            | Self::Method
+            | Self::HeadSlow
+            | Self::ClientSlow
+            | Self::ClientBody(_)
+            | Self::ClientGone => End::Client,
+            Self::EndsHere => End::Done,
+            Self::Connect(_)
+            | Self::Reset { .. }
+            | Self::Broken(_)
+            | Self::Unsent { .. }
+            | Self::FirstByte
+            | Self::Stalled
+            | Self::Garbage(_) => End::Backend,
+            Self::Nobody { .. }
+            | Self::QueueFull { .. }
+            | Self::QueueSlow { .. }
+            | Self::NoPool => End::Lb,
         }
     }
 
     /// Field lines that go with it.
     pub(super) fn fields(&self) -> &'static str {
         match self {
-            Self::Nobody { .. } => "retry-after: 1\r\n",
+            Self::Nobody { .. } | Self::QueueFull { .. } | Self::QueueSlow { .. } => {
+                "retry-after: 1\r\n"
+            }
             Self::Method | Self::EndsHere => {
                 "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
             }

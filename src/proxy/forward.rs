@@ -19,7 +19,8 @@ use super::fault::Fault;
 use super::h1::field::Known;
 use super::h1::head::{self, Field};
 use super::h1::lines::{Lines, put};
-use super::h1::request::{Length, Refusal, Request};
+use super::h1::refusal::Refusal;
+use super::h1::request::{Length, Request};
 use super::h1::{request, response};
 use super::target::{self, Host};
 
@@ -151,10 +152,10 @@ fn fields(
             | Known::XForwarded
             | Known::Forwarded
             | Known::Lookalike
-            | Known::XRealIp => {
-                if !origin.trusted || way.note(known, field.value) {
-                    continue;
-                }
+            | Known::XRealIp
+                if !origin.trusted || way.note(known, field.value) =>
+            {
+                continue;
             }
             Known::MaxForwards if request.method == Method::OPTIONS => {
                 // 0 was answered before it came here.

@@ -16,13 +16,15 @@ use http::Method;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::access::End;
 use super::alarm::Alarm;
 use super::asker::Asker;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, READ_SLOWLY_MAX};
 use super::client::{Heard, HttpOne, Inbox, Outbox};
 use super::fault::{BodyError, Fault, phrase};
 use super::forward::{self, Origin, RequestHead};
-use super::h1::request::{self, Length, Refusal};
+use super::h1::refusal::Refusal;
+use super::h1::request::{self, Length};
 use super::h1::{chunked, head};
 use super::record::Record;
 use super::reply::Reply;
@@ -41,10 +43,13 @@ enum Then {
     Cut,
 }
 
+/// In the access log.
+const CLOSED: &str = "the client closed the connection";
+
 /// Why an answer did not get through.
 enum Cut {
     /// The client's side.
-    Left,
+    Left(&'static str),
     /// The backend's.
     Broke(BodyError),
 }
@@ -115,7 +120,6 @@ impl<'s> Connection<'s> {
             .inbox
             .poll_head(cx, limits.request_line_bytes, limits.head_bytes);
         if let Poll::Ready(heard) = polled {
-            self.waiting.set(None);
             self.idle_until(None);
             return Poll::Ready(match heard {
                 Heard::Head(length) => Ok(length),
@@ -163,15 +167,20 @@ impl<'s> Connection<'s> {
     /// One request, or why there is none.
     async fn exchange(&mut self, heard: Result<usize, Option<Fault>>) -> Then {
         let worker = self.worker;
+        let waited = self.waiting.take();
         let (length, refused) = match heard {
             Ok(length) => (length, None),
             Err(Some(fault)) => (0, Some(fault)),
             Err(None) => return Then::Close,
         };
-        let mut record = Record::begin(worker);
+        let mut record = Record::begin(worker, self.peer);
+        record.note(|entry, _| {
+            let since = waited.filter(|(_, begun)| *begun).map(|(since, _)| since);
+            entry.came(self.inbox.input.bytes(), since);
+        });
         let head = match refused {
             Some(fault) => Err(fault),
-            None => self.read_head(length),
+            None => self.read_head(length, &mut record),
         };
         let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
@@ -189,6 +198,7 @@ impl<'s> Connection<'s> {
                 return tell(worker, &self.alarm, &mut asker, told, &mut record).await;
             }
         };
+        record.note(|entry, _| entry.sends(&head.wire));
         let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, head.length);
         match service::answer(worker, &self.alarm, &head, &mut asker, &mut record).await {
             Ok(mut reply) => {
@@ -215,7 +225,7 @@ impl<'s> Connection<'s> {
     }
 
     /// Reads the head that has come, and makes it fit for a backend.
-    fn read_head(&self, length: usize) -> Result<RequestHead, Fault> {
+    fn read_head(&self, length: usize, record: &mut Record) -> Result<RequestHead, Fault> {
         let worker = self.worker;
         let limits = &worker.settings.limits;
         let bytes = &self.inbox.input.bytes()[..length];
@@ -234,6 +244,7 @@ impl<'s> Connection<'s> {
         let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
         head::with_room(limits.header_fields, too_many, |room| {
             let request = request::read(bytes, limits.request_line_bytes, room)?;
+            record.note(|entry, _| entry.said(&request, |peer| worker.settings.trusts(peer)));
             if forward::goes_no_further(&request) {
                 return Err(Fault::EndsHere);
             }
@@ -261,6 +272,7 @@ async fn tell(
     record: &mut Record,
 ) -> Then {
     let fault = told.fault;
+    record.faulted(fault);
     if matches!(fault, Fault::ClientGone) {
         return Then::Close;
     }
@@ -286,11 +298,17 @@ async fn tell(
     out.prepend(&asker.outbox.take_interim());
     let mut patience = Patience::default();
     let written = poll_fn(|cx| patience.poll_drain(cx, worker, alarm, &mut out, asker)).await;
+    if written.is_ok() && !told.bodiless {
+        record.note(|entry, _| entry.sent(text.len() as u64));
+    }
     match written {
-        Ok(()) if kept => Then::Again,
+        Ok(()) if kept => {
+            record.note(|entry, _| entry.kept());
+            Then::Again
+        }
         Ok(()) if asker.is_quiet() && !fault.ends_connection() => Then::Close,
         Ok(()) => Then::Linger,
-        Err(()) => Then::Close,
+        Err(_) => Then::Close,
     }
 }
 
@@ -355,6 +373,8 @@ async fn pass(
         false => reply.take(),
     };
     let mut whole = reply.is_whole() || reply.head.upgrade;
+    // Of the body: what is out, and what is in `out`.
+    let (mut sent, mut piece) = (0, out.len());
     encode(&mut out, coding, whole);
     out.prepend(&wire);
     worker.buffers.give_head(wire);
@@ -366,40 +386,57 @@ async fn pass(
     let passed = poll_fn(|cx| {
         loop {
             reply.poll_upload(cx, asker);
+            asker.rest();
             match patience.poll_drain(cx, worker, alarm, &mut out, asker) {
                 Poll::Ready(Ok(())) if whole => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(())) => return Poll::Ready(Err(Cut::Left)),
+                Poll::Ready(Err(why)) => return Poll::Ready(Err(Cut::Left(why))),
                 Poll::Pending => return Poll::Pending,
             }
-            match reply.poll_more(cx, alarm, worker.now()) {
+            match reply.poll_more(cx, alarm, worker.now(), patience.read_max()) {
                 Poll::Ready(Ok(())) => {
                     out = reply.take();
+                    sent += piece;
+                    piece = out.len();
                     whole = reply.is_whole();
                     encode(&mut out, coding, whole);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Cut::Broke(error))),
                 Poll::Pending if reply.upload.is_ended() && asker.poll_gone(cx).is_ready() => {
-                    return Poll::Ready(Err(Cut::Left));
+                    return Poll::Ready(Err(Cut::Left(CLOSED)));
                 }
                 Poll::Pending => return Poll::Pending,
             }
         }
     })
     .await;
+    record.note(|entry, _| {
+        // What is left may include a chunk's end.
+        entry.sent((sent + piece.saturating_sub(out.len())) as u64);
+        entry.received(reply.upload.taken());
+        entry.ended(End::Done, None);
+    });
     match passed {
         Ok(()) if reply.head.upgrade => {
-            record.settle();
-            tunnel::run(worker, alarm, asker, reply).await;
+            record.count();
+            // Until it is told better.
+            record.note(|entry, _| entry.ended(End::Lb, None));
+            tunnel::run(worker, alarm, asker, reply, record).await;
             Then::Close
         }
-        Ok(()) if kept && asker.is_done() => Then::Again,
+        Ok(()) if kept && asker.is_done() => {
+            record.note(|entry, _| entry.kept());
+            Then::Again
+        }
         Ok(()) if asker.is_quiet() => Then::Close,
         Ok(()) => Then::Linger,
-        Err(Cut::Left) => Then::Close,
+        Err(Cut::Left(why)) => {
+            record.note(|entry, _| entry.ended(End::Client, Some(&why)));
+            Then::Close
+        }
         Err(Cut::Broke(error)) => {
             tracing::debug!(backend = %reply.site().key.id, %error, "an answer broke off");
-            record.broke_off();
+            record.broke_off(&error);
             match coding {
                 Coding::ToTheEnd => Then::Cut,
                 _ => Then::Close,
@@ -428,9 +465,19 @@ fn encode(out: &mut Buffer, coding: Coding, whole: bool) {
 struct Patience {
     /// Bytes left when some last went out, and when that was.
     blocked: Option<(usize, Instant)>,
+    /// It has made us wait for the last piece.
+    slow: bool,
 }
 
 impl Patience {
+    /// How much to read for it.
+    fn read_max(&self) -> usize {
+        match self.slow {
+            true => READ_SLOWLY_MAX,
+            false => usize::MAX,
+        }
+    }
+
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -438,10 +485,10 @@ impl Patience {
         alarm: &Alarm,
         out: &mut Buffer,
         asker: &mut HttpOne<'_, '_>,
-    ) -> Poll<Result<(), ()>> {
+    ) -> Poll<Result<(), &'static str>> {
         if let Poll::Ready(written) = out.poll_drain(cx, &mut asker.outbox.writer) {
-            self.blocked = None;
-            return Poll::Ready(written.map_err(|_| ()));
+            self.slow = self.blocked.take().is_some();
+            return Poll::Ready(written.map_err(|_| CLOSED));
         }
         let now = worker.now();
         let since = match self.blocked {
@@ -453,7 +500,7 @@ impl Patience {
         };
         let limit = since + worker.settings.timeouts.body_progress;
         if now >= limit {
-            return Poll::Ready(Err(()));
+            return Poll::Ready(Err("the client took no more of the answer"));
         }
         alarm.wake_by(cx, limit);
         Poll::Pending

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! listener → connection → head → route → { pick → connect or reuse → send } → answer → body → done
-//!                                   └── snapshot loaded once; lease, counters and log released by Drop
+//!                                   └── by the newest snapshot; lease, counters and log released by Drop
 //! ```
 //!
 //! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`), backends by
 //! `flight`; HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
 
 mod accept;
+pub mod access;
 mod alarm;
 mod asker;
 mod attempt;

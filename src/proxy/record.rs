@@ -1,11 +1,17 @@
-//! One request, counted while it lives, and once more when it ends.
+//! One request, counted while it lives, and once more when it ends; then its line of the access log is done too.
 
+use std::fmt::Display;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::access::{End, Entry};
+use super::fault::Fault;
+use super::site::Site;
 use super::stats::{Counts, bump, drop_one};
 use super::worker::Worker;
+use crate::clock;
 
 /// The class of a request whose client left before an answer; see `stats::CLASSES`.
 const ABORTED: usize = 5;
@@ -18,46 +24,79 @@ pub(super) struct Record {
     worker: Rc<Worker>,
     begun: Instant,
     class: usize,
+    counted: bool,
     /// Where it is counted.
     pub(super) counts: Option<Arc<Counts>>,
+    /// Its line of the access log, if there is one.
+    entry: Option<Box<Entry>>,
 }
 
 impl Record {
-    /// A request has come.
-    pub(super) fn begin(worker: &Rc<Worker>) -> Self {
+    /// A request has come from `peer`.
+    pub(super) fn begin(worker: &Rc<Worker>, peer: SocketAddr) -> Self {
         let begun = worker.now();
         worker.count_request(begun);
         bump(&worker.stats.requests_in_flight, 1);
+        let entry = || Box::new(Entry::new(clock::wall(), begun, peer));
         Self {
             worker: worker.clone(),
             begun,
             class: ABORTED,
+            counted: false,
             counts: None,
+            entry: worker.scribe.as_ref().map(|_| entry()),
+        }
+    }
+
+    /// Has the access log, if there is one, note something; with the time of this poll.
+    pub(super) fn note(&mut self, note: impl FnOnce(&mut Entry, Instant)) {
+        if let Some(entry) = &mut self.entry {
+            note(entry, self.worker.now());
         }
     }
 
     /// Its answer is known.
     pub(super) fn answered(&mut self, status: u16) {
         self.class = usize::from(status / 100).clamp(1, 5) - 1;
-    }
-
-    /// Counts it now, where what follows is no answer any more.
-    pub(super) fn settle(&mut self) {
-        if let Some(counts) = self.counts.take() {
-            let now = self.worker.now();
-            counts.add(self.class, now.saturating_duration_since(self.begun));
-        }
+        self.note(|entry, _| entry.answered(status));
     }
 
     /// Its answer ended before its end.
-    pub(super) fn broke_off(&mut self) {
+    pub(super) fn broke_off(&mut self, why: &dyn Display) {
         self.class = BROKEN;
+        self.note(|entry, _| entry.ended(End::Backend, Some(why)));
+    }
+
+    /// A try at `site` gave no answer to pass on. What its client did is no try's fault.
+    pub(super) fn failed_at(&mut self, site: &Site, why: &dyn Display) {
+        let (node, address) = (&site.key.id.node, site.key.address);
+        self.note(|entry, now| entry.failed(node, address, why, now));
+    }
+
+    /// There is no answer of a backend.
+    pub(super) fn faulted(&mut self, fault: &Fault) {
+        self.note(|entry, _| entry.ended(fault.whose(), Some(fault)));
+    }
+
+    /// Counts it now, where what follows is no answer any more.
+    pub(super) fn count(&mut self) {
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
+        drop_one(&self.worker.stats.requests_in_flight);
+        if let Some(counts) = &self.counts {
+            let now = self.worker.now();
+            counts.add(self.class, now.saturating_duration_since(self.begun));
+        }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        drop_one(&self.worker.stats.requests_in_flight);
-        self.settle();
+        self.count();
+        if let (Some(mut entry), Some(scribe)) = (self.entry.take(), &self.worker.scribe) {
+            entry.finish(self.counts.as_deref(), self.worker.now());
+            scribe.take(entry);
+        }
     }
 }

@@ -56,12 +56,12 @@ impl Reply {
     pub(super) fn new(
         head: ResponseHead,
         mut flight: Box<Flight>,
-        upload: Upload,
+        upload: &mut Upload,
         site: Rc<Site>,
         lease: Lease,
         progress_max: Duration,
         now: Instant,
-    ) -> Result<Box<Self>, (BodyError, Upload)> {
+    ) -> Result<Box<Self>, BodyError> {
         let mut reply = Box::new(Self {
             rest: match head.length {
                 Length::None | Length::Exactly(0) => Rest::Nothing,
@@ -70,7 +70,7 @@ impl Reply {
                 Length::UntilClose => Rest::UntilClose,
             },
             head,
-            upload,
+            upload: Upload::default(),
             ready: flight.input.take(),
             flight: Some(flight),
             site,
@@ -78,10 +78,10 @@ impl Reply {
             progress_max,
             waiting_since: None,
         });
-        match reply.absorb(0, now) {
-            Ok(()) => Ok(reply),
-            Err(error) => Err((error, reply.upload)),
-        }
+        reply.absorb(0, now)?;
+        // Only now: whoever asks another backend still needs it.
+        reply.upload = std::mem::take(upload);
+        Ok(reply)
     }
 
     /// The backend says that it, or what is behind it, can't serve now.
@@ -119,7 +119,7 @@ impl Reply {
     }
 
     /// The connection, after a change of protocol, with what came over it already.
-    pub(super) fn into_link(&mut self) -> Option<(Link, Buffer, Option<Lease>)> {
+    pub(super) fn take_link(&mut self) -> Option<(Link, Buffer, Option<Lease>)> {
         let flight = self.flight.take()?;
         Some((flight.link, self.ready.take(), self.lease.take()))
     }
@@ -134,20 +134,21 @@ impl Reply {
         if self.head.upgrade {
             return Ok(());
         }
-        match self.poll_read(cx, now) {
+        match self.poll_read(cx, now, usize::MAX) {
             Poll::Ready(Err(error)) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Waits for more of the body.
+    /// Waits for more of the body, at most `most` bytes of it.
     pub(super) fn poll_more(
         &mut self,
         cx: &mut Context<'_>,
         alarm: &Alarm,
         now: Instant,
+        most: usize,
     ) -> Poll<Result<(), BodyError>> {
-        let polled = self.poll_read(cx, now);
+        let polled = self.poll_read(cx, now, most);
         if polled.is_ready() {
             self.waiting_since = None;
             return polled;
@@ -161,7 +162,12 @@ impl Reply {
         Poll::Pending
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), BodyError>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        most: usize,
+    ) -> Poll<Result<(), BodyError>> {
         let Some(flight) = self
             .flight
             .as_mut()
@@ -170,7 +176,7 @@ impl Reply {
             return Poll::Ready(Ok(()));
         };
         let from = self.ready.len();
-        let broke = match ready!(self.ready.poll_fill(cx, &mut flight.link.stream)) {
+        let broke = match ready!(self.ready.poll_fill_to(cx, &mut flight.link.stream, most)) {
             Ok(0) if matches!(self.rest, Rest::UntilClose) => {
                 self.rest = Rest::Nothing;
                 self.finish(true, now);

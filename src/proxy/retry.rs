@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::stats::Reason;
-use crate::pool::snapshot::{Pick, Snapshot};
+use crate::pool::snapshot::{Pick, Snapshot, Unpicked};
+use crate::pool::upstream::Lease;
 
 /// Requests and retries of this span are weighed against one another (as finagle's and tower's budgets).
 const WINDOW_S: usize = 10;
@@ -50,7 +51,7 @@ impl Plan {
         Self {
             attempts_max,
             idempotent,
-            first: first.upstream.address,
+            first: first.lease.upstream.address,
             tried: Vec::new(),
             slot: first.slot,
             overtaken: 0,
@@ -74,49 +75,55 @@ impl Plan {
         self.again
     }
 
-    /// Whom to ask next after `reason`; `None` ends it. `replayable`: the body can be sent again.
+    /// Whom to ask next after `reason`. `replayable`: the body can be sent again.
     ///
-    /// `stale`: a kept connection closed without a byte of answer. The backend itself has not
-    /// failed, so where nobody else is left it may be asked once more, on a new connection.
+    /// `stale`: a kept connection closed without a byte of answer, and this is the place it had. The backend itself
+    /// has not failed, so where nobody else can be asked it may be asked once more, on a new connection.
+    ///
+    /// # Errors
+    /// The request must not be repeated, or there is nobody to ask; `Full` where only room is missing.
     pub(super) fn next(
         &mut self,
         reason: Reason,
-        stale: bool,
+        stale: Option<Lease>,
         replayable: bool,
         world: &Snapshot,
         budget: &mut dyn FnMut() -> bool,
-    ) -> Option<Pick> {
+    ) -> Result<Pick, Unpicked> {
         if reason == Reason::Reset {
             self.resets += 1;
         }
         let overtakes = reason == Reason::SlowConnect && self.attempts_max > 1;
         if !self.has_attempts_left() && !overtakes || self.resets >= RESETS_MAX || !replayable {
-            return None;
+            return Err(Unpicked::Nobody);
         }
         let harmless = matches!(
             reason,
             Reason::Connect | Reason::SlowConnect | Reason::Unsent
         );
         if !harmless && !self.idempotent {
-            return None;
+            return Err(Unpicked::Nobody);
         }
         if self.tried.is_empty() {
             self.tried.push(self.first);
         }
-        let last = *self.tried.last()?;
-        let pick = world.pick_after(self.slot, &self.tried).or_else(|| {
-            let others: Vec<SocketAddr> = self.tried[..self.tried.len() - 1].to_vec();
-            let again = world.pick_after(self.slot, &others)?;
-            (stale && again.upstream.address == last).then_some(again)
+        let found = world.pick_after(self.slot, &self.tried);
+        let again = found.is_err();
+        let pick = found.or_else(|why| match stale {
+            Some(lease) if world.has(lease.upstream.address) => Ok(Pick {
+                slot: self.slot,
+                lease,
+            }),
+            _ => Err(why),
         })?;
         if !budget() {
-            return None;
+            return Err(Unpicked::Nobody);
         }
-        self.again = pick.upstream.address == last;
+        self.again = again;
         self.slot = pick.slot;
-        self.tried.push(pick.upstream.address);
+        self.tried.push(pick.lease.upstream.address);
         self.overtaken += u32::from(overtakes);
-        Some(pick)
+        Ok(pick)
     }
 }
 

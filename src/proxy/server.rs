@@ -2,17 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 
-use super::accept;
+use super::access::Log;
 use super::retry::Reserve;
 use super::stats::{self, Scrape, WorkerStats};
 use super::worker::Shared;
-use super::{Feedback, Listeners, Routes, Settings};
+use super::{Feedback, Listeners, Routes, Settings, accept};
 use crate::clock;
 use crate::shutdown::Shutdown;
 
@@ -20,6 +20,7 @@ use crate::shutdown::Shutdown;
 #[derive(Debug)]
 pub struct Server {
     workers: Vec<Running>,
+    access_log_lost: Option<Arc<AtomicU64>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +33,8 @@ struct Running {
 
 /// Starts one worker per set of listeners. They stop when `stop` triggers; see [`Server::drained`].
 ///
-/// `feedback` is never waited for: what does not fit is dropped.
+/// `feedback` is never waited for: what does not fit is dropped. Neither is `access`, which gets a line
+/// for each request.
 ///
 /// # Errors
 /// A thread could not be started; those already running end at once.
@@ -41,6 +43,7 @@ pub fn start(
     listeners: Listeners,
     routes: Arc<ArcSwap<Routes>>,
     feedback: mpsc::Sender<Feedback>,
+    access: Option<&Log>,
     stop: Shutdown,
 ) -> io::Result<Server> {
     let started = clock::now();
@@ -54,7 +57,9 @@ pub fn start(
         feedback,
         stop,
         started,
+        desk: access.map(Log::desk),
     };
+    let access_log_lost = shared.desk.as_ref().map(|desk| desk.lost());
     let workers = per_worker.into_iter().enumerate().map(|(number, own)| {
         let stats = Arc::new(WorkerStats::default());
         let (ends, ended) = oneshot::channel();
@@ -74,7 +79,10 @@ pub fn start(
         })
     });
     let workers = workers.collect::<io::Result<_>>()?;
-    Ok(Server { workers })
+    Ok(Server {
+        workers,
+        access_log_lost,
+    })
 }
 
 fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<std::net::TcpListener>) {
@@ -93,12 +101,19 @@ fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<std::net::TcpList
 
 /// The numbers of all workers; cheap to clone, and good beyond the workers' end.
 #[derive(Clone, Debug)]
-pub struct Counters(Vec<Arc<WorkerStats>>);
+pub struct Counters {
+    workers: Vec<Arc<WorkerStats>>,
+    access_log_lost: Option<Arc<AtomicU64>>,
+}
 
 impl Counters {
     /// Summed now.
     pub fn scrape(&self) -> Scrape {
-        stats::scrape(self.0.iter().map(Arc::as_ref))
+        let lost = self.access_log_lost.as_ref();
+        Scrape {
+            access_log_lost: lost.map_or(0, |lost| lost.load(Ordering::Relaxed)),
+            ..stats::scrape(self.workers.iter().map(Arc::as_ref))
+        }
     }
 }
 
@@ -110,12 +125,11 @@ impl Server {
 
     /// For who reads numbers while the server runs.
     pub fn counters(&self) -> Counters {
-        Counters(
-            self.workers
-                .iter()
-                .map(|worker| Arc::clone(&worker.stats))
-                .collect(),
-        )
+        let stats = |worker: &Running| Arc::clone(&worker.stats);
+        Counters {
+            workers: self.workers.iter().map(stats).collect(),
+            access_log_lost: self.access_log_lost.clone(),
+        }
     }
 
     /// The numbers of all workers, summed.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
+use super::access::{End, Entry};
 use super::alarm::Alarm;
 use super::asker::Asker;
 use super::exchange::Exchange;
@@ -26,7 +27,6 @@ use super::stats::Reason;
 use super::upload::Upload;
 use super::worker::Worker;
 use crate::pool::snapshot::Pick;
-use crate::pool::upstream::Lease;
 
 /// Asks backends until there is an answer to pass on. Dropping the future gives the request up: counts,
 /// lease and connection go with it.
@@ -39,7 +39,7 @@ pub(super) async fn answer(
 ) -> Result<Box<Reply>, Fault> {
     let home = worker.route().ok_or(Fault::NoPool)?;
     record.counts = Some(home.unanswered.clone());
-    let (world, pick) = hold::first_pick(worker, &home, asker).await?;
+    let pick = hold::first_pick(worker, &home, alarm, asker).await?;
     let limits = &worker.settings.limits;
     let mut exchange = Exchange {
         worker,
@@ -50,13 +50,15 @@ pub(super) async fn answer(
         head,
         upload: Upload::new(head.length, limits.replay_bytes),
         next: None,
+        spare: None,
         interim: false,
-        site: worker.site(&home, &pick.upstream),
-        world,
+        site: worker.site(&home, &pick.lease.upstream),
         record,
     };
     let outcome = exchange.run(pick).await;
     if let Err(fault) = &outcome {
+        let received = exchange.upload.taken();
+        exchange.record.note(|entry, _| entry.received(received));
         let site = &exchange.site;
         debug!(backend = %site.key.id, address = %site.key.address, %fault, "failed");
     }
@@ -77,21 +79,23 @@ impl Exchange<'_> {
         // A backend's own 502, 503 or 504, to pass on if nobody does better.
         let mut refusal: Option<Box<Reply>> = None;
         loop {
-            let lease = Lease::new(pick.upstream.clone());
-            if !Arc::ptr_eq(&pick.upstream.live, &self.site.live) {
-                self.site = self.worker.site(self.home, &pick.upstream);
+            if !Arc::ptr_eq(&pick.lease.upstream.live, &self.site.live) {
+                self.site = self.worker.site(self.home, &pick.lease.upstream);
             }
             self.ask(self.site.clone());
-            let outcome = self.attempt(lease).await;
+            self.record.note(Entry::tries);
+            let outcome = self.attempt(pick.lease).await;
             self.learn(&outcome);
             let fault = match outcome {
                 Ok(mut reply) if reply.is_unavailable() => {
                     self.upload = std::mem::take(&mut reply.upload);
-                    let Some(next) = self.next(Reason::Status, false) else {
+                    let Ok(next) = self.next(Reason::Status) else {
                         reply.upload = std::mem::take(&mut self.upload);
                         return Ok(reply);
                     };
                     debug!(backend = %self.site.key.id, status = %reply.head.status, "asking another");
+                    let status = format_args!("status {}", reply.head.status);
+                    self.record.failed_at(&self.site, &status);
                     refusal = Some(reply);
                     pick = next;
                     continue;
@@ -99,9 +103,16 @@ impl Exchange<'_> {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
+            match self.next.is_some() {
+                true => self.record.failed_at(&self.site, &"it went down"),
+                false if fault.whose() == End::Backend => {
+                    self.record.failed_at(&self.site, &fault);
+                }
+                false => {}
+            }
             let next = self.next.take().or_else(|| {
                 let reason = fault.reason()?;
-                self.next(reason, fault.is_stale())
+                self.next(reason).ok()
             });
             match (next, refusal.take()) {
                 (Some(next), held) => {
@@ -111,6 +122,8 @@ impl Exchange<'_> {
                 }
                 (None, Some(mut reply)) => {
                     self.ask(reply.site().clone());
+                    let address = self.site.key.address;
+                    self.record.note(|entry, _| entry.falls_back(address));
                     reply.upload = std::mem::take(&mut self.upload);
                     return Ok(reply);
                 }

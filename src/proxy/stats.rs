@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::pool::spec::UpstreamId;
@@ -66,11 +66,41 @@ impl Reason {
     }
 }
 
+/// Why a request that was to wait for room got none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// As many as may wait did.
+    Overflow,
+    /// It waited too long.
+    Timeout,
+    /// The client left.
+    Left,
+    /// The last backend went out meanwhile.
+    Nobody,
+}
+
+impl Dropped {
+    /// All, in order.
+    pub const ALL: [Self; 4] = [Self::Overflow, Self::Timeout, Self::Left, Self::Nobody];
+
+    /// Label of a metric.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::Timeout => "timeout",
+            Self::Left => "left",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
 /// Everything at one moment, over all workers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scrape {
     /// Requests by who answered them.
     pub backends: Vec<BackendCounts>,
+    /// Requests that waited for room, by pool.
+    pub queues: Vec<QueueCounts>,
     /// Repeats by reason, all reasons in order.
     pub retries: Vec<(Reason, u64)>,
     /// Repeats that the budget refused.
@@ -81,6 +111,8 @@ pub struct Scrape {
     pub connections_total: u64,
     /// Requests under way now.
     pub requests_in_flight: u64,
+    /// Lines of the access log that were not written.
+    pub access_log_lost: u64,
 }
 
 /// Requests of one pool that one backend answered (or that failed there last).
@@ -92,10 +124,51 @@ pub struct BackendCounts {
     pub backend: Option<(UpstreamId, SocketAddr)>,
     /// Requests by class, see [`CLASSES`].
     pub classes: [u64; CLASSES.len()],
-    /// Requests by duration, not cumulative, see [`BOUNDS_MS`].
+    /// Requests by duration.
+    pub durations: Durations,
+}
+
+/// Requests of one pool that waited since its backends were full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueCounts {
+    /// Pool.
+    pub pool: Arc<str>,
+    /// How long those waited that then had their turn.
+    pub waits: Durations,
+    /// The others, in the order of [`Dropped::ALL`].
+    pub dropped: [u64; Dropped::ALL.len()],
+}
+
+/// How long things took.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Durations {
+    /// How many, by duration, not cumulative, see [`BOUNDS_MS`].
     pub buckets: [u64; BOUNDS_MS.len() + 1],
     /// Sum of all durations.
     pub seconds: f64,
+}
+
+/// [`Durations`] of one worker, live.
+#[derive(Debug, Default)]
+struct Clocked {
+    buckets: [AtomicU64; BOUNDS_MS.len() + 1],
+    nanos: AtomicU64,
+}
+
+impl Clocked {
+    fn add(&self, took: Duration) {
+        let ms = took.as_secs_f64() * 1000.0;
+        let bucket = BOUNDS_MS.iter().position(|bound| ms <= *bound);
+        bump(&self.buckets[bucket.unwrap_or(BOUNDS_MS.len())], 1);
+        bump(&self.nanos, took.as_nanos() as u64);
+    }
+
+    fn add_to(&self, sum: &mut Durations) {
+        for (total, counter) in sum.buckets.iter_mut().zip(&self.buckets) {
+            *total += counter.load(Ordering::Relaxed);
+        }
+        sum.seconds += self.nanos.load(Ordering::Relaxed) as f64 / 1e9;
+    }
 }
 
 /// [`BackendCounts`] of one worker, live.
@@ -104,8 +177,7 @@ pub(super) struct Counts {
     pool: Arc<str>,
     backend: Option<(UpstreamId, SocketAddr)>,
     classes: [AtomicU64; CLASSES.len()],
-    buckets: [AtomicU64; BOUNDS_MS.len() + 1],
-    nanos: AtomicU64,
+    durations: Clocked,
 }
 
 impl Counts {
@@ -115,18 +187,53 @@ impl Counts {
             pool,
             backend,
             classes: Default::default(),
-            buckets: Default::default(),
-            nanos: AtomicU64::new(0),
+            durations: Clocked::default(),
         }
+    }
+
+    /// Of which pool.
+    pub(super) fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    /// Of which backend.
+    pub(super) fn backend(&self) -> Option<&(UpstreamId, SocketAddr)> {
+        self.backend.as_ref()
     }
 
     /// One finished request; `class` indexes [`CLASSES`].
     pub(super) fn add(&self, class: usize, took: Duration) {
         bump(&self.classes[class], 1);
-        let ms = took.as_secs_f64() * 1000.0;
-        let bucket = BOUNDS_MS.iter().position(|bound| ms <= *bound);
-        bump(&self.buckets[bucket.unwrap_or(BOUNDS_MS.len())], 1);
-        bump(&self.nanos, took.as_nanos() as u64);
+        self.durations.add(took);
+    }
+}
+
+/// [`QueueCounts`] of one worker, live.
+#[derive(Debug)]
+pub(super) struct Waits {
+    pool: Arc<str>,
+    served: Clocked,
+    dropped: [AtomicU64; Dropped::ALL.len()],
+}
+
+impl Waits {
+    /// Zeroes.
+    pub(super) fn new(pool: Arc<str>) -> Self {
+        Self {
+            pool,
+            served: Clocked::default(),
+            dropped: Default::default(),
+        }
+    }
+
+    /// One had its turn after `waited`.
+    pub(super) fn served(&self, waited: Duration) {
+        self.served.add(waited);
+    }
+
+    /// One had none.
+    pub(super) fn dropped(&self, why: Dropped) {
+        bump(&self.dropped[why as usize], 1);
     }
 }
 
@@ -134,6 +241,7 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(super) struct WorkerStats {
     backends: Mutex<Vec<Arc<Counts>>>,
+    queues: Mutex<Vec<Arc<Waits>>>,
     retries: [AtomicU64; Reason::ALL.len()],
     pub(super) retries_refused: AtomicU64,
     pub(super) connections_open: AtomicU64,
@@ -144,20 +252,32 @@ pub(super) struct WorkerStats {
 impl WorkerStats {
     /// Has `counts` scraped from now on.
     pub(super) fn add(&self, counts: Arc<Counts>) {
-        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        backends.push(counts);
+        locked(&self.backends).push(counts);
     }
 
     /// Ends a series.
     pub(super) fn remove(&self, counts: &Arc<Counts>) {
-        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        backends.retain(|other| !Arc::ptr_eq(other, counts));
+        locked(&self.backends).retain(|other| !Arc::ptr_eq(other, counts));
+    }
+
+    /// Has `waits` scraped from now on.
+    pub(super) fn add_waits(&self, waits: Arc<Waits>) {
+        locked(&self.queues).push(waits);
+    }
+
+    /// Ends a series.
+    pub(super) fn remove_waits(&self, waits: &Arc<Waits>) {
+        locked(&self.queues).retain(|other| !Arc::ptr_eq(other, waits));
     }
 
     /// One repeat.
     pub(super) fn retried(&self, reason: Reason) {
         bump(&self.retries[reason as usize], 1);
     }
+}
+
+fn locked<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Adds to a counter that only this thread writes.
@@ -178,6 +298,7 @@ pub(super) fn scrape<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Scra
         ..Scrape::default()
     };
     let mut by_backend = BTreeMap::new();
+    let mut by_pool = BTreeMap::new();
     for worker in workers {
         for (reason, count) in &mut sum.retries {
             *count += read(&worker.retries[*reason as usize]);
@@ -186,30 +307,36 @@ pub(super) fn scrape<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Scra
         sum.connections_open += read(&worker.connections_open);
         sum.connections_total += read(&worker.connections_total);
         sum.requests_in_flight += read(&worker.requests_in_flight);
-        let backends = worker
-            .backends
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for counts in backends.iter() {
+        for counts in locked(&worker.backends).iter() {
             let known = by_backend
                 .entry((counts.pool.clone(), counts.backend.clone()))
                 .or_insert_with_key(|(pool, backend)| BackendCounts {
                     pool: pool.clone(),
                     backend: backend.clone(),
                     classes: Default::default(),
-                    buckets: Default::default(),
-                    seconds: 0.0,
+                    durations: Durations::default(),
                 });
             for (total, counter) in known.classes.iter_mut().zip(&counts.classes) {
                 *total += read(counter);
             }
-            for (total, counter) in known.buckets.iter_mut().zip(&counts.buckets) {
+            counts.durations.add_to(&mut known.durations);
+        }
+        for waits in locked(&worker.queues).iter() {
+            let known = by_pool
+                .entry(waits.pool.clone())
+                .or_insert_with_key(|pool| QueueCounts {
+                    pool: pool.clone(),
+                    waits: Durations::default(),
+                    dropped: Default::default(),
+                });
+            for (total, counter) in known.dropped.iter_mut().zip(&waits.dropped) {
                 *total += read(counter);
             }
-            known.seconds += read(&counts.nanos) as f64 / 1e9;
+            waits.served.add_to(&mut known.waits);
         }
     }
     sum.backends = by_backend.into_values().collect();
+    sum.queues = by_pool.into_values().collect();
     sum
 }
 
@@ -226,22 +353,32 @@ mod tests {
             counts.add(1, Duration::from_millis(1));
             counts.add(4, Duration::from_secs(3600));
             worker.retried(Reason::Reset);
+            let waits = Arc::new(Waits::new("web".into()));
+            worker.add_waits(waits.clone());
+            waits.served(Duration::from_millis(1));
+            waits.dropped(Dropped::Timeout);
         }
 
         let sum = scrape(workers.iter());
 
         assert_eq!(sum.backends.len(), 1);
         assert_eq!(sum.backends[0].classes, [0, 2, 0, 0, 2, 0, 0]);
-        assert_eq!(sum.backends[0].buckets[1], 2);
-        assert_eq!(sum.backends[0].buckets[BOUNDS_MS.len()], 2);
-        assert!((sum.backends[0].seconds - 7200.002).abs() < 1e-6);
+        assert_eq!(sum.backends[0].durations.buckets[1], 2);
+        assert_eq!(sum.backends[0].durations.buckets[BOUNDS_MS.len()], 2);
+        assert!((sum.backends[0].durations.seconds - 7200.002).abs() < 1e-6);
         assert!(sum.retries.contains(&(Reason::Reset, 2)));
+        assert_eq!(sum.queues.len(), 1);
+        assert_eq!(sum.queues[0].dropped, [0, 2, 0, 0]);
+        assert_eq!(sum.queues[0].waits.buckets[1], 2);
     }
 
     #[test]
     fn reasons_stand_in_the_order_of_their_numbers() {
         for (at, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at);
+        }
+        for (at, why) in Dropped::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, at);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use http::Method;
 
-use super::h1::request::Refusal;
+use super::h1::refusal::Refusal;
 
 /// A request target, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

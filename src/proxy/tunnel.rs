@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
+use super::access::End;
 use super::alarm::Alarm;
 use super::buffer::Buffer;
 use super::client::HttpOne;
+use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
 
@@ -55,8 +57,9 @@ pub(super) async fn run(
     alarm: &Alarm,
     asker: &mut HttpOne<'_, '_>,
     reply: &mut Reply,
+    record: &mut Record,
 ) {
-    let Some((mut link, early, lease)) = reply.into_link() else {
+    let Some((mut link, early, lease)) = reply.take_link() else {
         return;
     };
     let (inbox, outbox) = asker.sides();
@@ -64,34 +67,39 @@ pub(super) async fn run(
     let mut back = Way::new(early);
     let idle_max = worker.settings.timeouts.upgrade_idle;
     let mut moved = worker.now();
-    poll_fn(|cx| {
+    let (mut sent, mut received) = (back.bytes.len(), out.bytes.len());
+    let ended = poll_fn(|cx| {
         loop {
             let mut again = false;
             match out.poll_out(cx, &mut link.stream) {
                 Poll::Ready(true) if !out.ended => match inbox.poll_any(cx) {
                     Poll::Ready(true) => {
                         out.bytes = inbox.input.take();
+                        received += out.bytes.len();
                         again = true;
                     }
                     Poll::Ready(false) => (out.ended, again) = (true, true),
                     Poll::Pending => {}
                 },
                 Poll::Ready(true) | Poll::Pending => {}
-                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Ready(false) => return Poll::Ready(Some(End::Backend)),
             }
             match back.poll_out(cx, &mut outbox.writer) {
                 Poll::Ready(true) if !back.ended => {
                     match back.bytes.poll_fill(cx, &mut link.stream) {
-                        Poll::Ready(Ok(bytes)) if bytes > 0 => again = true,
+                        Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                            sent += bytes;
+                            again = true;
+                        }
                         Poll::Ready(_) => (back.ended, again) = (true, true),
                         Poll::Pending => {}
                     }
                 }
                 Poll::Ready(true) | Poll::Pending => {}
-                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Ready(false) => return Poll::Ready(Some(End::Client)),
             }
             if out.told && back.told {
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
             let now = worker.now();
             if again {
@@ -99,7 +107,7 @@ pub(super) async fn run(
                 continue;
             }
             if now >= moved + idle_max {
-                return Poll::Ready(());
+                return Poll::Ready(Some(End::Lb));
             }
             alarm.wake_by(cx, moved + idle_max);
             return Poll::Pending;
@@ -107,4 +115,13 @@ pub(super) async fn run(
     })
     .await;
     drop(lease);
+    record.note(|entry, _| {
+        entry.sent(sent as u64);
+        entry.received(received as u64);
+        match ended {
+            Some(End::Lb) => entry.ended(End::Lb, Some(&"nothing moved either way")),
+            Some(end) => entry.ended(end, Some(&"the connection broke")),
+            None => entry.ended(End::Done, None),
+        }
+    });
 }

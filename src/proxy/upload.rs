@@ -241,6 +241,8 @@ mod tests {
             }
         }
 
+        fn rest(&mut self) {}
+
         fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
             Poll::Pending
         }

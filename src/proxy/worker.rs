@@ -20,10 +20,11 @@ use arc_swap::ArcSwap;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::access::{self, Desk, Scribe};
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
-use super::stats::{Counts, WorkerStats, bump};
+use super::stats::{Counts, Waits, WorkerStats, bump};
 use super::wakers::Wakers;
 use super::{Feedback, Routes, Settings};
 use crate::clock;
@@ -80,6 +81,8 @@ pub(super) struct Shared {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) started: Instant,
     pub(super) workers: usize,
+    /// Of the access log.
+    pub(super) desk: Option<Desk>,
 }
 
 /// One worker's memory.
@@ -96,6 +99,8 @@ pub(super) struct Worker {
     pub(super) open: Cell<usize>,
     pub(super) closed: Notify,
     pub(super) stopped: Notify,
+    /// Of the access log.
+    pub(super) scribe: Option<Scribe>,
     /// The time of the current poll, once somebody asked.
     now: Cell<Option<Instant>>,
     /// The current second as a Date field line.
@@ -111,6 +116,8 @@ pub(super) struct Home {
     pub(super) pool: Arc<Pool>,
     /// Requests that no backend was asked for.
     pub(super) unanswered: Arc<Counts>,
+    /// Requests that waited for room.
+    pub(super) waits: Arc<Waits>,
     world: RefCell<Rc<World>>,
 }
 
@@ -172,6 +179,7 @@ impl Worker {
             open: Cell::new(0),
             closed: Notify::new(),
             stopped: Notify::new(),
+            scribe: shared.desk.clone().map(Scribe::new),
             now: Cell::new(None),
             date: RefCell::default(),
             homes: RefCell::default(),
@@ -186,6 +194,9 @@ impl Worker {
     /// Starts what goes on beside the connections.
     pub(super) fn begin(self: &Rc<Self>) {
         tokio::task::spawn_local(sweep(self.clone()));
+        if self.scribe.is_some() {
+            tokio::task::spawn_local(access::flush_in_time(self.clone()));
+        }
     }
 
     /// A task is polled: time has passed.
@@ -233,11 +244,13 @@ impl Worker {
         let home = Rc::new(Home {
             pool: pool.clone(),
             unanswered: Arc::new(Counts::new(pool.name.clone(), None)),
+            waits: Arc::new(Waits::new(pool.name.clone())),
             world: RefCell::new(Rc::new(World {
                 snapshot: pool.snapshot.load_full(),
             })),
         });
         self.stats.add(home.unanswered.clone());
+        self.stats.add_waits(home.waits.clone());
         tokio::task::spawn_local(watch(self.clone(), pool.changes()));
         let mut homes = self.homes.borrow_mut();
         homes.retain(|known| {
@@ -245,6 +258,7 @@ impl Worker {
             let kept = pools.any(|pool| Arc::ptr_eq(pool, &known.pool));
             if !kept {
                 self.stats.remove(&known.unanswered);
+                self.stats.remove_waits(&known.waits);
             }
             kept
         });

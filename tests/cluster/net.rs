@@ -13,10 +13,16 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::common::eventually;
+
 static NETWORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Until a carrier is seen, on the slowest of machines.
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// A switch with hosts on it.
 #[derive(Debug)]
@@ -92,6 +98,9 @@ impl Network {
             ip(&["-n", &host.namespace, "link", "set", "eth0", "up"]);
             ip(&["-n", &host.namespace, "link", "set", "lo", "up"]);
         }
+        for host in &network.hosts {
+            host.until_up();
+        }
         network
     }
 
@@ -137,6 +146,21 @@ impl Host {
                 .expect("root may enter it");
             work()
         })
+    }
+
+    /// The kernel sees a carrier a while after both ends are up, up to a second on a busy machine; who starts before
+    /// finds no interface but loopback.
+    fn until_up(&self) {
+        let shown = || {
+            Command::new("ip")
+                .args(["-n", &self.namespace, "link", "show", "eth0"])
+                .output()
+        };
+        eventually("eth0 is up", SETTLE, || {
+            let shown = shown().expect("ip runs");
+            let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+            text.contains("state UP").then_some(())
+        });
     }
 
     /// The cable of this host, pulled or put back.

@@ -273,11 +273,19 @@ impl World {
             let backends = pools["pools"][0]["backends"].as_array()?;
             (backends
                 .iter()
-                .filter(|backend| backend["in_rotation"] == true)
+                .filter(|backend| backend["in_rotation"] == true && self.is_there(backend))
                 .count()
                 == count)
                 .then_some(())
         });
+    }
+
+    /// Not where a web was before it moved: there it may be in rotation for a while yet.
+    fn is_there(&self, backend: &Value) -> bool {
+        let address = backend["address"]
+            .as_str()
+            .and_then(|text| text.parse().ok());
+        address.is_some_and(|at: SocketAddr| self.webs.iter().any(|web| web.host.ip == at.ip()))
     }
 
     /// Waits until gossip calls `name` failed, or, where nobody tells, as long as that takes.

@@ -14,7 +14,7 @@ use lb::gossip::core::io::Event;
 use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Status};
 use lb::gossip::core::timing::Profile;
-use lb::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
+use lb::gossip::core::wire::stream::{self, Decoder, PushNode, PushNodes, PushPull, StreamMessage};
 use lb::gossip::driver::{self, Handle, Settings, WhenTaken};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -279,7 +279,7 @@ impl Drop for Ours {
 pub(crate) fn pull(at: SocketAddr) -> Vec<PushNode> {
     let question = StreamMessage::PushPull(PushPull {
         join: false,
-        nodes: Vec::new(),
+        nodes: PushNodes::default(),
         user_state: Vec::new(),
     });
     let mut socket = TcpStream::connect(at).expect("it listens");
@@ -291,7 +291,9 @@ pub(crate) fn pull(at: SocketAddr) -> Vec<PushNode> {
         let len = socket.read(&mut buffer).expect("it answers");
         assert!(len > 0, "the answer is whole");
         match decoder.feed(&buffer[..len]).expect("a good answer") {
-            Some(StreamMessage::PushPull(answer)) => return answer.nodes,
+            Some(StreamMessage::PushPull(answer)) => {
+                return answer.nodes.iter().map(|node| node.to_node()).collect();
+            }
             Some(other) => panic!("{other:?}"),
             None => {}
         }

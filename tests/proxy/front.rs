@@ -7,10 +7,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use lb::announce::{CheckSpec, Proto, State};
 use lb::clock;
-use lb::pool::ejection;
 use lb::pool::registry::{self, Key, Outcome, Registry};
 use lb::pool::snapshot::Pool;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
+use lb::pool::{ejection, queue};
+use lb::proxy::access::Log;
 use lb::proxy::stats::Reason;
 use lb::proxy::{self, Feedback, Limits, Listen, Routes, Server, Settings, Timeouts};
 use lb::shutdown::{self, Trigger};
@@ -63,6 +64,19 @@ pub(crate) fn spec(address: SocketAddr, weight: u16, backup: bool) -> Spec {
     }
 }
 
+fn pool(limits: queue::Settings) -> registry::Settings {
+    registry::Settings {
+        name: "web".to_owned(),
+        check: CheckSpec::Tcp { port: None },
+        proto: Proto::Http,
+        default_port: 80,
+        lost_keep: Duration::from_secs(3600),
+        ejection: ejection::Settings::default(),
+        limits,
+        backends: vec![],
+    }
+}
+
 impl Front {
     /// These backends, all in.
     pub(crate) fn of(toys: &[&Toy]) -> Self {
@@ -79,18 +93,40 @@ impl Front {
 
     /// These backends, none checked yet.
     pub(crate) fn unproven(settings: Settings, specs: Vec<Spec>) -> Self {
-        let mut registry = Registry::new(
-            clock::now(),
-            vec![registry::Settings {
-                name: "web".to_owned(),
-                check: CheckSpec::Tcp { port: None },
-                proto: Proto::Http,
-                default_port: 80,
-                lost_keep: Duration::from_secs(3600),
-                ejection: ejection::Settings::default(),
-                backends: vec![],
-            }],
-        );
+        Self::start(settings, specs, queue::Settings::default(), None)
+    }
+
+    /// As [`Self::unproven`], with a line for each request.
+    pub(crate) fn logged(settings: Settings, specs: Vec<Spec>, access: Option<&Log>) -> Self {
+        Self::start(settings, specs, queue::Settings::default(), access)
+    }
+
+    /// Two workers, and backends that take so much, all in.
+    pub(crate) fn limited(limits: queue::Settings, toys: &[&Toy]) -> Self {
+        let specs = toys.iter().map(|toy| spec(toy.address, 1, false)).collect();
+        let settings = Settings {
+            workers: 2,
+            ..settings()
+        };
+        let mut front = Self::start(settings, specs, limits, None);
+        front.all_up();
+        front
+    }
+
+    /// A reload of the pool's limits.
+    pub(crate) fn limit(&mut self, limits: queue::Settings) {
+        self.registry.configure(clock::now(), vec![pool(limits)]);
+        self.settle();
+    }
+
+    /// These backends, none checked yet, with these limits.
+    pub(crate) fn start(
+        settings: Settings,
+        specs: Vec<Spec>,
+        limits: queue::Settings,
+        access: Option<&Log>,
+    ) -> Self {
+        let mut registry = Registry::new(clock::now(), vec![pool(limits)]);
         registry.set_specs(clock::now(), "web", specs.clone());
         let pools = registry.pools();
         let pool = pools[0].clone();
@@ -99,8 +135,8 @@ impl Front {
         let (trigger, stop) = shutdown::channel();
         let listeners = run(proxy::bind(&settings.listen, settings.workers)).expect("a free port");
         let address = listeners.addresses()[0];
-        let server =
-            proxy::start(settings, listeners, routes, feedback_in, stop).expect("threads start");
+        let server = proxy::start(settings, listeners, routes, feedback_in, access, stop)
+            .expect("threads start");
         let mut front = Self {
             address,
             registry,
@@ -144,6 +180,11 @@ impl Front {
         let key = self.key(address);
         self.registry.checked(now, &key, outcome);
         self.settle();
+    }
+
+    /// Its check passes or fails, whatever comes of that.
+    pub(crate) fn change(&mut self, toy: &Toy, up: bool) {
+        self.checked(toy.address, up);
     }
 
     /// Its check passes.
@@ -212,6 +253,11 @@ impl Front {
     /// The numbers now.
     pub(crate) fn stats(&self) -> proxy::Scrape {
         self.server.as_ref().expect("it runs").stats()
+    }
+
+    /// The numbers, also beyond its end.
+    pub(crate) fn counters(&self) -> proxy::Counters {
+        self.server.as_ref().expect("it runs").counters()
     }
 
     /// Repeats for this reason.

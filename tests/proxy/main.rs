@@ -12,16 +12,19 @@ mod peer;
 mod toy;
 
 mod abort;
+mod access;
 mod body;
 mod bytes;
 mod eject;
 mod forward;
+mod limits;
 mod rescue;
 mod retry;
 mod rotation;
 mod slow;
 mod start;
 mod stop;
+mod storm;
 
 use std::time::Duration;
 

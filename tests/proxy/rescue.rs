@@ -138,3 +138,33 @@ fn a_slow_first_byte_asks_for_a_check() {
     assert_eq!(client.response("GET").text(), "late");
     assert!(matches!(&front.feedback()[0], Feedback::Slow { key } if key.address == stuck.address));
 }
+
+#[test]
+fn a_rescued_request_is_not_sent_to_who_went_down_meanwhile() {
+    let (stuck, barrier) = stuck();
+    let others = [Toy::named("a"), Toy::named("b")];
+    let mut front = Front::with(without_timers(), &[&stuck, &others[0], &others[1]]);
+    let rotation: Vec<_> = front.pool.snapshot.load().active.clone();
+    let at = rotation.iter().position(|one| one.address == stuck.address);
+    let after = rotation[(at.unwrap() + 1) % 3].address;
+    let [gone, staying] = match others[0].address == after {
+        true => [&others[0], &others[1]],
+        false => [&others[1], &others[0]],
+    };
+    let mut client = front.client();
+    crate::until("the next turn is that of the one that is stuck", || {
+        let before = staying.count();
+        client.get("/");
+        staying.count() > before
+    });
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    barrier.wait();
+    let asked = gone.count();
+
+    front.down(gone);
+    front.down(&stuck);
+
+    assert_eq!(client.response("GET").status(), 200);
+    assert_eq!(gone.count(), asked);
+    assert_eq!(front.retries(Reason::Rescue), 1);
+}

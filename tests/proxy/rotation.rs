@@ -150,7 +150,7 @@ fn requests_are_counted_by_backend_and_class() {
     };
     assert_eq!(of(true).unwrap().classes, [0, 2, 0, 0, 0, 0, 0]);
     assert_eq!(of(false).unwrap().classes, [0, 0, 0, 0, 1, 0, 0]);
-    assert_eq!(of(true).unwrap().buckets.iter().sum::<u64>(), 2);
+    assert_eq!(of(true).unwrap().durations.buckets.iter().sum::<u64>(), 2);
     assert_eq!((stats.connections_open, stats.connections_total), (1, 1));
     assert_eq!(stats.requests_in_flight, 0);
 }

@@ -233,3 +233,20 @@ fn a_connect_without_an_answer_gives_up() {
     let failed = reports.filter(|one| matches!(one, Feedback::ConnectFailed { .. }));
     assert_eq!(failed.count(), 1);
 }
+
+#[test]
+fn a_slow_connect_asks_for_a_check() {
+    let hanging = Hanging::new();
+    let specs = vec![spec(hanging.address, 1, false)];
+    let mut front = Front::unproven(with(|it| it.timeouts.second_connect = SHORT), specs);
+    front.all_up();
+    let mut client = front.client();
+    client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+
+    crate::until("it is reported", || !front.feedback().is_empty());
+
+    let Feedback::Slow { key } = &front.feedback()[0] else {
+        panic!("{:?}", front.feedback());
+    };
+    assert_eq!(key.address, hanging.address);
+}

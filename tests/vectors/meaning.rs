@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use lb::gossip::core::serf::tags;
 use lb::gossip::core::wire::message::{Accusation, Message, Source};
-use lb::gossip::core::wire::serf::{RecordedEvents, SerfMessage};
-use lb::gossip::core::wire::stream::{PushNode, StreamMessage};
+use lb::gossip::core::wire::serf::{RecordedEvents, SerfMessage, SerfState};
+use lb::gossip::core::wire::stream::{PushNodeRef, StreamMessage};
 use serde_json::{Value, json};
 
 pub(crate) fn hex(bytes: &[u8]) -> Value {
@@ -93,7 +93,7 @@ pub(crate) fn serf_json(message: &SerfMessage) -> Value {
         SerfMessage::PushPull(state) => json!({
             "serf": "pushPull",
             "body": {
-                "LTime": state.ltime, "StatusLTimes": state.status_ltimes, "LeftMembers": state.left_members,
+                "LTime": state.ltime, "StatusLTimes": status_times(state), "LeftMembers": state.left_members,
                 "EventLTime": state.event_ltime, "QueryLTime": state.query_ltime,
                 "Events": state.events.iter().map(event_slot).collect::<Vec<_>>(),
             },
@@ -132,11 +132,16 @@ pub(crate) fn serf_json(message: &SerfMessage) -> Value {
     }
 }
 
-pub(crate) fn node_json(node: &PushNode) -> Value {
+fn status_times(state: &SerfState) -> BTreeMap<&str, u64> {
+    let times = state.status_ltimes.iter();
+    times.map(|(name, ltime)| (&**name, *ltime)).collect()
+}
+
+pub(crate) fn node_json(node: &PushNodeRef<'_>) -> Value {
     json!({
-        "Name": node.name, "Addr": hex(&node.addr.octets), "Port": node.addr.port, "Meta": hex(&node.meta),
+        "Name": node.name, "Addr": hex(&node.octets), "Port": node.port, "Meta": hex(node.meta),
         "Incarnation": node.incarnation, "State": node.state, "Vsn": node.vsn.map(|vsn| hex(&vsn)),
-        "$tags": tags::decode(&node.meta),
+        "$tags": tags::decode(node.meta),
     })
 }
 
@@ -149,7 +154,7 @@ pub(crate) fn stream_json(message: &StreamMessage) -> Value {
                 "header": {
                     "Join": whole.join, "Nodes": whole.nodes.len(), "UserStateLen": whole.user_state.len(),
                 },
-                "nodes": whole.nodes.iter().map(node_json).collect::<Vec<_>>(),
+                "nodes": whole.nodes.iter().map(|node| node_json(&node)).collect::<Vec<_>>(),
                 "user_state": serf_json(&state),
             })
         }

@@ -17,7 +17,7 @@ lb.toml:2:8: gossip.bind = \"nowhere\": is not an address of this machine; write
 lb.toml:3:1: gossip.profil: is not a key here; did you mean profile?
 lb.toml:3:10: gossip.profile = \"lann\": is not one of lan, wan, local; did you mean lan?
 lb.toml:6:13: cluster.web.lost_keep = 5: is a number; write text in quotes
-lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, lost_keep, backend_networks, check, ejection, backend
+lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, lost_keep, backend_networks, check, ejection, max_in_flight, queue, queue_timeout, backend
 lb.toml:8:14: cluster.web.check.rise = 0: rise is a whole number from 1 to 1000
 lb.toml:9:7: cluster.web.check.intervall: is not a key here; did you mean interval?
 lb.toml:9:19: cluster.web.check.interval = \"1 parsec\": is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\"
@@ -25,7 +25,7 @@ lb.toml:12:11: cluster.web.backend[0].address = \"web1\": lacks a port; write we
 lb.toml:13:10: cluster.web.backend[0].weight = 2000: weight is 1 to 1000; a backend of weight 2 gets twice the requests of one of weight 1
 lb.toml:14:8: cluster.web.backend[0].tier = 300: tier is a whole number from 0 to 255
 lb.toml:17:9: timeouts.drain = \"soon\": is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\"
-lb.toml:18:2: zebra: is not a key here; known here: gossip, admin, log, dns, state, listener, cluster, route, timeouts, limits";
+lb.toml:18:2: zebra: is not a key here; known here: log, gossip, admin, dns, state, listener, cluster, route, timeouts, limits";
     assert_eq!(errors, expected);
 }
 
@@ -49,6 +49,14 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
         (
             "[cluster.web]\ncheck = \"tcp\"\n",
             "lb.toml:2:9: cluster.web.check = \"tcp\": is text; write a table [cluster.web.check]",
+        ),
+        (
+            "[cluster.web]\nmax_in_flight = -1\n",
+            "lb.toml:2:17: cluster.web.max_in_flight = -1: max_in_flight is a whole number from 0 to 1000000",
+        ),
+        (
+            "[cluster.web]\nqueue_timeout = \"0s\"\n",
+            "lb.toml:2:17: cluster.web.queue_timeout = \"0s\": must be at least 1ms, since a wait of nothing always ends too soon",
         ),
         (
             "[cluster.web]\nproto = \"https\"\n",

@@ -165,6 +165,9 @@ fn a_file_sets_every_kind_of_value() {
         default_port = 8_080
         lost_keep = "10m"
         backend_networks = ["10.0.0.0/8", "fd00::/8"]
+        max_in_flight = 40
+        queue = 0
+        queue_timeout = "250ms"
         check = { spec = "tcp", interval = "2s", rise = 2, host = "example.org" }
         backend = [{ address = "web.internal:80", weight = 5, tier = 1, backup = true }]
         [timeouts]
@@ -185,6 +188,9 @@ fn a_file_sets_every_kind_of_value() {
     assert_eq!((cluster.check.rise, cluster.check.fall), (2, 2));
     assert_eq!(cluster.check.host.as_deref(), Some("example.org"));
     assert_eq!(cluster.backend_networks.len(), 2);
+    let limits = &cluster.pool.limits;
+    assert_eq!((limits.max_in_flight, limits.queue), (40, 0));
+    assert_eq!(limits.queue_timeout, Duration::from_millis(250));
     assert_eq!(cluster.pool.backends[0].tier, 1);
     assert_eq!(front.proxy.timeouts.drain, Duration::ZERO);
     assert_eq!(front.proxy.limits.retry_percent, 0);

@@ -9,6 +9,7 @@ use super::{Outcome, Settings};
 use crate::announce::CheckSpec;
 use crate::pool::effective::{Health, Lost, Opinions, State, Verdict, effective};
 use crate::pool::ejection::Record;
+use crate::pool::queue::Queue;
 use crate::pool::snapshot;
 use crate::pool::spec::{Spec, Standing, UpstreamId};
 use crate::pool::upstream::{Live, Upstream};
@@ -81,7 +82,7 @@ struct Connects {
 }
 
 impl Backend {
-    pub(super) fn new(now: Instant, spec: Spec) -> Self {
+    pub(super) fn new(now: Instant, spec: Spec, queue: Arc<Queue>) -> Self {
         let lost = (spec.standing == Standing::Failed).then_some(LostSince {
             at: now,
             met_alive: false,
@@ -95,7 +96,7 @@ impl Backend {
                 weight: spec.weight,
                 tier: spec.tier,
                 backup: spec.backup,
-                live: Arc::default(),
+                live: Arc::new(Live::of(queue)),
             }),
             spec,
             shadowed_by: None,

@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 use roster::Roster;
 
 use super::effective::State;
-use super::ejection;
 use super::snapshot::Pool;
 use super::spec::{Spec, UpstreamId};
 use super::upstream::Live;
+use super::{ejection, queue};
 use crate::announce::{CheckSpec, Proto};
 
 /// What a pool is told; keys of `[cluster.NAME]`.
@@ -44,6 +44,8 @@ pub struct Settings {
     pub lost_keep: Duration,
     /// When failed requests take a backend out.
     pub ejection: ejection::Settings,
+    /// How much its backends get at once, and how many requests wait beyond that.
+    pub limits: queue::Settings,
     /// Backends of `--backend` and `[[cluster.NAME.backend]]`.
     pub backends: Vec<StaticBackend>,
 }

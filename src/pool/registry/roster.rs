@@ -76,6 +76,9 @@ impl Roster {
         settings: Settings,
         changes: &mut VecDeque<Change>,
     ) {
+        if self.settings.limits != settings.limits {
+            self.unstored = self.unstored.max(Unstored::News);
+        }
         self.settings = settings;
         self.judge_all(now, changes);
     }
@@ -98,7 +101,7 @@ impl Roster {
                     backend.announced(now, spec);
                     backend
                 }
-                None => Backend::new(now, spec),
+                None => Backend::new(now, spec, Arc::clone(&self.pool.queue)),
             };
             self.backends.insert(place, backend);
         }
@@ -352,7 +355,7 @@ impl Roster {
         let generation = self.pool.snapshot.load().generation + 1;
         let mut snapshot = Snapshot::new(generation, self.settled, backends);
         snapshot.panic = self.panic;
-        self.pool.snapshot.store(Arc::new(snapshot));
-        self.pool.stored.send_replace(generation);
+        snapshot.limits = self.settings.limits.clone();
+        self.pool.store(snapshot);
     }
 }

@@ -2,7 +2,7 @@
 
 use memchr::memchr_iter;
 
-use super::request::Refusal;
+use super::refusal::Refusal;
 
 /// A field line as received: name (any case), value without the white space around it.
 pub type Field<'h> = httparse::Header<'h>;
@@ -17,7 +17,7 @@ const FEW_FIELDS: usize = 32;
 pub fn with_room<'h, T, E>(
     most: usize,
     is_too_many: impl Fn(&E) -> bool,
-    read: impl Fn(&mut [Field<'h>]) -> Result<T, E>,
+    mut read: impl FnMut(&mut [Field<'h>]) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut few = [httparse::EMPTY_HEADER; FEW_FIELDS];
     match read(&mut few[..FEW_FIELDS.min(most)]) {

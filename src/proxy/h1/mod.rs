@@ -12,5 +12,6 @@ pub mod chunked;
 pub mod field;
 pub mod head;
 pub mod lines;
+pub mod refusal;
 pub mod request;
 pub mod response;

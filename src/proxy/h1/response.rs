@@ -2,7 +2,8 @@
 
 use super::field::Known;
 use super::head::{self, Field};
-use super::request::{Length, Refusal};
+use super::refusal::Refusal;
+use super::request::Length;
 
 /// A response's head, as received.
 #[derive(Debug)]

@@ -44,14 +44,13 @@ impl Broadcasts {
     }
 
     /// Queues `message`; an older one of the same `key` is given up.
-    pub(crate) fn push(&mut self, message: Vec<u8>, key: Option<&str>) -> BroadcastId {
+    pub(crate) fn push(&mut self, message: Vec<u8>, key: Option<Name>) -> BroadcastId {
         self.last_id += 1;
         let rank = Rank {
             transmits: 0,
             len: Reverse(message.len() as u32),
             id: Reverse(self.last_id),
         };
-        let key = key.map(Name::from);
         if let Some(key) = &key
             && let Some(old) = self.by_key.insert(key.clone(), rank)
         {
@@ -172,7 +171,7 @@ mod tests {
     #[test]
     fn a_message_is_sent_limit_times_and_is_then_finished() {
         let mut queue = Broadcasts::default();
-        let id = queue.push(b"x".to_vec(), Some("k"));
+        let id = queue.push(b"x".to_vec(), Some("k".into()));
 
         for _ in 0..3 {
             assert_eq!(queue.take(2, 100, 4).len(), 1);
@@ -187,9 +186,9 @@ mod tests {
     #[test]
     fn a_newer_message_of_the_same_key_replaces_the_older_at_any_tier() {
         let mut queue = Broadcasts::default();
-        let old = queue.push(b"alive 1".to_vec(), Some("a"));
+        let old = queue.push(b"alive 1".to_vec(), Some("a".into()));
         queue.take(2, 100, 4);
-        queue.push(b"alive 2".to_vec(), Some("a"));
+        queue.push(b"alive 2".to_vec(), Some("a".into()));
 
         assert!(!queue.is_waiting(old));
         assert_eq!(texts(queue.take(2, 100, 4)), ["alive 2"]);
@@ -199,7 +198,7 @@ mod tests {
     #[test]
     fn pruning_drops_the_most_transmitted() {
         let mut queue = Broadcasts::default();
-        queue.push(b"seen".to_vec(), Some("s"));
+        queue.push(b"seen".to_vec(), Some("s".into()));
         queue.take(2, 100, 4);
         queue.push(b"new".to_vec(), None);
 

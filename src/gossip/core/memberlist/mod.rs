@@ -453,7 +453,8 @@ impl Memberlist {
         });
         // Keyed by name, where Go keys a refutation by address text: a newer word about us always
         // replaces the older one, and nothing on the wire shows the difference.
-        self.broadcasts.push(alive.encode(), Some(&self.name));
+        let name = own.name.clone();
+        self.broadcasts.push(alive.encode(), Some(name));
     }
 }
 

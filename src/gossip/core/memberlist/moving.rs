@@ -16,7 +16,7 @@ use std::time::Instant;
 use super::node::{NodeState, State};
 use super::{Change, Delegate, Memberlist};
 use crate::gossip::core::wire::message::Alive;
-use crate::gossip::core::wire::stream::PushNode;
+use crate::gossip::core::wire::stream::{PushNode, PushNodeRef};
 
 /// What makes a receiver move `new.name` from `old` to `new`; `new` must be one incarnation above `old`.
 pub(crate) fn steps(old: &PushNode, new: &PushNode) -> Arc<[PushNode]> {
@@ -29,11 +29,12 @@ pub(crate) fn steps(old: &PushNode, new: &PushNode) -> Arc<[PushNode]> {
 }
 
 /// A node as a push/pull lists it.
-pub(crate) fn entry(node: &NodeState) -> PushNode {
-    PushNode {
-        name: node.name.to_string(),
-        addr: node.addr(),
-        meta: node.meta.to_vec(),
+pub(crate) fn entry(node: &NodeState) -> PushNodeRef<'_> {
+    PushNodeRef {
+        name: &node.name,
+        octets: node.addr().octets.into(),
+        port: node.place.port(),
+        meta: &node.meta,
         incarnation: node.incarnation,
         state: node.state as u8,
         vsn: Some(node.vsn),
@@ -43,7 +44,7 @@ pub(crate) fn entry(node: &NodeState) -> PushNode {
 impl Memberlist {
     /// Our entry for `name`.
     pub(crate) fn held(&self, name: &str) -> Option<PushNode> {
-        self.nodes.get(name).map(entry)
+        self.nodes.get(name).map(|node| entry(node).to_node())
     }
 
     /// Places of all that may be there, but for ourselves and `name`.

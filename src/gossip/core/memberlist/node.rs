@@ -63,6 +63,16 @@ impl NodeState {
         }
     }
 
+    /// Whether these octets and this port are how it was received.
+    pub(crate) fn came_as(&self, octets: &[u8], port: u16) -> bool {
+        let same = match self.place.ip() {
+            IpAddr::V4(ip) if self.mapped => *octets == ip.to_ipv6_mapped().octets(),
+            IpAddr::V4(ip) => *octets == ip.octets(),
+            IpAddr::V6(ip) => *octets == ip.octets(),
+        };
+        same && port == self.place.port()
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, State::Dead | State::Left)
     }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use super::moving::entry;
 use super::node::{State, place_of};
 use super::rules::speaks_with_us;
-use super::{Cause, Delegate, Memberlist, NODES_MAX, Pulled, VERSIONS};
+use super::{Cause, Delegate, META_BYTES_MAX, Memberlist, NODES_MAX, Pulled, VERSIONS};
 use crate::gossip::core::wire::message::{Accusation, Alive};
-use crate::gossip::core::wire::stream::{self, PushNode, PushPull};
+use crate::gossip::core::wire::stream::{self, PushNodeRef, PushNodes, PushPull};
 
 /// Up to this many nodes the period of push/pulls is not stretched.
 const SCALE_FROM: usize = 32;
@@ -46,7 +46,8 @@ impl Memberlist {
     /// Our state, encoded: node after node, since all of them as messages would take more than the table does.
     pub(super) fn local_state(&mut self, join: bool, delegate: &mut dyn Delegate) -> Vec<u8> {
         let nodes = self.nodes.iter().map(entry);
-        stream::encode_state(join, nodes, &delegate.local_state(), self.compress)
+        let count = self.nodes.len();
+        stream::encode_state(join, count, nodes, &delegate.local_state(), self.compress)
     }
 
     /// Applies a peer's state.
@@ -57,7 +58,7 @@ impl Memberlist {
     pub(super) fn merge(
         &mut self,
         now: Instant,
-        remote: PushPull,
+        remote: &PushPull,
         cause: Option<Cause>,
         delegate: &mut dyn Delegate,
     ) -> Result<(), String> {
@@ -69,17 +70,17 @@ impl Memberlist {
         }
         self.verify_versions(&remote.nodes)?;
         if !self.leaving {
-            let elsewhere = |node: &&PushNode| {
+            let elsewhere = |node: &PushNodeRef<'_>| {
                 node.name == self.name && node.state != State::Left as u8 && self.is_elsewhere(node)
             };
-            if let Some(entry) = remote.nodes.iter().rev().find(elsewhere)
+            if let Some(entry) = remote.nodes.iter().filter(elsewhere).last()
                 && let Some(own) = self.nodes.get(&self.name)
             {
-                delegate.own_name_elsewhere(own, entry.clone());
+                delegate.own_name_elsewhere(own, entry.to_node());
             }
         }
-        for node in remote.nodes {
-            self.merge_node(now, node, delegate);
+        for node in remote.nodes.iter() {
+            self.merge_node(now, &node, delegate);
         }
         if !remote.user_state.is_empty() {
             delegate.merge_remote_state(now, &remote.user_state, cause);
@@ -88,38 +89,45 @@ impl Memberlist {
     }
 
     /// A peer that knows of nobody but us, exactly as we are, is our own listener under another address.
-    fn is_our_mirror(&self, remote: &[PushNode]) -> bool {
-        self.nodes.len() == 1
-            && matches!(remote, [only] if only.name == self.name
-                && only.addr == self.own_addr
-                && only.incarnation == self.incarnation)
+    fn is_our_mirror(&self, remote: &PushNodes) -> bool {
+        let is_us = |only: PushNodeRef<'_>| {
+            only.name == self.name
+                && !self.is_elsewhere(&only)
+                && only.incarnation == self.incarnation
+        };
+        self.nodes.len() == 1 && remote.len() == 1 && remote.iter().all(is_us)
     }
 
     /// Go compares octets: the other form of our own address is another place to a stock peer.
-    pub(crate) fn is_elsewhere(&self, own: &PushNode) -> bool {
-        own.addr != self.own_addr
+    pub(crate) fn is_elsewhere(&self, own: &PushNodeRef<'_>) -> bool {
+        *own.octets != *self.own_addr.octets || own.port != self.own_addr.port
     }
 
     /// What a peer's table says of our name, and whom it believes to be there.
-    pub(super) fn look_through(&self, nodes: Vec<PushNode>) -> Pulled {
-        let there = |node: &&PushNode| node.state <= State::Suspect as u8 && node.name != self.name;
+    pub(super) fn look_through(&self, nodes: &PushNodes) -> Pulled {
+        let there =
+            |node: &PushNodeRef<'_>| node.state <= State::Suspect as u8 && node.name != self.name;
         let live = nodes
             .iter()
             .filter(there)
             .take(NODES_MAX)
-            .filter_map(|node| place_of(&node.addr))
+            .filter_map(|node| place_of(&node.addr()))
             .collect();
-        let own = nodes.into_iter().rev().find(|node| node.name == self.name);
-        Pulled { own, live }
+        let own = nodes.iter().filter(|node| node.name == self.name).last();
+        Pulled {
+            own: own.map(|own| own.to_node()),
+            live,
+        }
     }
 
-    fn merge_node(&mut self, now: Instant, node: PushNode, delegate: &mut dyn Delegate) {
+    fn merge_node(&mut self, now: Instant, node: &PushNodeRef<'_>, delegate: &mut dyn Delegate) {
         let accusation = |from: &str| Accusation {
             incarnation: node.incarnation,
-            node: node.name.clone(),
+            node: node.name.to_owned(),
             from: from.to_owned(),
         };
         match node.state {
+            0 if self.is_no_news(node) => {}
             0 => {
                 let Some(vsn) = node.vsn else {
                     self.refuse("version");
@@ -127,9 +135,9 @@ impl Memberlist {
                 };
                 let alive = Alive {
                     incarnation: node.incarnation,
-                    node: node.name,
-                    addr: node.addr,
-                    meta: node.meta,
+                    node: node.name.to_owned(),
+                    addr: node.addr(),
+                    meta: node.meta.to_vec(),
                     vsn,
                 };
                 self.on_alive(now, alive, delegate);
@@ -140,18 +148,29 @@ impl Memberlist {
                 self.on_suspect(now, suspect, delegate);
             }
             3 => {
-                let left = accusation(&node.name);
+                let left = accusation(node.name);
                 self.on_dead(now, left, delegate);
             }
             _ => self.refuse("field"),
         }
     }
 
+    /// Whether `rules` would pass over this alive without a trace: nearly all of a push/pull is known already, and
+    /// need not become a message.
+    fn is_no_news(&self, alive: &PushNodeRef<'_>) -> bool {
+        alive.name != self.name
+            && alive.meta.len() <= META_BYTES_MAX
+            && alive.vsn.is_some_and(|vsn| speaks_with_us(&vsn))
+            && self.nodes.get(alive.name).is_some_and(|known| {
+                alive.incarnation <= known.incarnation && known.came_as(&alive.octets, alive.port)
+            })
+    }
+
     /// A cluster of which no live node understands us is not ours to join.
     ///
     /// Go refuses the whole exchange for one odd node, dead ones included, and so lets one forged message stop
     /// every join. Here such a node is left out by itself, see `rules`.
-    fn verify_versions(&self, remote: &[PushNode]) -> Result<(), String> {
+    fn verify_versions(&self, remote: &PushNodes) -> Result<(), String> {
         let mut alive = remote.iter().filter(|node| node.state == 0).peekable();
         let Some(first) = alive.peek() else {
             return Ok(());

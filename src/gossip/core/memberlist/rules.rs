@@ -126,9 +126,9 @@ impl Memberlist {
         }
         delegate.node_changed(now, node, change);
         self.timers.cancel(&Timer::Suspicion(alive.node.clone()));
-        let name = alive.node.clone();
+        let name = node.name.clone();
         self.broadcasts
-            .push(Message::Alive(alive).encode(), Some(&name));
+            .push(Message::Alive(alive).encode(), Some(name));
     }
 
     /// Makes room for an unknown node, dead and with incarnation 0 until its message is applied.
@@ -330,8 +330,9 @@ impl Memberlist {
         accusation: Accusation,
         kind: fn(Accusation) -> Message,
     ) -> BroadcastId {
-        let name = accusation.node.clone();
-        self.broadcasts.push(kind(accusation).encode(), Some(&name))
+        let known = self.nodes.get(&accusation.node);
+        let name = known.map_or_else(|| accusation.node.as_str().into(), |node| node.name.clone());
+        self.broadcasts.push(kind(accusation).encode(), Some(name))
     }
 
     /// Contradicts what is said about us, with an incarnation above `accused` and our own.

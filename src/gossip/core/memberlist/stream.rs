@@ -223,7 +223,7 @@ impl Memberlist {
                 let own = self.local_state(remote.join, delegate);
                 self.send_encoded(id, own);
                 self.close_stream(id);
-                if self.merge(now, remote, None, delegate).is_err() {
+                if self.merge(now, &remote, None, delegate).is_err() {
                     self.refuse("incompatible");
                 }
             }
@@ -247,12 +247,12 @@ impl Memberlist {
             }
             (Purpose::PushPull(cause), StreamMessage::PushPull(remote)) => {
                 self.close_stream(id);
-                let outcome = self.merge(now, remote, Some(cause), delegate);
+                let outcome = self.merge(now, &remote, Some(cause), delegate);
                 delegate.push_pull_ended(cause, peer, outcome);
             }
             (Purpose::Pull(join), StreamMessage::PushPull(remote)) => {
                 self.close_stream(id);
-                let pulled = self.look_through(remote.nodes);
+                let pulled = self.look_through(&remote.nodes);
                 delegate.pulled(join, peer, Ok(pulled));
             }
             // Its table is of no interest now; that it answered means that it has read ours.
@@ -389,6 +389,7 @@ impl Memberlist {
 
     /// A push/pull of nodes alone, which is no join.
     fn nodes_only(&self, nodes: &[PushNode]) -> Vec<u8> {
-        stream::encode_state(false, nodes.iter().cloned(), &[], self.compress)
+        let lent = nodes.iter().map(PushNode::lend);
+        stream::encode_state(false, nodes.len(), lent, &[], self.compress)
     }
 }

@@ -21,7 +21,9 @@ use crate::gossip::core::wire::packet;
 use crate::gossip::core::wire::serf::{
     JoinIntent, LeaveIntent, Query, Relay, SerfMessage, SerfState, UserEvent,
 };
-use crate::gossip::core::wire::stream::{self, Decoder, PushNode, PushPull, StreamMessage};
+use crate::gossip::core::wire::stream::{
+    self, Decoder, PushNode, PushNodes, PushPull, StreamMessage,
+};
 
 const US: &str = "10.0.0.1:7946";
 const PEER: &str = "10.0.0.2:7946";
@@ -225,7 +227,7 @@ fn push_pull(nodes: Vec<PushNode>, state: Option<SerfState>) -> Vec<u8> {
     let user_state = state.map_or_else(Vec::new, |state| SerfMessage::PushPull(state).encode());
     let message = StreamMessage::PushPull(PushPull {
         join: false,
-        nodes,
+        nodes: nodes.into_iter().collect(),
         user_state,
     });
     stream::encode(&message, false)

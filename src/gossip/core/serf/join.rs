@@ -110,7 +110,10 @@ impl Serf {
                 return self.go_on_joining(now, id);
             }
         };
-        match found.own.filter(|own| self.memberlist.is_elsewhere(own)) {
+        match found
+            .own
+            .filter(|own| self.memberlist.is_elsewhere(&own.lend()))
+        {
             Some(own) if own.state != State::Left as u8 => {
                 join.under_way -= 1;
                 join.parked.push(peer);

@@ -225,7 +225,7 @@ impl Delegate for Layer {
             return;
         }
         // Our own name is to be where we are; another's, where it is claimed to be now.
-        let held = moving::entry(held);
+        let held = moving::entry(held).to_node();
         let (old, new) = if claim.node == self.name {
             (claimed, held)
         } else {
@@ -242,7 +242,7 @@ impl Delegate for Layer {
         if self.claim {
             self.tray.claims.push(Claim {
                 old: entry,
-                new: moving::entry(held),
+                new: moving::entry(held).to_node(),
                 in_table: true,
             });
         }

@@ -22,7 +22,7 @@ impl Layer {
             status_ltimes: self
                 .members
                 .iter()
-                .map(|(name, member)| (name.to_string(), member.status_ltime))
+                .map(|(name, member)| (name.clone(), member.status_ltime))
                 .collect(),
             left_members: self
                 .members
@@ -45,12 +45,12 @@ impl Layer {
         self.query_clock
             .witness(state.query_ltime.saturating_sub(1));
         self.merge_left(now, state);
-        let left: BTreeSet<&String> = state.left_members.iter().collect();
+        let left: BTreeSet<&str> = state.left_members.iter().map(|name| &**name).collect();
         for (name, &ltime) in &state.status_ltimes {
-            if !left.contains(name) {
+            if !left.contains(&**name) {
                 let join = JoinIntent {
                     ltime,
-                    node: name.clone(),
+                    node: name.to_string(),
                 };
                 self.on_join_intent(now, &join, Source::State);
             }
@@ -73,7 +73,11 @@ impl Layer {
     /// Who left, first. The peer does not say when, only that it was after their last status time.
     fn merge_left(&mut self, now: Instant, state: &SerfState) {
         for name in &state.left_members {
-            let known = state.status_ltimes.get(name).copied().unwrap_or_default();
+            let known = state
+                .status_ltimes
+                .get(&**name)
+                .copied()
+                .unwrap_or_default();
             let leave = LeaveIntent {
                 ltime: known.saturating_add(1),
                 node: name.clone(),

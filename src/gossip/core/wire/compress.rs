@@ -14,13 +14,17 @@ const LZW: u8 = 0;
 
 /// `plain` in its envelope, type byte included. May be longer than `plain`.
 pub(super) fn pack(plain: &[u8]) -> Vec<u8> {
-    let packed = lzw::pack(plain);
+    envelope(&lzw::pack(plain))
+}
+
+/// The envelope of what is packed already.
+pub(super) fn envelope(packed: &[u8]) -> Vec<u8> {
     let mut w = Writer::message(COMPRESS);
     w.map(2);
     w.key("Algo");
     w.uint(LZW.into());
     w.key("Buf");
-    w.raw(&packed);
+    w.raw(packed);
     w.finish()
 }
 

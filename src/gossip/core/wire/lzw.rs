@@ -24,45 +24,79 @@ const FREE: u32 = u32::MAX;
 
 /// Compresses all of `plain`.
 pub(super) fn pack(plain: &[u8]) -> Vec<u8> {
-    let mut out = Bits::default();
-    out.push(CLEAR, WIDTH_MIN);
-    let mut width = WIDTH_MIN;
-    if let Some((&first, rest)) = plain.split_first() {
-        let mut strings = Strings::for_input(plain.len());
-        let (mut code, mut last) = (u16::from(first), END);
-        // The reader counts one code more for the string that ends the message.
-        for byte in rest.iter().map(Some).chain([None]) {
-            let slot = match byte {
-                Some(byte) => match strings.find(code, *byte) {
-                    Ok(longer) => {
-                        code = longer;
-                        continue;
-                    }
-                    Err(slot) => Some((slot, *byte)),
-                },
-                None => None,
-            };
-            out.push(code, width);
-            last += 1;
-            if last == 1 << width {
-                width += 1;
-            }
-            let full = last == CODE_MAX;
-            if full {
-                out.push(CLEAR, width);
-                (last, width) = (END, WIDTH_MIN);
-                strings.clear();
-            }
-            if let Some((slot, byte)) = slot {
-                if !full {
-                    strings.add(slot, code, byte, last);
-                }
-                code = u16::from(byte);
-            }
+    let mut packer = Packer::new(plain.len());
+    packer.push(plain);
+    packer.finish()
+}
+
+/// Compresses what comes piece by piece, so that it need not be in memory at once.
+pub(super) struct Packer {
+    out: Bits,
+    strings: Strings,
+    /// What was read last and is not written yet; none at the very beginning.
+    code: Option<u16>,
+    last: u16,
+    width: u32,
+}
+
+impl Packer {
+    /// For about so many bytes; there may be more.
+    pub(super) fn new(bytes: usize) -> Self {
+        let mut out = Bits::default();
+        out.push(CLEAR, WIDTH_MIN);
+        Self {
+            out,
+            strings: Strings::for_input(bytes),
+            code: None,
+            last: END,
+            width: WIDTH_MIN,
         }
     }
-    out.push(END, width);
-    out.finish()
+
+    pub(super) fn push(&mut self, plain: &[u8]) {
+        for &byte in plain {
+            let Some(code) = self.code else {
+                self.code = Some(u16::from(byte));
+                continue;
+            };
+            let slot = match self.strings.find(code, byte) {
+                Ok(longer) => {
+                    self.code = Some(longer);
+                    continue;
+                }
+                Err(slot) => slot,
+            };
+            if !self.write(code) {
+                self.strings.add(slot, code, byte, self.last);
+            }
+            self.code = Some(u16::from(byte));
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        // The reader counts one code more for the string that ends the message.
+        if let Some(code) = self.code {
+            self.write(code);
+        }
+        self.out.push(END, self.width);
+        self.out.finish()
+    }
+
+    /// True if the table was full and was cleared.
+    fn write(&mut self, code: u16) -> bool {
+        self.out.push(code, self.width);
+        self.last += 1;
+        if self.last == 1 << self.width {
+            self.width += 1;
+        }
+        let full = self.last == CODE_MAX;
+        if full {
+            self.out.push(CLEAR, self.width);
+            (self.last, self.width) = (END, WIDTH_MIN);
+            self.strings.clear();
+        }
+        full
+    }
 }
 
 /// Decompresses at most `bytes_max`, growing as the bytes come: what is declared nowhere can't lie.
@@ -135,25 +169,31 @@ struct Strings {
     /// Key in the upper 20 bits, code in the lower 12.
     slots: Vec<u32>,
     mask: usize,
+    known: usize,
 }
 
 impl Strings {
     /// A string is learned for each byte at most, and never more than there are codes.
     fn for_input(bytes: usize) -> Self {
-        let slots = (2 * bytes.min(usize::from(CODE_MAX))).next_power_of_two();
+        let slots = (2 * bytes.clamp(1, usize::from(CODE_MAX))).next_power_of_two();
         Self {
             slots: vec![FREE; slots],
             mask: slots - 1,
+            known: 0,
         }
     }
 
     fn clear(&mut self) {
         self.slots.fill(FREE);
+        self.known = 0;
     }
 
     /// The code of a known string, or where it belongs.
     fn find(&self, code: u16, byte: u8) -> Result<u16, usize> {
-        let key = u32::from(code) << 8 | u32::from(byte);
+        self.find_key(u32::from(code) << 8 | u32::from(byte))
+    }
+
+    fn find_key(&self, key: u32) -> Result<u16, usize> {
         // Fibonacci hashing: neighbouring keys land far from each other.
         let mut at = (key.wrapping_mul(0x9e37_79b9) >> 12) as usize & self.mask;
         loop {
@@ -168,6 +208,21 @@ impl Strings {
     fn add(&mut self, slot: usize, code: u16, byte: u8, new: u16) {
         let key = u32::from(code) << 8 | u32::from(byte);
         self.slots[slot] = key << WIDTH_MAX | u32::from(new);
+        self.known += 1;
+        if 2 * self.known > self.slots.len() {
+            self.widen();
+        }
+    }
+
+    fn widen(&mut self) {
+        let wider = Self::for_input(self.slots.len());
+        let narrow = std::mem::replace(self, wider);
+        self.known = narrow.known;
+        for slot in narrow.slots.into_iter().filter(|slot| *slot != FREE) {
+            if let Err(at) = self.find_key(slot >> WIDTH_MAX) {
+                self.slots[at] = slot;
+            }
+        }
     }
 }
 
@@ -208,6 +263,22 @@ mod tests {
 
         assert_eq!(unpack(&pack(&plain), 9).as_deref(), Ok(&plain[..]));
         assert_eq!(unpack(&pack(&plain), 8), Err(WireError::TooLarge));
+    }
+
+    #[test]
+    fn pieces_of_an_unforeseen_number_give_the_same_bytes_as_the_whole() {
+        let plain: Vec<u8> = (0..30_000_u32)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 27) as u8)
+            .collect();
+        for foreseen in [0, 100, 30_000] {
+            let mut packer = Packer::new(foreseen);
+            for piece in plain.chunks(77) {
+                packer.push(piece);
+            }
+
+            assert_eq!(packer.finish(), pack(&plain), "{foreseen}");
+        }
+        assert_eq!(unpack(&pack(&plain), plain.len()), Ok(plain));
     }
 
     #[test]

@@ -44,6 +44,16 @@ impl Writer {
         self.out
     }
 
+    /// Begins anew in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.out.clear();
+    }
+
+    /// What was written so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.out
+    }
+
     /// Raw bytes outside msgpack.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);

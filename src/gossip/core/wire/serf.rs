@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use super::WireError;
 use super::message::WireAddr;
 use super::msgpack::{Reader, Writer};
+use crate::gossip::core::name::Name;
 
 const LEAVE: u8 = 0;
 const JOIN: u8 = 1;
@@ -57,7 +58,7 @@ pub struct SerfState {
     /// Member clock.
     pub ltime: u64,
     /// Newest intent time by member.
-    pub status_ltimes: BTreeMap<String, u64>,
+    pub status_ltimes: BTreeMap<Name, u64>,
     /// Members with status left.
     pub left_members: Vec<String>,
     /// Event clock.
@@ -299,13 +300,13 @@ fn readable(name: &[u8]) -> Option<String> {
     std::str::from_utf8(name).ok().map(str::to_owned)
 }
 
-fn status_ltimes(r: &mut Reader<'_>) -> Result<BTreeMap<String, u64>, WireError> {
+fn status_ltimes(r: &mut Reader<'_>) -> Result<BTreeMap<Name, u64>, WireError> {
     let mut times = BTreeMap::new();
     for _ in 0..r.map()? {
         let name = r.raw()?.unwrap_or_default();
         let ltime = r.uint()?;
-        if let Some(name) = readable(name) {
-            times.insert(name, ltime);
+        if let Ok(name) = std::str::from_utf8(name) {
+            times.insert(name.into(), ltime);
         }
     }
     Ok(times)

@@ -11,12 +11,14 @@
 //! There is no length in front and the sender doesn't half-close: where a message ends is known by
 //! parsing it only. So the decoder resumes after the last whole node.
 
-use std::borrow::Borrow;
+mod nodes;
+
 use std::sync::Arc;
 
+pub use self::nodes::{PushNode, PushNodeRef, PushNodes};
 use super::compress::{self, COMPRESS};
 use super::crypto::{self, ENCRYPT};
-use super::message::{ACK, Ack, PING, Ping, USER, WireAddr, versions};
+use super::message::{ACK, Ack, PING, Ping, USER};
 use super::msgpack::{Reader, Writer};
 use super::{STREAM_BYTES_MAX, WireError, lzw};
 use crate::gossip::core::keyring::Keyring;
@@ -36,28 +38,11 @@ pub const NO_KEY_OPENS: &str = "No installed keys could decrypt the message";
 /// Nodes of one push/pull. Serf is at home below 10,000.
 const NODES_MAX: usize = 32_768;
 
-/// A node is never shorter: the names of its fields alone take more.
-const NODE_BYTES_MIN: usize = 32;
+/// What a node with a short name and a few tags takes.
+const NODE_BYTES_USUAL: usize = 110;
 
 /// A node, a header, a ping: all but the bulk whose length is declared. A node's tags take 512 bytes at most.
 const PIECE_BYTES_MAX: usize = 64 << 10;
-
-/// A node as listed in a push/pull.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PushNode {
-    /// Name.
-    pub name: String,
-    /// Where.
-    pub addr: WireAddr,
-    /// Encoded tags.
-    pub meta: Vec<u8>,
-    /// Incarnation.
-    pub incarnation: u32,
-    /// 0 alive, 1 suspect, 2 dead, 3 left.
-    pub state: u8,
-    /// Versions; `None` when not six bytes.
-    pub vsn: Option<[u8; 6]>,
-}
 
 /// A full state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +50,7 @@ pub struct PushPull {
     /// This is a join.
     pub join: bool,
     /// In list order.
-    pub nodes: Vec<PushNode>,
+    pub nodes: PushNodes,
     /// Serf's part, type byte first; empty for none.
     pub user_state: Vec<u8>,
 }
@@ -139,10 +124,13 @@ impl Decoder {
             Some(&ENCRYPT) => return self.frame(),
             Some(_) if self.keys.is_some() => Err(WireError::Plaintext),
             Some(&COMPRESS) => match self.parser.envelope(&self.buffer) {
-                Ok(plain) => return Parser::whole(&plain).map(Some),
+                Ok(plain) => {
+                    self.buffer = Vec::new();
+                    return Parser::whole(plain).map(Some);
+                }
                 Err(error) => Err(error),
             },
-            Some(_) => self.parser.message(&self.buffer),
+            Some(_) => self.parser.message(&mut self.buffer),
         };
         match outcome {
             Ok(message) => Ok(Some(message)),
@@ -161,12 +149,12 @@ impl Decoder {
         let Some(frame) = self.buffer.get(..whole) else {
             return Ok(None);
         };
-        let plain = crypto::open_stream(keys, frame)?;
-        match plain.first() {
-            Some(&COMPRESS) => Parser::whole(&Parser::default().envelope(&plain)?),
-            _ => Parser::whole(&plain),
+        let mut plain = crypto::open_stream(keys, frame)?;
+        self.buffer = Vec::new();
+        if plain.first() == Some(&COMPRESS) {
+            plain = Parser::default().envelope(&plain)?;
         }
-        .map(Some)
+        Parser::whole(plain).map(Some)
     }
 }
 
@@ -178,9 +166,11 @@ struct Parser {
     /// A shorter buffer isn't worth a look.
     wanted: usize,
     header: Option<Header>,
-    /// Counts those that were left out, too.
+    /// Where the nodes begin.
+    nodes_from: usize,
+    /// Counts those that are left out, too.
     nodes_read: usize,
-    nodes: Vec<PushNode>,
+    readable: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -192,8 +182,8 @@ struct Header {
 
 impl Parser {
     /// A message that must be complete.
-    fn whole(bytes: &[u8]) -> Result<StreamMessage, WireError> {
-        Self::default().message(bytes)
+    fn whole(mut bytes: Vec<u8>) -> Result<StreamMessage, WireError> {
+        Self::default().message(&mut bytes)
     }
 
     /// What a compress envelope holds.
@@ -203,8 +193,8 @@ impl Parser {
         lzw::unpack(packed, STREAM_BYTES_MAX)
     }
 
-    /// `Truncated`: call again with a longer buffer.
-    fn message(&mut self, buffer: &[u8]) -> Result<StreamMessage, WireError> {
+    /// `Truncated`: call again with a longer buffer. A push/pull takes it.
+    fn message(&mut self, buffer: &mut Vec<u8>) -> Result<StreamMessage, WireError> {
         let &kind = buffer.first().ok_or(WireError::Truncated)?;
         self.at = self.at.max(1);
         match kind {
@@ -224,26 +214,26 @@ impl Parser {
         }
     }
 
-    fn push_pull(&mut self, buffer: &[u8]) -> Result<StreamMessage, WireError> {
+    fn push_pull(&mut self, buffer: &mut Vec<u8>) -> Result<StreamMessage, WireError> {
         let header = match self.header {
             Some(header) => header,
             None => {
                 let header = self.piece(buffer, Header::read)?;
-                // As many as are here: what a header declares need not come.
-                let here = (buffer.len() - self.at) / NODE_BYTES_MIN;
-                self.nodes.reserve_exact(header.nodes.min(here));
+                self.nodes_from = self.at;
                 *self.header.insert(header)
             }
         };
         while self.nodes_read < header.nodes {
-            let node = self.piece(buffer, PushNode::read)?;
+            let readable = self.piece(buffer, |r| Ok(PushNodeRef::read(r)?.is_some()))?;
             self.nodes_read += 1;
-            self.nodes.extend(node);
+            self.readable += usize::from(readable);
         }
         let user_state = self.bulk(buffer, header.user_state_bytes)?;
+        buffer.truncate(self.at);
+        buffer.drain(..self.nodes_from);
         Ok(StreamMessage::PushPull(PushPull {
             join: header.join,
-            nodes: std::mem::take(&mut self.nodes),
+            nodes: PushNodes::checked(std::mem::take(buffer), self.readable),
             user_state,
         }))
     }
@@ -298,63 +288,6 @@ impl Header {
     }
 }
 
-impl PushNode {
-    /// `None` for a node whose name is not UTF-8: it is left out, since refusing the whole list for one odd
-    /// member would keep us out of its cluster.
-    fn read(r: &mut Reader<'_>) -> Result<Option<Self>, WireError> {
-        let declared = [
-            "Name",
-            "Addr",
-            "Port",
-            "Meta",
-            "Incarnation",
-            "State",
-            "Vsn",
-        ];
-        let (mut name, mut octets, mut port, mut meta) = (&[][..], Vec::new(), 0, Vec::new());
-        let (mut incarnation, mut state, mut vsn) = (0, 0, None);
-        r.fields(&declared, |r, field| {
-            match field {
-                "Name" => name = r.raw()?.unwrap_or_default(),
-                "Addr" => octets = r.bytes()?,
-                "Port" => port = r.uint_as("Port")?,
-                "Meta" => meta = r.bytes()?,
-                "Incarnation" => incarnation = r.uint_as("Incarnation")?,
-                "State" => state = r.uint_as("State")?,
-                "Vsn" => vsn = versions(r)?,
-                _ => r.skip()?,
-            }
-            Ok(())
-        })?;
-        Ok(std::str::from_utf8(name).ok().map(|name| Self {
-            name: name.to_owned(),
-            addr: WireAddr { octets, port },
-            meta,
-            incarnation,
-            state,
-            vsn,
-        }))
-    }
-
-    fn write(&self, w: &mut Writer) {
-        w.map(7);
-        w.key("Addr");
-        w.raw(&self.addr.octets);
-        w.key("Incarnation");
-        w.uint(self.incarnation.into());
-        w.key("Meta");
-        w.raw(&self.meta);
-        w.key("Name");
-        w.raw(self.name.as_bytes());
-        w.key("Port");
-        w.uint(self.addr.port.into());
-        w.key("State");
-        w.uint(self.state.into());
-        w.key("Vsn");
-        w.raw_or_nil(self.vsn.as_ref().map(|vsn| &vsn[..]));
-    }
-}
-
 fn error_text(r: &mut Reader<'_>) -> Result<String, WireError> {
     let mut text = String::new();
     r.fields(&["Error"], |r, field| {
@@ -386,7 +319,7 @@ pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
             join,
             nodes,
             user_state,
-        }) => state(*join, nodes.iter(), user_state),
+        }) => return encode_state(*join, nodes.len(), nodes.iter(), user_state, compress),
         StreamMessage::Ping(ping) => ping.encode(),
         StreamMessage::Ack(ack) => ack.encode(),
         StreamMessage::User(user) => {
@@ -405,20 +338,6 @@ pub fn encode(message: &StreamMessage, compress: bool) -> Vec<u8> {
             w.finish()
         }
     };
-    packed(plain, compress)
-}
-
-/// The same of a push/pull whose nodes need not all be there at once.
-pub(crate) fn encode_state(
-    join: bool,
-    nodes: impl ExactSizeIterator<Item = PushNode>,
-    user_state: &[u8],
-    compress: bool,
-) -> Vec<u8> {
-    packed(state(join, nodes, user_state), compress)
-}
-
-fn packed(plain: Vec<u8>, compress: bool) -> Vec<u8> {
     if compress {
         compress::pack(&plain)
     } else {
@@ -426,24 +345,51 @@ fn packed(plain: Vec<u8>, compress: bool) -> Vec<u8> {
     }
 }
 
-fn state(
+/// The same of a push/pull whose `count` nodes need not all be there at once.
+pub(crate) fn encode_state<'a>(
     join: bool,
-    nodes: impl ExactSizeIterator<Item: Borrow<PushNode>>,
+    count: usize,
+    nodes: impl Iterator<Item = PushNodeRef<'a>>,
     user_state: &[u8],
+    compress: bool,
 ) -> Vec<u8> {
+    let about = count * NODE_BYTES_USUAL + user_state.len();
+    if compress {
+        let mut packer = lzw::Packer::new(about);
+        state(join, count, nodes, user_state, |bytes| packer.push(bytes));
+        compress::envelope(&packer.finish())
+    } else {
+        let mut plain = Vec::with_capacity(about);
+        state(join, count, nodes, user_state, |bytes| {
+            plain.extend_from_slice(bytes);
+        });
+        plain
+    }
+}
+
+/// Gives a push/pull piece by piece, a node each.
+fn state<'a>(
+    join: bool,
+    count: usize,
+    nodes: impl Iterator<Item = PushNodeRef<'a>>,
+    user_state: &[u8],
+    mut out: impl FnMut(&[u8]),
+) {
     let mut w = Writer::message(PUSH_PULL);
     w.map(3);
     w.key("Join");
     w.bool(join);
     w.key("Nodes");
-    w.uint(nodes.len() as u64);
+    w.uint(count as u64);
     w.key("UserStateLen");
     w.uint(user_state.len() as u64);
     for node in nodes {
-        node.borrow().write(&mut w);
+        out(w.bytes());
+        w.clear();
+        node.write(&mut w);
     }
-    w.append(user_state);
-    w.finish()
+    out(w.bytes());
+    out(user_state);
 }
 
 #[cfg(test)]

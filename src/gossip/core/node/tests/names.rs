@@ -54,7 +54,7 @@ impl Bench {
             asked,
             StreamMessage::PushPull(PushPull {
                 join: false,
-                nodes: Vec::new(),
+                nodes: PushNodes::default(),
                 user_state: Vec::new()
             }),
             "the look tells nothing"
@@ -87,7 +87,9 @@ impl Bench {
         opened
             .into_iter()
             .map(|(id, to)| match self.connected(id) {
-                StreamMessage::PushPull(list) => (to, list.nodes),
+                StreamMessage::PushPull(list) => {
+                    (to, list.nodes.iter().map(|node| node.to_node()).collect())
+                }
                 other => panic!("{other:?}"),
             })
             .collect()

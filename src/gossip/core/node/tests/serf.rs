@@ -130,7 +130,7 @@ fn a_state_that_knows_a_later_time_of_ours_is_outbid() {
     let mut bench = Bench::with_peer();
     let state = SerfState {
         ltime: 31,
-        status_ltimes: BTreeMap::from([("us".to_owned(), 30)]),
+        status_ltimes: BTreeMap::from([("us".into(), 30)]),
         ..SerfState::default()
     };
     bench.ask(&push_pull(vec![push_node("peer", PEER, 2, 0)], Some(state)));
@@ -147,7 +147,7 @@ fn a_list_of_left_members_does_not_concern_the_living() {
     let mut bench = Bench::with_peer();
     let state = SerfState {
         ltime: 50,
-        status_ltimes: BTreeMap::from([("peer".to_owned(), 20)]),
+        status_ltimes: BTreeMap::from([("peer".into(), 20)]),
         left_members: vec!["peer".to_owned()],
         ..SerfState::default()
     };
@@ -231,7 +231,7 @@ fn a_time_read_in_a_state_does_not_hide_the_intent_of_that_time() {
     let mut bench = Bench::with_peer();
     let state = SerfState {
         ltime: 10,
-        status_ltimes: BTreeMap::from([("peer".to_owned(), 9)]),
+        status_ltimes: BTreeMap::from([("peer".into(), 9)]),
         ..SerfState::default()
     };
     bench.ask(&push_pull(Vec::new(), Some(state)));

@@ -122,3 +122,23 @@ fn streams_that_say_nothing_are_bounded_and_end_at_their_deadline() {
         128
     );
 }
+
+#[test]
+fn what_is_known_already_changes_nothing_in_whatever_form_it_is_told_again() {
+    let mut bench = Bench::new();
+    bench.ask(&push_pull(vec![push_node("peer", PEER, 3, 0)], None));
+    let told = bench.node.members();
+    let mut mapped = push_node("peer", PEER, 3, 0);
+    mapped.addr.octets = [&[0; 10][..], &[0xff, 0xff], &mapped.addr.octets].concat();
+    let again = vec![
+        push_node("peer", PEER, 3, 0),
+        push_node("peer", PEER, 2, 0),
+        mapped,
+    ];
+
+    bench.ask(&push_pull(again, None));
+
+    assert_eq!(bench.node.members().generation, told.generation);
+    assert_eq!(bench.incarnation("peer"), 3);
+    assert_eq!(bench.dropped("conflict"), 0);
+}

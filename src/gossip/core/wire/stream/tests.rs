@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gossip::core::keyring::Key;
+use crate::gossip::core::wire::message::WireAddr;
 
 fn node(name: &str) -> PushNode {
     PushNode {
@@ -159,14 +160,14 @@ fn a_node_without_a_readable_name_is_left_out() {
     let StreamMessage::PushPull(whole) = push_pull(3) else {
         unreachable!()
     };
-    let mut bytes = state(whole.join, whole.nodes.iter(), &whole.user_state);
+    let mut bytes = encode(&StreamMessage::PushPull(whole.clone()), false);
     let at = bytes.windows(2).position(|pair| pair == b"n1").unwrap();
     bytes[at] = 0xff;
 
     let Ok(Some(StreamMessage::PushPull(read))) = Decoder::new().feed(&bytes) else {
         panic!("the others are readable")
     };
-    let names: Vec<_> = read.nodes.iter().map(|node| &node.name[..]).collect();
+    let names: Vec<_> = read.nodes.iter().map(|node| node.name).collect();
 
     assert_eq!(names, ["n0", "n2"]);
     assert_eq!(read.user_state, whole.user_state);
