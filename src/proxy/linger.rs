@@ -3,9 +3,10 @@
 //! Closing a socket that holds unread bytes sends a reset, and a reset may overtake the answer in
 //! the client's kernel. So: say that nothing more comes, read on for a short time, then close.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// In all, as nginx's `lingering_timeout`.
@@ -16,9 +17,15 @@ pub(super) async fn close(mut stream: TcpStream) {
     if stream.shutdown().await.is_err() {
         return;
     }
-    let discard = async {
-        let mut scratch = vec![0; 16 * 1024];
-        while matches!(stream.read(&mut scratch).await, Ok(bytes) if bytes > 0) {}
-    };
+    let discard = async { while stream.readable().await.is_ok() && discard(&stream) {} };
     let _ = tokio::time::timeout(LINGER, discard).await;
+}
+
+/// Reads once. False: that was the end. No memory is held by who waits, since a thousand may.
+fn discard(stream: &TcpStream) -> bool {
+    let mut scratch = [0; 16 * 1024];
+    match stream.try_read(&mut scratch) {
+        Ok(bytes) => bytes > 0,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
 }

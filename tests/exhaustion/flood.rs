@@ -87,8 +87,8 @@ pub(crate) const SLOW_READERS: Flood = Flood {
 };
 
 impl Flood {
-    /// Opens, says, closes, by turns; `at_peak` is called once, with the first batch open.
-    pub(crate) fn run(&self, address: SocketAddr, mut at_peak: impl FnMut()) {
+    /// Opens, says, closes, by turns; `look` is called now and then while the first batch is open.
+    pub(crate) fn run(&self, address: SocketAddr, mut look: impl FnMut()) {
         let mut done = 0;
         while done < self.connections {
             let batch = self.at_once.min(self.connections - done);
@@ -101,8 +101,10 @@ impl Flood {
                 })
                 .collect();
             if done == 0 {
-                std::thread::sleep(Duration::from_millis(500));
-                at_peak();
+                for _ in 0..15 {
+                    std::thread::sleep(Duration::from_millis(100));
+                    look();
+                }
             }
             done += batch;
             match self.then {

@@ -8,16 +8,26 @@ const DESCRIPTORS_MAX: usize = 16;
 
 /// Memory that it may keep after the first flood: buffers for reuse, and what the allocator does not give back. It is of
 /// the size of the peak, so it says that there is a bound, and no more.
-const KEPT_MAX_KIB: u64 = 48 * 1024;
+const KEPT_MAX_KIB: u64 = 64 * 1024;
 
 /// Memory that the same flood once more may add. What leaks, leaks again.
-const MEMORY_MAX_KIB: u64 = 8 * 1024;
+const MEMORY_MAX_KIB: u64 = 16 * 1024;
 
 /// A process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) resident_kib: u64,
     pub(crate) descriptors: usize,
+}
+
+impl Usage {
+    /// The higher of each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            resident_kib: self.resident_kib.max(other.resident_kib),
+            descriptors: self.descriptors.max(other.descriptors),
+        }
+    }
 }
 
 /// Of a running process.
