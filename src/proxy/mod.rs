@@ -11,6 +11,7 @@
 mod accept;
 pub mod access;
 mod alarm;
+mod answer;
 mod asker;
 mod attempt;
 mod buffer;
