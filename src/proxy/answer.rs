@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::access::End;
+use super::access::entry::End;
 use super::alarm::Alarm;
 use super::asker::Asker;
 use super::buffer::{Buffer, READ_SLOWLY_MAX};

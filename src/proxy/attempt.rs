@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::access::Entry;
+use super::access::entry::Entry;
 use super::exchange::Exchange;
 use super::fault::{BodyError, Fault};
 use super::flight::{Flight, HeadLimits, Loss};

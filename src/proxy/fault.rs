@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::access::End;
+use super::access::entry::End;
 use super::h1::refusal::Refusal;
 use super::stats::Reason;
 

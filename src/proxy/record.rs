@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::access::{End, Entry};
+use super::access::entry::{End, Entry};
 use super::fault::Fault;
 use super::site::Site;
 use super::stats::{Counts, bump, drop_one};

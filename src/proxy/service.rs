@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::access::{End, Entry};
+use super::access::entry::{End, Entry};
 use super::alarm::Alarm;
 use super::asker::Asker;
 use super::exchange::Exchange;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-use super::access::End;
+use super::access::entry::End;
 use super::alarm::Alarm;
 use super::buffer::Buffer;
 use super::client::HttpOne;

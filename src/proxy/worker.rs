@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::access::{self, Desk, Scribe};
+use super::access::{Desk, Scribe};
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
@@ -195,7 +195,12 @@ impl Worker {
     pub(super) fn begin(self: &Rc<Self>) {
         tokio::task::spawn_local(sweep(self.clone()));
         if self.scribe.is_some() {
-            tokio::task::spawn_local(access::flush_in_time(self.clone()));
+            let worker = self.clone();
+            tokio::task::spawn_local(async move {
+                if let Some(scribe) = &worker.scribe {
+                    scribe.flush_in_time().await;
+                }
+            });
         }
     }
 

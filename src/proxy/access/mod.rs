@@ -9,7 +9,7 @@
 //! A worker only copies bytes: lines are made where they are written. Without a log there is no entry,
 //! and a request is asked once whether it has one.
 
-mod entry;
+pub(super) mod entry;
 mod line;
 mod scribe;
 mod writer;
@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub(super) use self::entry::{End, Entry};
-pub(super) use self::scribe::{Desk, Scribe, flush_in_time};
+use self::entry::Entry;
+pub(super) use self::scribe::{Desk, Scribe};
 use self::writer::{Sink, Writer};
 use super::fault::in_words;
 

@@ -7,14 +7,12 @@
 //! A batch wakes the writer once, so that a request costs no system call.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::super::worker::Worker;
 use super::entry::Entry;
 use super::{Batch, Batches};
 
@@ -69,6 +67,15 @@ pub(in crate::proxy) struct Scribe {
 }
 
 impl Scribe {
+    /// Hands over lines that have waited long enough; never ends.
+    pub(in crate::proxy) async fn flush_in_time(&self) {
+        loop {
+            self.begun.notified().await;
+            tokio::time::sleep(EVERY).await;
+            self.flush();
+        }
+    }
+
     /// Nothing collected yet.
     pub(in crate::proxy) fn new(desk: Desk) -> Self {
         Self {
@@ -108,18 +115,6 @@ impl Scribe {
 impl Drop for Scribe {
     fn drop(&mut self) {
         self.flush();
-    }
-}
-
-/// Hands over lines that have waited long enough, as long as the worker lives.
-pub(in crate::proxy) async fn flush_in_time(worker: Rc<Worker>) {
-    let Some(scribe) = &worker.scribe else {
-        return;
-    };
-    loop {
-        scribe.begun.notified().await;
-        tokio::time::sleep(EVERY).await;
-        scribe.flush();
     }
 }
 
