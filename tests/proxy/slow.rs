@@ -146,7 +146,8 @@ fn a_backend_that_stops_reading_is_a_504() {
         peer.try_head();
         inside.wait();
     });
-    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT), &[&toy]);
+    // Long enough for this client, which must not be the slow one, on a busy machine too.
+    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT * 10), &[&toy]);
     let mut client = front.client();
     let length = 100_000_000;
     client.send(format!(
@@ -186,12 +187,13 @@ fn a_body_that_makes_progress_may_take_many_times_its_limit() {
     let toy = Toy::scripted(|_, _, peer| {
         peer.try_send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
         for _ in 0..10 {
-            std::thread::sleep(SHORT / 2);
+            std::thread::sleep(SHORT * 3);
             peer.try_send("x");
         }
         Then::Keep
     });
-    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT * 2), &[&toy]);
+    // A third of the time in all, and so much more than a gap that a busy machine does not reach it.
+    let front = Front::with(with(|it| it.timeouts.body_progress = SHORT * 10), &[&toy]);
 
     assert_eq!(front.client().get("/").text(), "xxxxxxxxxx");
 }
