@@ -3,8 +3,11 @@
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
 //! State ──peers──▶ │               └───▶ members ─▶ State
+//! Handle::coalesced ─▶ handlers ─▶ scripts, whose output answers queries
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
+
+mod handlers;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,6 +19,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
+pub use self::handlers::{Attendance, attend, who};
 use crate::clock;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::member::{Member, Members};

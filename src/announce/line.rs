@@ -34,7 +34,9 @@ pub enum Mode {
 
 /// A text that is no such line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not of HAProxy's agent-check; words are N%, ready, drain, maint, up, down, fail, stopped")]
+#[error(
+    "{0:?} is not of HAProxy's agent-check; words are N%, ready, drain, maint, up, down, fail, stopped"
+)]
 pub struct BadLine(pub String);
 
 impl FromStr for Line {
@@ -49,7 +51,9 @@ impl FromStr for Line {
             None => (text, ""),
         };
         let mut line = Self::default();
-        let words = words.split([' ', '\t', ',']).filter(|word| !word.is_empty());
+        let words = words
+            .split([' ', '\t', ','])
+            .filter(|word| !word.is_empty());
         let mut none = true;
         for word in words {
             none = false;
@@ -172,7 +176,15 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_changes_nothing() {
-        for text in ["", "#only a reason", "75", "%", "-1%", "up 5x%", "500 Internal Server Error"] {
+        for text in [
+            "",
+            "#only a reason",
+            "75",
+            "%",
+            "-1%",
+            "up 5x%",
+            "500 Internal Server Error",
+        ] {
             assert!(line(text).is_err(), "{text:?}");
         }
     }

@@ -12,6 +12,7 @@ use super::defaults;
 use super::document::{Found, Table};
 use super::error::At;
 use super::flags::Common;
+use super::handlers;
 use super::keys::{self, Keys};
 use super::parse;
 use super::sources::{Sources, Surroundings, Valued};
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     /// The user's tags with their places, one per name.
     pub(super) tags: Vec<(String, Valued<String>)>,
     pub(super) insecure_gossip: bool,
+    pub(super) handlers: crate::handlers::Settings,
     pub(super) admin: admin::Settings,
     pub(super) state: Option<PathBuf>,
     pub(super) log: log::Level,
@@ -123,7 +125,8 @@ fn gossip(
         &flags.encrypt_key_file,
         table.text("encrypt_key_file"),
     );
-    rpc_and_handlers(sources, flags, &mut table);
+    rpc(sources, flags, &mut table);
+    let handlers = handlers::read(sources, flags, &mut table, !matches!(keys, Keys::None));
 
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
     if !insecure_gossip && matches!(keys, Keys::None) {
@@ -147,6 +150,7 @@ fn gossip(
         discover: discover.map(|discover| discover.value),
         tags,
         insecure_gossip,
+        handlers,
         admin: defaults::admin(true),
         state: None,
         log: log::Level::default(),
@@ -222,14 +226,7 @@ fn node_name(around: &Surroundings, port: u16) -> String {
     }
 }
 
-fn rpc_and_handlers(sources: &Sources<'_>, flags: &Common, table: &mut Table<'_>) {
-    sources.without_effect(
-        "event-handler",
-        &flags.event_handler,
-        table.text("event_handler"),
-        parse::text,
-        &[],
-    );
+fn rpc(sources: &Sources<'_>, flags: &Common, table: &mut Table<'_>) {
     sources.without_effect(
         "rpc-addr",
         &flags.rpc_addr,

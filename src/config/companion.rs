@@ -17,10 +17,10 @@ use crate::health;
 use crate::health::own::{self, OwnCheck};
 
 /// As HAProxy's `agent-inter`.
-const AGENT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const AGENT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Long enough for requests under way, short enough for a machine that goes down.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings of the agent as the service's companion.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,11 +113,7 @@ fn told(sources: &Sources<'_>, check: &Valued<Check>) {
     ));
 }
 
-fn timing(
-    sources: &Sources<'_>,
-    flags: &flags::Agent,
-    table: &mut Table<'_>,
-) -> health::Settings {
+fn timing(sources: &Sources<'_>, flags: &flags::Agent, table: &mut Table<'_>) -> health::Settings {
     let default = own::defaults();
     let interval = sources.scalar(
         "check-interval",
@@ -166,19 +162,19 @@ fn check_socket(
         table.text("check_socket"),
         parse::text,
     );
-    let path = match given {
-        Some(given) => Some(PathBuf::from(given.value)),
-        None => around.check_socket(),
-    };
-    if matches!(own, Some(OwnCheck::Ttl(_))) {
-        if path.is_none() {
-            sources.conflict(
-                "--check ttl: needs a place for its socket; give --check-socket PATH".to_owned(),
-            );
-        }
-        return path;
+    if let Some(given) = given {
+        return Some(PathBuf::from(given.value));
     }
-    None
+    if !matches!(own, Some(OwnCheck::Ttl(_))) {
+        return None;
+    }
+    let home = around.check_socket();
+    if home.is_none() {
+        sources.conflict(
+            "--check ttl: needs a place for its socket; give --check-socket PATH".to_owned(),
+        );
+    }
+    home
 }
 
 /// `exec:COMMAND`, `ttl:30s`, or what fronts can do as well.
@@ -189,7 +185,9 @@ fn check(text: &str) -> Parsed<Check> {
     };
     if let Some(command) = text.strip_prefix("exec:") {
         return match command.trim() {
-            "" => Err("has no command; write exec:COMMAND, like exec:/usr/local/bin/healthy".to_owned()),
+            "" => Err(
+                "has no command; write exec:COMMAND, like exec:/usr/local/bin/healthy".to_owned(),
+            ),
             command => Ok(own(OwnCheck::Exec(command.to_owned()))),
         };
     }

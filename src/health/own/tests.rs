@@ -20,8 +20,9 @@ fn start(check: OwnCheck, settings: Settings) -> watch::Receiver<Opinion> {
 
 async fn until(opinion: &mut watch::Receiver<Opinion>, wanted: Opinion) {
     let waiting = opinion.wait_for(|opinion| *opinion == wanted);
-    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    if waited.is_err() {
+    let waiting = tokio::time::timeout(Duration::from_secs(60), waiting);
+    let in_time = waiting.await.is_ok();
+    if !in_time {
         panic!("not {wanted:?}, but {:?}", *opinion.borrow());
     }
 }

@@ -120,6 +120,11 @@ pub fn send(path: &Path, message: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// What is sent to report that all is well, with a word about it.
+pub fn success(said: &str) -> String {
+    format!("{PASS}\nSTATUS={}", said.replace('\n', " "))
+}
+
 /// What is sent to report a failure.
 pub fn failure(reason: &str) -> String {
     format!("WATCHDOG=trigger\nSTATUS={}", reason.replace('\n', " "))
