@@ -69,7 +69,7 @@ impl Announcer {
             .to_owned();
         match self.gossip.set_tags(wanted.clone()).await {
             Ok(()) => {
-                info!(%state, weight = wanted.get("weight").map_or("1", String::as_str), "announced");
+                info!(%state, weight = %wanted.get("weight").map_or("1", String::as_str), "announced");
                 self.seen(&wanted).await;
             }
             // The reason is what can be done without.
