@@ -133,7 +133,10 @@ fn line(event: &Event, own: &str) {
         Event::Repaired { name, from, to } => {
             info!(%from, %to, "the name {name} has moved: nobody answers at its old address")
         }
-        Event::User { .. } | Event::JoinFinished { .. } | Event::LeaveFinished => {}
+        Event::User { .. }
+        | Event::Query { .. }
+        | Event::JoinFinished { .. }
+        | Event::LeaveFinished => {}
     }
 }
 

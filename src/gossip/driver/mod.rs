@@ -14,6 +14,8 @@
 
 mod acks;
 mod advertise;
+mod ask;
+mod coalesced;
 mod identity;
 mod join;
 mod mdns;
@@ -34,6 +36,7 @@ use super::core::io::{Config, Event, Refused, Stats};
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::Node;
+use super::core::serf::coalesce::Notice;
 use super::core::timing::{Profile, Timing};
 use crate::announce::Tags;
 use crate::clock;
@@ -154,6 +157,7 @@ enum Command {
     Stats {
         reply: oneshot::Sender<Stats>,
     },
+    Ask(ask::Ask),
 }
 
 /// How a join went.
@@ -171,6 +175,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Arc<Event>>,
+    coalesced: coalesced::Door,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
     acks: Acks,
@@ -215,6 +220,13 @@ impl Handle {
             Some(sender) => sender.subscribe(),
             None => broadcast::channel(1).1,
         }
+    }
+
+    /// Events from now on as `serf agent` tells them to scripts and streams: what became of members is collected for
+    /// a second of quiet, at most three; so are user events that may be coalesced; all else comes at once. A slow reader is told how many
+    /// it missed. Closed once gossip has ended.
+    pub fn coalesced(&self) -> broadcast::Receiver<Arc<Notice>> {
+        self.coalesced.listen()
     }
 
     /// One try to join through `addresses` (IP, host or name, with or without port).
@@ -301,14 +313,15 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let acks = Acks::default();
     let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
+    let coalesced = coalesced::Door::default();
     let (owner, members, events) = owner::Owner::new(
         node,
         identity,
-        udp,
-        listener,
+        (udp, listener),
         asked,
         acks.clone(),
         mismatches,
+        coalesced.clone(),
     );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
@@ -340,6 +353,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         commands,
         members,
         events,
+        coalesced,
         name,
         taken,
         acks,

@@ -15,6 +15,8 @@ use tracing::debug;
 
 use super::Command;
 use super::acks::Acks;
+use super::ask::Asking;
+use super::coalesced::{Door, Stage};
 use super::identity::Identity;
 use super::join::Tried;
 use super::mismatches::Mismatches;
@@ -57,6 +59,8 @@ pub(super) struct Owner {
     reports: mpsc::Sender<(StreamId, FromStream)>,
     reported: mpsc::Receiver<(StreamId, FromStream)>,
     joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
+    asking: Asking,
+    coalesced: Stage,
     leavers: Vec<oneshot::Sender<()>>,
     accept_after: Option<Instant>,
     mismatches: Mismatches,
@@ -67,11 +71,11 @@ impl Owner {
     pub(super) fn new(
         node: Node,
         identity: Identity,
-        udp: Udp,
-        listener: TcpListener,
+        (udp, listener): (Udp, TcpListener),
         commands: mpsc::Receiver<Command>,
         acks: Acks,
         mismatches: Mismatches,
+        coalesced: Door,
     ) -> (
         Self,
         watch::Receiver<Arc<Members>>,
@@ -95,6 +99,8 @@ impl Owner {
             reports,
             reported,
             joins: BTreeMap::new(),
+            asking: Asking::default(),
+            coalesced: Stage::new(coalesced),
             leavers: Vec::new(),
             accept_after: None,
             mismatches,
@@ -112,6 +118,7 @@ impl Owner {
                 self.node.handle_timeout(now);
             }
             self.drain().await;
+            self.coalesced.flush(now);
             if !self.ended {
                 self.wait(&mut buffer).await;
             }
@@ -146,6 +153,7 @@ impl Owner {
         if let Some((node, at)) = self.node.poll_ack() {
             self.acks.heard(node, at);
         }
+        self.asking.deliver(&mut self.node);
         while let Some(event) = self.node.poll_event() {
             self.tell(event);
         }
@@ -206,12 +214,15 @@ impl Owner {
             Event::NameTaken { .. } => self.identity.tell(&event),
             _ => {}
         }
+        let event = Arc::new(event);
+        self.coalesced.tell(clock::now(), &event);
         // Nobody listening is no error.
-        let _ = self.events.send(Arc::new(event));
+        let _ = self.events.send(event);
     }
 
     async fn wait(&mut self, buffer: &mut [u8]) {
-        let due = self.node.poll_timeout();
+        let due = [self.node.poll_timeout(), self.coalesced.due()];
+        let due = due.into_iter().flatten().min();
         tokio::select! {
             () = self.udp.readable() => self.receive(buffer),
             report = self.reported.recv() => {
@@ -292,6 +303,7 @@ impl Owner {
             Command::ForceLeave { name, prune, reply } => {
                 let _ = reply.send(self.node.force_leave(now, &name, prune));
             }
+            Command::Ask(ask) => self.asking.obey(&mut self.node, ask),
             Command::Stats { reply } => {
                 let _ = reply.send(self.identity.stats(&self.node));
             }

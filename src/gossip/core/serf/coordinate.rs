@@ -5,10 +5,45 @@ use crate::gossip::core::wire::msgpack::Writer;
 /// Version of the payload.
 const VERSION: u8 = 1;
 
-/// Vivaldi's dimensions, and the error and height of a node that has measured nothing.
-const DIMENSIONS: usize = 8;
+/// Vivaldi's dimensions.
+pub const DIMENSIONS: usize = 8;
+
+/// The error and height of a node that has measured nothing.
 const ERROR: f64 = 1.5;
 const HEIGHT: f64 = 1e-5;
+
+/// Where a node is in a space in which distance is round-trip time; all in seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coordinate {
+    /// Place.
+    pub vec: [f64; DIMENSIONS],
+    /// How sure it is: 0 is sure, 1.5 knows nothing.
+    pub error: f64,
+    /// What distances are off by on average.
+    pub adjustment: f64,
+    /// Of the access link, on top of any distance.
+    pub height: f64,
+}
+
+impl Coordinate {
+    /// Estimated round-trip time between two nodes, in seconds.
+    ///
+    /// Source: serf `coordinate.go`, `DistanceTo`.
+    pub fn distance_to(&self, other: &Self) -> f64 {
+        let dist = self.raw_distance_to(other);
+        let adjusted = dist + self.adjustment + other.adjustment;
+        if adjusted > 0.0 { adjusted } else { dist }
+    }
+
+    fn raw_distance_to(&self, other: &Self) -> f64 {
+        let squares = self
+            .vec
+            .iter()
+            .zip(&other.vec)
+            .map(|(a, b)| (a - b) * (a - b));
+        squares.sum::<f64>().sqrt() + self.height + other.height
+    }
+}
 
 /// Payload of an ack: the coordinate that a new node begins with. Peers learn nothing from it, and accept it.
 pub(crate) fn initial() -> Vec<u8> {

@@ -10,11 +10,14 @@
 //! sent, forgotten or continued lies in its tray until [`Serf::settle`]. Operator's journeys that take
 //! several steps (join, leave) are enums here.
 
+mod ask;
+pub mod coalesce;
 mod conflict;
-mod coordinate;
+pub mod coordinate;
 mod events;
 mod intents;
 mod join;
+pub mod keys;
 mod lamport;
 mod layer;
 mod leave;
