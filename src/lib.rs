@@ -3,7 +3,7 @@
 //! ```text
 //! L0  clock  shutdown  log  announce  network
 //! L1  gossip/core   pool   timeline
-//! L2  gossip/driver   health   state
+//! L2  gossip/driver   health   rpc   state
 //! L3  discovery   proxy
 //! L4  admin
 //! L5  config   membership
@@ -25,6 +25,7 @@ pub mod pool;
 pub mod timeline;
 
 pub mod health;
+pub mod rpc;
 pub mod state;
 
 pub mod discovery;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["clock", "shutdown", "log", "announce", "network"],
     &["gossip::core", "pool", "timeline"],
-    &["gossip::driver", "health", "state"],
+    &["gossip::driver", "health", "rpc", "state"],
     &["discovery", "proxy"],
     &["admin"],
     &["config", "membership"],

@@ -24,6 +24,9 @@ struct LbAgent {
     flags: flags::Agent,
 }
 
+/// Lines of the log that `monitor` shows first, in bytes: so few that they do not count in a heap of half a megabyte.
+const LOG_KEPT_BYTES: usize = 16 << 10;
+
 /// The command with its help as users see it.
 pub fn command() -> clap::Command {
     flags::documented(LbAgent::command(), false)
@@ -43,6 +46,6 @@ pub fn parse(argv: Vec<OsString>) -> Result<config::Agent, ExitCode> {
         complain("lb-agent", errors);
         ExitCode::from(exit::USAGE)
     })?;
-    log::init(agent.log, crate::clock::wall);
+    log::init(agent.log, crate::clock::wall, LOG_KEPT_BYTES);
     Ok(agent)
 }

@@ -105,6 +105,9 @@ pub enum Todo {
     Exit(ExitCode),
 }
 
+/// Lines of the log that `monitor` shows first, in bytes.
+const LOG_KEPT_BYTES: usize = 64 << 10;
+
 /// The command with its help as users see it.
 pub fn command() -> clap::Command {
     flags::documented(Lb::command(), true)
@@ -133,7 +136,7 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
 fn serve(flags: &flags::Front) -> Todo {
     match config::front(flags, &Surroundings::of_process()) {
         Ok(front) => {
-            log::init(front.log, crate::clock::wall);
+            log::init(front.log, crate::clock::wall, LOG_KEPT_BYTES);
             for warning in &front.warnings {
                 tracing::warn!("{warning}");
             }
