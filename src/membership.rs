@@ -6,6 +6,8 @@
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
 
+pub mod commands;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
