@@ -13,8 +13,11 @@ use crate::gossip::core::wire::serf::{RecordedEvents, UserEvent};
 /// Slots of the ring; events further back than this are too old. Source: serf `EventBuffer`.
 const SLOTS: u64 = 512;
 
-/// Largest name and payload together. Source: serf `UserEventSizeLimit`.
+/// Largest name and payload together that is taken in. Source: serf `UserEventSizeLimit`.
 const EVENT_BYTES_MAX: usize = 9 << 10;
+
+/// Largest event of our own: name and payload, and the encoded message as well. Source: serf `DefaultConfig`.
+pub(super) const OWN_BYTES_MAX: usize = 512;
 
 /// Events recorded at one Lamport time; honest members rarely share one.
 const PER_SLOT_MAX: usize = 128;
