@@ -8,6 +8,7 @@
 
 use super::layer::Layer;
 use crate::gossip::core::io::Event;
+use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::wire::serf::{RecordedEvents, UserEvent};
 
 /// Slots of the ring; events further back than this are too old. Source: serf `EventBuffer`.
@@ -90,6 +91,19 @@ fn size((name, payload): &(String, Vec<u8>)) -> usize {
 }
 
 impl Layer {
+    /// Whether the events in a state that was merged because of `cause` are not for us: they happened before we came.
+    ///
+    /// So it is at a join (unless it asks for them, as `serf join -replay` does). Beyond Serf, so it is with the first
+    /// state of all, whoever began: a seed that restarts is found by the others before it finds them, and must not do again
+    /// what it did in its last life.
+    pub(super) fn skips_old_events(&mut self, cause: Option<Cause>) -> bool {
+        let first = !std::mem::replace(&mut self.met, true);
+        match cause {
+            Some(Cause::Join(id)) => !self.replaying.contains(&id),
+            Some(Cause::AntiEntropy | Cause::Reconnect) | None => first,
+        }
+    }
+
     /// True if it is to be passed on.
     pub(super) fn on_user_event(&mut self, event: &UserEvent) -> bool {
         self.event_clock.witness(event.ltime);

@@ -6,7 +6,7 @@
 //!            ◀─ broadcasts: intents, then queries, then events
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,10 @@ pub(crate) struct Layer {
     pub(super) failed: Failed,
     pub(super) recent: Recent,
     pub(super) events: EventRing,
+    /// Joins that are to bring the events of the past along.
+    pub(super) replaying: BTreeSet<JoinId>,
+    /// A peer's state was merged once.
+    pub(super) met: bool,
     pub(super) queries: QueryRing,
     pub(super) answerable: Answerable,
     pub(super) asking: Asking,
@@ -157,6 +161,8 @@ impl Layer {
             failed: Failed::default(),
             recent: Recent::default(),
             events: EventRing::default(),
+            replaying: BTreeSet::new(),
+            met: false,
             queries: QueryRing::default(),
             answerable: Answerable::default(),
             asking: Asking::default(),
@@ -357,8 +363,7 @@ impl Delegate for Layer {
     fn merge_remote_state(&mut self, now: Instant, state: &[u8], cause: Option<Cause>) {
         match SerfMessage::decode(state) {
             Ok(SerfMessage::PushPull(state)) => {
-                // As `serf join` without replay: what happened before we came is not for us.
-                let skip_old = matches!(cause, Some(Cause::Join(_)));
+                let skip_old = self.skips_old_events(cause);
                 self.merge(now, &state, skip_old);
             }
             Ok(_) => self.refuse("unexpected"),
