@@ -70,9 +70,15 @@ impl Node {
         self.serf.handle_timeout(now);
     }
 
-    /// Exchanges states with each address; [`Event::JoinFinished`] tells how it went.
+    /// Exchanges states with each address; [`Event::JoinFinished`] tells how it went. User events that the others still
+    /// know of are not for us.
     pub fn join(&mut self, now: Instant, addresses: &[SocketAddr]) -> JoinId {
-        self.serf.join(now, addresses)
+        self.serf.join(now, addresses, false)
+    }
+
+    /// The same, but those user events are delivered too.
+    pub fn join_with_replay(&mut self, now: Instant, addresses: &[SocketAddr]) -> JoinId {
+        self.serf.join(now, addresses, true)
     }
 
     /// Graceful leave; `Event::LeaveFinished` says when it is done.

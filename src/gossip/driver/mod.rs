@@ -176,6 +176,7 @@ pub struct Handle {
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Arc<Event>>,
     coalesced: coalesced::Door,
+    keyring: watch::Receiver<Option<Keyring>>,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
     acks: Acks,
@@ -207,6 +208,11 @@ impl Handle {
     /// The level-triggered member list. The sender is gone once gossip has ended.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
+    }
+
+    /// The keys as they are now, and each time the cluster changes them; `None`: gossip is in clear, for good.
+    pub fn keyring(&self) -> watch::Receiver<Option<Keyring>> {
+        self.keyring.clone()
     }
 
     /// Who answered our pings, from now on.
@@ -308,6 +314,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         keyring: settings.keyring,
         claim: true,
     };
+    let (keys, keyring) = watch::channel(config.keyring.clone());
     let node = Node::new(config.clone(), clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
@@ -319,9 +326,12 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         identity,
         (udp, listener),
         asked,
-        acks.clone(),
+        owner::Outlets {
+            acks: acks.clone(),
+            coalesced: coalesced.clone(),
+            keyring: keys,
+        },
         mismatches,
-        coalesced.clone(),
     );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
@@ -354,6 +364,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         members,
         events,
         coalesced,
+        keyring,
         name,
         taken,
         acks,

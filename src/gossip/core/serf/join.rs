@@ -42,9 +42,12 @@ pub(crate) struct Join {
 }
 
 impl Serf {
-    pub(crate) fn join(&mut self, now: Instant, addresses: &[SocketAddr]) -> JoinId {
+    pub(crate) fn join(&mut self, now: Instant, addresses: &[SocketAddr], replay: bool) -> JoinId {
         self.last_join += 1;
         let id = JoinId(self.last_join);
+        if replay {
+            self.layer.replaying.insert(id);
+        }
         let mut join = Join::default();
         for &address in addresses {
             if self.life != Life::Alive {
@@ -198,6 +201,7 @@ impl Serf {
             && join.parked.is_empty()
             && let Some(join) = self.joins.remove(&id)
         {
+            self.layer.replaying.remove(&id);
             self.layer.out.push_back(Event::JoinFinished {
                 id,
                 reached: join.reached,
