@@ -9,12 +9,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::gossip::driver::Handle;
+use crate::membership::commands::Commands;
 use crate::membership::{self, Signal, Signals};
 use crate::state::State;
-use crate::{announce, config};
+use crate::{announce, config, rpc, shutdown};
 
 /// Sockets served at a time. The runtime's own figure is made for a server, and takes 12 kB.
 const EVENTS_PER_TICK: usize = 64;
@@ -59,10 +61,13 @@ async fn serve(config: config::Agent) -> Result<(), Failure> {
         warn!("{warning}");
     }
     // A port that stays busy for a while must not make Ctrl-C wait.
-    let (gossip, state) = tokio::select! {
+    let (gossip, state, rpc) = tokio::select! {
         started = start(&config) => started?,
         () = signals.stop() => return Ok(()),
     };
+    let (_end, ending) = shutdown::channel();
+    let commands = Commands::new(gossip.clone(), state.clone(), Vec::new());
+    let rpc = rpc::start(rpc, &config.rpc, commands, ending);
     eprintln!("{}", banner(&config, &gossip));
 
     loop {
@@ -75,6 +80,10 @@ async fn serve(config: config::Agent) -> Result<(), Failure> {
             },
             taken = gossip.name_taken() => {
                 return Err(Failure::new(4, membership::taken(&taken.name, taken.holder)));
+            }
+            () = rpc.left() => {
+                info!("left, as asked through RPC");
+                return Ok(());
             }
         }
     }
@@ -90,10 +99,17 @@ async fn serve(config: config::Agent) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn start(config: &config::Agent) -> Result<(Handle, Option<Arc<State>>), Failure> {
+/// What the agent holds while it runs.
+type Started = (Handle, Option<Arc<State>>, Option<TcpListener>);
+
+async fn start(config: &config::Agent) -> Result<Started, Failure> {
     let state = membership::state(config.state.as_deref(), &config.gossip.node)
         .await
         .map_err(|busy| Failure::new(1, busy))?;
+    let commanded = rpc::bind(&config.rpc).await.map_err(|error| {
+        let code = if error.is_configuration() { 2 } else { 1 };
+        Failure::new(code, error)
+    })?;
     let gossip = membership::start(config.gossip.clone(), state.clone())
         .await
         .map_err(|error| {
@@ -107,7 +123,7 @@ async fn start(config: &config::Agent) -> Result<(Handle, Option<Arc<State>>), F
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
         .map_err(|why| Failure::new(2, why))?;
-    Ok((gossip, state))
+    Ok((gossip, state, commanded))
 }
 
 fn banner(config: &config::Agent, gossip: &Handle) -> String {

@@ -14,6 +14,7 @@ use super::error::At;
 use super::flags::Common;
 use super::keys::{self, Keys};
 use super::parse;
+use super::rpc;
 use super::sources::{Sources, Surroundings, Valued};
 use crate::announce::{Tags, VOCABULARY};
 use crate::gossip::core::timing::Profile;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     /// The user's tags with their places, one per name.
     pub(super) tags: Vec<(String, Valued<String>)>,
     pub(super) insecure_gossip: bool,
+    pub(super) rpc: crate::rpc::Settings,
     pub(super) admin: admin::Settings,
     pub(super) state: Option<PathBuf>,
     pub(super) log: log::Level,
@@ -123,7 +125,8 @@ fn gossip(
         &flags.encrypt_key_file,
         table.text("encrypt_key_file"),
     );
-    rpc_and_handlers(sources, flags, &mut table);
+    handlers(sources, flags, &mut table);
+    let rpc = rpc::read(sources, flags, &mut table);
 
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
     if !insecure_gossip && matches!(keys, Keys::None) {
@@ -147,6 +150,7 @@ fn gossip(
         discover: discover.map(|discover| discover.value),
         tags,
         insecure_gossip,
+        rpc,
         admin: defaults::admin(true),
         state: None,
         log: log::Level::default(),
@@ -222,25 +226,11 @@ fn node_name(around: &Surroundings, port: u16) -> String {
     }
 }
 
-fn rpc_and_handlers(sources: &Sources<'_>, flags: &Common, table: &mut Table<'_>) {
+fn handlers(sources: &Sources<'_>, flags: &Common, table: &mut Table<'_>) {
     sources.without_effect(
         "event-handler",
         &flags.event_handler,
         table.text("event_handler"),
-        parse::text,
-        &[],
-    );
-    sources.without_effect(
-        "rpc-addr",
-        &flags.rpc_addr,
-        table.text("rpc_addr"),
-        address::local,
-        &[None, Some(defaults::RPC)],
-    );
-    sources.without_effect(
-        "rpc-auth-key-file",
-        &flags.rpc_auth_key_file,
-        table.text("rpc_auth_key_file"),
         parse::text,
         &[],
     );

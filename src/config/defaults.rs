@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::address::GOSSIP_PORT;
 use crate::gossip::core::timing::Profile;
-use crate::{admin, announce, log, pool, proxy};
+use crate::{admin, announce, log, pool, proxy, rpc};
 
 /// Serf's own: every interface.
 pub(super) const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), GOSSIP_PORT);
 /// Where the admin listens. Loopback: metrics and API ask nobody for a password.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
-/// Serf's own.
-pub(super) const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
+/// Where the RPC listens, and is asked: Serf's own.
+pub const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
 /// Answered by the DNS server.
 pub(super) const DNS_DOMAIN: &str = "lb.internal";
 /// HTTP's port, of the listener and of backends that announce none.
@@ -43,6 +43,15 @@ pub(super) fn admin(front: bool) -> admin::Settings {
     admin::Settings {
         listen: front.then_some(ADMIN),
         ready_requires_backend: false,
+    }
+}
+
+/// The RPC's settings.
+pub(super) fn rpc() -> rpc::Settings {
+    rpc::Settings {
+        listen: Some(RPC),
+        given: false,
+        auth: None,
     }
 }
 

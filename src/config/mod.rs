@@ -21,6 +21,7 @@ pub mod flags;
 mod front;
 mod keys;
 mod parse;
+mod rpc;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use self::address::is_public;
-pub use self::defaults::ADMIN;
+pub use self::defaults::{ADMIN, RPC};
 use self::document::{Document, Table};
 use self::error::Faults;
 pub use self::error::{At, Error, Errors};
@@ -38,6 +39,7 @@ use self::front::Purpose;
 pub use self::sources::Surroundings;
 use crate::announce::Service;
 use crate::network::Network;
+use crate::rpc::Secret;
 use crate::{admin, gossip, health, log, pool, proxy};
 
 /// What a run was started with: enough to read its settings again.
@@ -71,6 +73,8 @@ pub struct Front {
     pub discover_given: bool,
     /// Gossip in clear may use public addresses.
     pub insecure_gossip: bool,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// In order; the first takes all requests.
     pub clusters: Vec<Cluster>,
     /// Data path.
@@ -100,6 +104,8 @@ pub struct Agent {
     pub discover: Option<String>,
     /// Gossip in clear may use public addresses.
     pub insecure_gossip: bool,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// What is announced.
     pub services: Vec<Service>,
     /// Admin, off by default.
@@ -114,6 +120,14 @@ pub struct Agent {
     pub warnings: Vec<String>,
     /// What it was read from.
     pub given: Given<flags::Agent>,
+}
+
+/// The secret of RPC clients, from its file.
+///
+/// # Errors
+/// Why it can't be used.
+pub fn rpc_secret(path: &str) -> Result<Secret, String> {
+    rpc::of_file(path).map(|(secret, _)| secret)
 }
 
 /// Gossip in clear stays off public addresses, also those that were chosen by `--iface`.
@@ -218,6 +232,8 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
             "gossip.insecure_gossip",
             old.insecure_gossip != new.insecure_gossip,
         ),
+        ("gossip.rpc_addr", old.rpc.listen != new.rpc.listen),
+        ("gossip.rpc_auth_key_file", old.rpc.auth != new.rpc.auth),
         ("admin.listen", old.admin.listen != new.admin.listen),
         (
             "admin.ready_requires_backend",

@@ -29,7 +29,7 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 
-pub use self::server::{BindError, Server, bind};
+pub use self::server::{BindError, Server, bind, start};
 
 /// What the RPC server needs to know; keys of `[rpc]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

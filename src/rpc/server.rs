@@ -79,6 +79,24 @@ pub async fn bind(settings: &Settings) -> Result<Option<TcpListener>, BindError>
     }
 }
 
+/// Serves on `listener` until `shutdown`, on the current runtime; without one nobody ever asks it anything.
+pub fn start<M: Membership>(
+    listener: Option<TcpListener>,
+    settings: &Settings,
+    membership: M,
+    shutdown: Shutdown,
+) -> Server {
+    match listener {
+        Some(listener) => {
+            Server::start_within(Limits::default(), listener, settings, membership, shutdown)
+        }
+        None => {
+            let (_, left) = watch::channel(false);
+            Server { left }
+        }
+    }
+}
+
 /// A server at work.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -86,16 +104,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves until `shutdown`, on the current runtime.
-    pub fn start<M: Membership>(
-        listener: TcpListener,
-        settings: &Settings,
-        membership: M,
-        shutdown: Shutdown,
-    ) -> Self {
-        Self::start_within(Limits::default(), listener, settings, membership, shutdown)
-    }
-
     pub(super) fn start_within<M: Membership>(
         limits: Limits,
         listener: TcpListener,
@@ -111,12 +119,6 @@ impl Server {
             left: Arc::new(leaving),
         };
         tokio::spawn(host.serve(listener, shutdown));
-        Self { left }
-    }
-
-    /// A server that is off: nobody ever asks it anything.
-    pub fn off() -> Self {
-        let (_, left) = watch::channel(false);
         Self { left }
     }
 
