@@ -1,16 +1,21 @@
 //! A worker's life: it accepts connections, one task each, until it is told to stop; then it drains.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::net::TcpStream as Watched;
 
-use super::front_h1;
-use super::stats::{WorkerStats, bump, drop_one};
+use super::front_h1::Connection;
+use super::socket::Socket;
+use super::stats::WorkerStats;
 use super::worker::{Shared, Worker};
 
 /// Pause of accepting when descriptors have run out.
@@ -21,17 +26,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn run(
     shared: Shared,
     stats: Arc<WorkerStats>,
-    listeners: Vec<std::net::TcpListener>,
-) -> std::io::Result<()> {
+    listeners: Vec<TcpListener>,
+) -> io::Result<()> {
     let mut stop = shared.stop.clone();
     let worker = Worker::new(shared, stats);
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            let listener = TcpListener::from_std(listener)?;
+            let listener = Listener::new(listener)?;
             Ok(tokio::task::spawn_local(accept(worker.clone(), listener)))
         })
-        .collect::<std::io::Result<_>>()?;
+        .collect::<io::Result<_>>()?;
     worker.begin();
 
     stop.wait().await;
@@ -50,7 +55,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+async fn accept(worker: Rc<Worker>, listener: Listener) {
     let mut stopped = pin!(worker.stopped.notified());
     stopped.as_mut().enable();
     loop {
@@ -62,12 +67,15 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         }
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
+            accepted = listener.next() => accepted,
             // Only when nobody waits in the backlog any more.
             () = &mut stopped => return,
         };
         match accepted {
-            Ok((stream, peer)) => spawn(&worker, stream, peer),
+            Ok((stream, peer)) => {
+                let connection = Connection::new(&worker, Socket::new(stream), peer);
+                tokio::task::spawn_local(connection.serve());
+            }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "not accepting for a moment");
@@ -80,41 +88,34 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     }
 }
 
+/// A listening socket, whose connections are unknown to the event loop (see [`Socket`]), unlike those of tokio's.
+struct Listener(
+    /// Only its readiness is asked for, and that is the same question for a socket that listens.
+    Watched,
+);
+
+impl Listener {
+    fn new(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let socket = TcpStream::from(OwnedFd::from(listener));
+        Ok(Self(Watched::from_std(socket)?))
+    }
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accept = || Ok(acceptfrom_with(&self.0, flags)?);
+        let (socket, peer) = self.0.async_io(Interest::READABLE, accept).await?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((socket.into(), peer))
+    }
+}
+
 /// A client that left while it waited to be accepted; the next one is as good as ever.
-fn is_about_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | ConnectionRefused
     )
-}
-
-fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    worker.shared.connections.fetch_add(1, Ordering::Relaxed);
-    worker.open.set(worker.open.get() + 1);
-    bump(&worker.stats.connections_open, 1);
-    bump(&worker.stats.connections_total, 1);
-    let guard = Open(worker.clone());
-    tokio::task::spawn_local(async move {
-        let worker = &guard.0;
-        let mut serving = pin!(front_h1::serve(worker, stream, peer));
-        std::future::poll_fn(|cx| {
-            worker.begin_poll();
-            serving.as_mut().poll(cx)
-        })
-        .await;
-    });
-}
-
-/// One client connection, counted while it lives.
-struct Open(Rc<Worker>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let worker = &self.0;
-        worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        worker.open.set(worker.open.get() - 1);
-        drop_one(&worker.stats.connections_open);
-        worker.closed.notify_waiters();
-    }
 }

@@ -111,11 +111,16 @@ impl Exchange<'_> {
             self.interim = true;
             self.asker.poll_flush(cx);
         }
-        if self.upload.is_ended() && self.asker.poll_gone(cx).is_ready() {
+        // One that came for a single quick answer is not watched for it (see `socket`).
+        if self.asker.is_watched() && self.has_client_gone(cx) {
             return Poll::Ready(Err(Fault::ClientGone));
         }
         self.asker.rest();
         self.poll_waiting(cx, flight, waiting).map(Err)
+    }
+
+    fn has_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        self.upload.is_ended() && self.asker.poll_gone(cx).is_ready()
     }
 
     /// Nothing has come yet: is it time to move on, to ask for a check, or to give up?
@@ -168,6 +173,9 @@ impl Exchange<'_> {
         if !waiting.told && now >= slow {
             waiting.told = true;
             self.worker.report_slow(&self.site, now);
+            if self.has_client_gone(cx) {
+                return Poll::Ready(Fault::ClientGone);
+            }
         }
         let next = if waiting.told { limit } else { limit.min(slow) };
         let next = waiting.look_again.map_or(next, |at| next.min(at));

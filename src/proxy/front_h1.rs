@@ -6,94 +6,115 @@
 //! ```
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::Method;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
 use super::answer::{Then, Told, pass, tell};
 use super::buffer::Buffer;
-use super::client::{Heard, HttpOne, Inbox, Outbox};
+use super::client::{Heard, HttpOne, Inbox};
 use super::fault::Fault;
 use super::forward::{self, Origin, RequestHead};
 use super::h1::head;
 use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
+use super::peer::Peer;
 use super::record::Record;
+use super::socket::Socket;
 use super::worker::Worker;
 use super::{linger, service};
 
 /// One client's connection.
-struct Connection<'s> {
-    worker: &'s Rc<Worker>,
-    inbox: Inbox<'s>,
-    outbox: Outbox<'s>,
+pub(super) struct Connection {
+    worker: Rc<Worker>,
+    socket: Socket,
+    inbox: Inbox,
     alarm: Alarm,
-    peer: SocketAddr,
-    /// Of the client, as text; the address it asked is looked up when it is needed.
-    address: Box<str>,
-    slot: Cell<Option<usize>>,
+    peer: Peer,
+    slot: Cell<Option<u32>>,
     /// Since when a head is awaited, and whether it has begun.
     waiting: Cell<Option<(Instant, bool)>>,
 }
 
-impl Drop for Connection<'_> {
+impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.get() {
             self.worker.wakers.remove(slot);
         }
+        self.worker.ended();
     }
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(worker: &Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
-    let then = {
-        let (reader, writer) = stream.split();
-        let mut connection = Connection {
-            worker,
-            inbox: Inbox::new(reader, Buffer::new(&worker.buffers)),
-            outbox: Outbox::new(writer),
+impl Connection {
+    /// Counted from now on, and until it is dropped.
+    pub(super) fn new(worker: &Rc<Worker>, socket: Socket, peer: SocketAddr) -> Self {
+        worker.began();
+        Self {
+            worker: worker.clone(),
+            socket,
+            inbox: Inbox::new(Buffer::new(&worker.buffers)),
             alarm: Alarm::default(),
-            peer,
-            address: peer.ip().to_canonical().to_string().into(),
+            peer: Peer::new(peer),
             slot: Cell::new(None),
             waiting: Cell::new(None),
-        };
-        loop {
-            let heard = poll_fn(|cx| connection.poll_heard(cx)).await;
+        }
+    }
+
+    /// Serves it to its end.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would store the connection twice, and each byte is taken by all that wait"
+    )]
+    pub(super) fn serve(mut self) -> impl Future<Output = ()> {
+        async move {
+            let worker = self.worker.clone();
+            let mut serving = pin!(self.serve_requests());
+            poll_fn(|cx| {
+                worker.begin_poll();
+                serving.as_mut().poll(cx)
+            })
+            .await;
+        }
+    }
+
+    async fn serve_requests(&mut self) {
+        let then = loop {
+            let heard = poll_fn(|cx| self.poll_heard(cx)).await;
             // What a request needs is on the heap while it lasts, so that a connection that waits is small.
-            match Box::pin(connection.exchange(heard)).await {
+            match Box::pin(self.exchange(heard)).await {
                 Then::Again => {}
                 end => break end,
             }
+        };
+        match then {
+            Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
+            Then::Cut => self.socket.with_fd(|fd| {
+                let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+            }),
+            Then::Again | Then::Close => {}
         }
-    };
-    match then {
-        Then::Linger => Box::pin(linger::close(stream)).await,
-        Then::Cut => {
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-        }
-        Then::Again | Then::Close => {}
     }
-}
 
-impl<'s> Connection<'s> {
     /// Waits for a request's head, within limits.
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Option<Fault>>> {
-        let worker = self.worker;
+        let worker = &self.worker;
         if self.slot.get().is_none() {
             self.slot.set(Some(worker.wakers.add(cx.waker().clone())));
         }
         let limits = &worker.settings.limits;
-        let polled = self
-            .inbox
-            .poll_head(cx, limits.request_line_bytes, limits.head_bytes);
+        let polled = self.inbox.poll_head(
+            cx,
+            &self.socket,
+            limits.request_line_bytes,
+            limits.head_bytes,
+        );
         if let Poll::Ready(heard) = polled {
             self.idle_until(None);
             return Poll::Ready(match heard {
@@ -141,14 +162,14 @@ impl<'s> Connection<'s> {
 
     /// One request, or why there is none.
     async fn exchange(&mut self, heard: Result<usize, Option<Fault>>) -> Then {
-        let worker = self.worker;
+        let worker = &self.worker;
         let waited = self.waiting.take();
         let (length, refused) = match heard {
             Ok(length) => (length, None),
             Err(Some(fault)) => (0, Some(fault)),
             Err(None) => return Then::Close,
         };
-        let mut record = Record::begin(worker, self.peer);
+        let mut record = Record::begin(worker, self.peer.address());
         record.note(|entry, _| {
             let since = waited.filter(|(_, begun)| *begun).map(|(since, _)| since);
             entry.came(self.inbox.input.bytes(), since);
@@ -163,7 +184,7 @@ impl<'s> Connection<'s> {
             Ok(head) => head,
             Err(fault) => {
                 service::unanswered(worker, &mut record);
-                let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, Length::None);
+                let mut asker = HttpOne::new(&self.socket, &mut self.inbox, Length::None);
                 let told = Told {
                     fault: &fault,
                     bodiless,
@@ -174,7 +195,7 @@ impl<'s> Connection<'s> {
             }
         };
         record.note(|entry, _| entry.sends(&head.wire));
-        let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, head.length);
+        let mut asker = HttpOne::new(&self.socket, &mut self.inbox, head.length);
         match service::answer(worker, &self.alarm, &head, &mut asker, &mut record).await {
             Ok(mut reply) => {
                 pass(
@@ -201,19 +222,17 @@ impl<'s> Connection<'s> {
 
     /// Reads the head that has come, and makes it fit for a backend.
     fn read_head(&self, length: usize, record: &mut Record) -> Result<RequestHead, Fault> {
-        let worker = self.worker;
+        let worker = &self.worker;
         let limits = &worker.settings.limits;
         let bytes = &self.inbox.input.bytes()[..length];
         let local = || {
-            let stream: &TcpStream = self.outbox.writer.as_ref();
-            stream
-                .local_addr()
-                .map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
+            let local = self.socket.local();
+            local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
         };
         let origin = Origin {
-            address: &self.address,
+            address: self.peer.text(),
             proto: "http",
-            trusted: worker.settings.trusts(self.peer.ip()),
+            trusted: worker.settings.trusts(self.peer.address().ip()),
             local: &local,
         };
         let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));

@@ -14,7 +14,7 @@ pub(super) struct Wakers(RefCell<Slots>);
 #[derive(Debug, Default)]
 struct Slots {
     tasks: Vec<Option<Task>>,
-    free: Vec<usize>,
+    free: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -26,24 +26,24 @@ struct Task {
 
 impl Wakers {
     /// Adds a task; the number is for [`Wakers::remove`].
-    pub(super) fn add(&self, waker: Waker) -> usize {
+    pub(super) fn add(&self, waker: Waker) -> u32 {
         let mut slots = self.0.borrow_mut();
         let task = Some(Task { waker, limit: None });
         match slots.free.pop() {
             Some(slot) => {
-                slots.tasks[slot] = task;
+                slots.tasks[slot as usize] = task;
                 slot
             }
             None => {
                 slots.tasks.push(task);
-                slots.tasks.len() - 1
+                (slots.tasks.len() - 1) as u32
             }
         }
     }
 
     /// Has a task woken at `limit`, to the next [`Self::wake_due`]; `None`: no more.
-    pub(super) fn set_limit(&self, slot: usize, limit: Option<Instant>) {
-        if let Some(task) = &mut self.0.borrow_mut().tasks[slot] {
+    pub(super) fn set_limit(&self, slot: u32, limit: Option<Instant>) {
+        if let Some(task) = &mut self.0.borrow_mut().tasks[slot as usize] {
             task.limit = limit;
         }
     }
@@ -58,9 +58,9 @@ impl Wakers {
     }
 
     /// Forgets a task.
-    pub(super) fn remove(&self, slot: usize) {
+    pub(super) fn remove(&self, slot: u32) {
         let mut slots = self.0.borrow_mut();
-        if slots.tasks[slot].take().is_some() {
+        if slots.tasks[slot as usize].take().is_some() {
             slots.free.push(slot);
         }
     }
