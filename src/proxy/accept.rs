@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::Interest;
@@ -17,9 +17,13 @@ use super::front_h1::Connection;
 use super::socket::Socket;
 use super::stats::WorkerStats;
 use super::worker::{Shared, Worker};
+use crate::clock;
 
 /// Pause of accepting when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two warnings of one listener that it can't accept: it tries twenty times a second.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs a worker until it has stopped and drained. Call it inside a local runtime, which the
 /// caller drops afterwards: that cuts what is still open.
@@ -58,6 +62,7 @@ pub(super) async fn run(
 async fn accept(worker: Rc<Worker>, listener: Listener) {
     let mut stopped = pin!(worker.stopped.notified());
     stopped.as_mut().enable();
+    let mut told: Option<Instant> = None;
     loop {
         let limit = worker.settings.limits.connections;
         if worker.shared.connections.load(Ordering::Relaxed) >= limit && !worker.stopping.get() {
@@ -78,7 +83,11 @@ async fn accept(worker: Rc<Worker>, listener: Listener) {
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "not accepting for a moment");
+                let now = clock::now();
+                if told.is_none_or(|told| now.saturating_duration_since(told) >= WARN_EVERY) {
+                    told = Some(now);
+                    tracing::warn!(%error, "not accepting until this passes; connections wait in the kernel");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 if worker.stopping.get() {
                     return;

@@ -162,7 +162,6 @@ enum Body {
 }
 
 /// One request of an HTTP/1 client.
-#[derive(Debug)]
 pub(super) struct HttpOne<'c> {
     pub(super) socket: &'c Socket,
     inbox: &'c mut Inbox,

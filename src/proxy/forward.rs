@@ -27,7 +27,7 @@ use super::target::{self, Host};
 /// Who asks, as a backend is told.
 pub(super) struct Origin<'a> {
     /// The client's address.
-    pub(super) address: &'a str,
+    pub(super) address: &'a [u8],
     /// `http` or `https`.
     pub(super) proto: &'static str,
     /// It may say on whose behalf it asks.
@@ -254,7 +254,7 @@ impl Way {
     }
 
     fn write(&self, wire: &mut Vec<u8>, origin: &Origin<'_>, host: &[u8]) {
-        let (address, proto) = (origin.address.as_bytes(), origin.proto.as_bytes());
+        let (address, proto) = (origin.address, origin.proto.as_bytes());
         put(
             wire,
             &[b"x-forwarded-for: ", &self.addresses, address, b"\r\n"],

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -28,6 +29,7 @@ use super::h1::request::{self, Length};
 use super::peer::Peer;
 use super::record::Record;
 use super::socket::Socket;
+use super::wakers::Slot;
 use super::worker::Worker;
 use super::{linger, service};
 
@@ -38,9 +40,29 @@ pub(super) struct Connection {
     inbox: Inbox,
     alarm: Alarm,
     peer: Peer,
-    slot: Cell<Option<u32>>,
+    slot: Cell<Option<Slot>>,
     /// Since when a head is awaited, and whether it has begun.
-    waiting: Cell<Option<(Instant, bool)>>,
+    waiting: Cell<Option<Waiting>>,
+}
+
+/// Since when a head is awaited, and whether it has begun: in eight bytes, as every connection that waits has it.
+#[derive(Clone, Copy)]
+struct Waiting(NonZeroU64);
+
+impl Waiting {
+    fn new(started: Instant, since: Instant, begun: bool) -> Self {
+        let micros = since.saturating_duration_since(started).as_micros() as u64;
+        // The next microsecond, lest a limit that counts from there is over before its time; never 0.
+        Self(NonZeroU64::MIN.saturating_add((micros << 1) + 1 + u64::from(begun)))
+    }
+
+    fn begun(self) -> bool {
+        self.0.get() & 1 == 1
+    }
+
+    fn since(self, started: Instant) -> Instant {
+        started + Duration::from_micros(self.0.get() >> 1)
+    }
 }
 
 impl Drop for Connection {
@@ -74,37 +96,39 @@ impl Connection {
     )]
     pub(super) fn serve(mut self) -> impl Future<Output = ()> {
         async move {
-            let worker = self.worker.clone();
-            let mut serving = pin!(self.serve_requests());
-            poll_fn(|cx| {
-                worker.begin_poll();
-                serving.as_mut().poll(cx)
-            })
-            .await;
+            let then = loop {
+                let heard = poll_fn(|cx| self.poll_heard(cx)).await;
+                // What a request needs is on the heap while it lasts, so that a connection that waits is small.
+                match Box::pin(self.timed_exchange(heard)).await {
+                    Then::Again => {}
+                    end => break end,
+                }
+            };
+            match then {
+                Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
+                Then::Cut => self.socket.with_fd(|fd| {
+                    let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+                }),
+                Then::Again | Then::Close => {}
+            }
         }
     }
 
-    async fn serve_requests(&mut self) {
-        let then = loop {
-            let heard = poll_fn(|cx| self.poll_heard(cx)).await;
-            // What a request needs is on the heap while it lasts, so that a connection that waits is small.
-            match Box::pin(self.exchange(heard)).await {
-                Then::Again => {}
-                end => break end,
-            }
-        };
-        match then {
-            Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
-            Then::Cut => self.socket.with_fd(|fd| {
-                let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
-            }),
-            Then::Again | Then::Close => {}
-        }
+    /// Time passes between its polls.
+    async fn timed_exchange(&mut self, heard: Result<usize, Option<Fault>>) -> Then {
+        let worker = self.worker.clone();
+        let mut exchange = pin!(self.exchange(heard));
+        poll_fn(|cx| {
+            worker.begin_poll();
+            exchange.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Waits for a request's head, within limits.
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Option<Fault>>> {
         let worker = &self.worker;
+        worker.begin_poll();
         if self.slot.get().is_none() {
             self.slot.set(Some(worker.wakers.add(cx.waker().clone())));
         }
@@ -127,9 +151,10 @@ impl Connection {
         let now = worker.now();
         let begun = !self.inbox.input.is_empty();
         let since = match self.waiting.get() {
-            Some((since, known)) if known == begun => since,
+            Some(waiting) if waiting.begun() == begun => waiting.since(worker.started),
             _ => {
-                self.waiting.set(Some((now, begun)));
+                let waiting = Waiting::new(worker.started, now, begun);
+                self.waiting.set(Some(waiting));
                 let limit = now + timeouts.client_idle;
                 self.idle_until((!begun).then_some(limit));
                 now
@@ -171,7 +196,8 @@ impl Connection {
         };
         let mut record = Record::begin(worker, self.peer.address());
         record.note(|entry, _| {
-            let since = waited.filter(|(_, begun)| *begun).map(|(since, _)| since);
+            let waited = waited.filter(|waited| waited.begun());
+            let since = waited.map(|waited| waited.since(worker.started));
             entry.came(self.inbox.input.bytes(), since);
         });
         let head = match refused {
@@ -229,8 +255,9 @@ impl Connection {
             let local = self.socket.local();
             local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
         };
+        let address = self.peer.text();
         let origin = Origin {
-            address: self.peer.text(),
+            address: address.as_bytes(),
             proto: "http",
             trusted: worker.settings.trusts(self.peer.address().ip()),
             local: &local,
@@ -246,5 +273,42 @@ impl Connection {
             let mut dice = worker.dice.borrow_mut();
             forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Connection) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The runtime adds 104 bytes and rounds up to multiples of 128: one byte more costs every connection that many.
+    #[test]
+    fn a_connection_that_waits_is_a_task_of_256_bytes() {
+        let size = size_of_future(Connection::serve);
+        assert!(
+            size <= 256 - 104,
+            "{size}, of a connection {}",
+            size_of::<Connection>()
+        );
+    }
+
+    #[test]
+    fn a_wait_fits_into_eight_bytes_for_centuries() {
+        let started = clock::now();
+        for micros in [0, 1, 1_000_000, u64::from(u32::MAX) * 1_000_000] {
+            let since = started + Duration::from_micros(micros);
+            for begun in [false, true] {
+                let waiting = Waiting::new(started, since, begun);
+
+                assert_eq!(waiting.begun(), begun);
+                let error = waiting.since(started).saturating_duration_since(since);
+                assert!(error <= Duration::from_micros(2), "{error:?}");
+                assert!(waiting.since(started) >= since);
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! Most connections that carry one request have it in the kernel by the time they are accepted, and take their answer
 //! at once: registering and forgetting them would be two system calls and a wake-up each.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as Plain};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,15 +19,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// One client's socket. Shared by its reader and its writer, which live in one task.
-#[derive(Debug)]
-pub(super) struct Socket(RefCell<State>);
+pub(super) struct Socket(Cell<State>);
 
-#[derive(Debug)]
+#[derive(Default)]
 enum State {
     /// Non-blocking, and unknown to the event loop.
     Fresh(Plain),
     Watched(TcpStream),
-    /// Handed to the event loop, which did not take it.
+    /// Handed to the event loop, which did not take it; and while one of its methods runs.
+    #[default]
     Gone,
 }
 
@@ -63,44 +63,52 @@ fn again<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 impl Socket {
     /// `accepted` is non-blocking.
     pub(super) fn new(accepted: Plain) -> Self {
-        Self(RefCell::new(State::Fresh(accepted)))
+        Self(Cell::new(State::Fresh(accepted)))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.0.take();
+        let done = act(&mut state);
+        self.0.set(state);
+        done
     }
 
     /// The address that the client connected to.
     pub(super) fn local(&self) -> io::Result<SocketAddr> {
-        match &*self.0.borrow() {
+        self.with(|state| match state {
             State::Fresh(plain) => plain.local_addr(),
             State::Watched(stream) => stream.local_addr(),
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
-        }
+        })
     }
 
     /// Whether reading may give something; asks the event loop only. Pending also while it does not know the socket.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &*self.0.borrow() {
+        self.with(|state| match state {
             State::Fresh(_) => Poll::Pending,
             State::Watched(stream) => stream.poll_read_ready(cx).map(|_| ()),
             State::Gone => Poll::Ready(()),
-        }
+        })
     }
 
     /// The event loop knows it.
     pub(super) fn is_watched(&self) -> bool {
-        !matches!(&*self.0.borrow(), State::Fresh(_))
+        self.with(|state| !matches!(state, State::Fresh(_)))
     }
 
     /// From now on [`Self::poll_readable`] tells when the client says something or leaves.
     pub(super) fn watch(&self) {
-        let _ = self.0.borrow_mut().watch();
+        // One that the event loop does not take is gone, which the next read says.
+        self.with(|state| drop(state.watch()));
     }
 
     /// Calls `act` on its descriptor.
     pub(super) fn with_fd(&self, act: impl FnOnce(BorrowedFd<'_>)) {
-        match &*self.0.borrow() {
+        self.with(|state| match state {
             State::Fresh(plain) => act(plain.as_fd()),
             State::Watched(stream) => act(stream.as_fd()),
             State::Gone => {}
-        }
+        });
     }
 
     /// For the event loop alone, from now on.
@@ -115,14 +123,15 @@ impl AsyncRead for &Socket {
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut state = self.0.borrow_mut();
-        if let State::Fresh(plain) = &mut *state {
-            let read = again(|| plain.read(room.initialize_unfilled()));
-            if !would_block(&read) {
-                return Poll::Ready(read.map(|bytes| room.advance(bytes)));
+        self.with(|state| {
+            if let State::Fresh(plain) = state {
+                let read = again(|| plain.read(room.initialize_unfilled()));
+                if !would_block(&read) {
+                    return Poll::Ready(read.map(|bytes| room.advance(bytes)));
+                }
             }
-        }
-        Pin::new(state.watch()?).poll_read(cx, room)
+            Pin::new(state.watch()?).poll_read(cx, room)
+        })
     }
 }
 
@@ -132,14 +141,15 @@ impl AsyncWrite for &Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut state = self.0.borrow_mut();
-        if let State::Fresh(plain) = &mut *state {
-            let written = again(|| plain.write(bytes));
-            if !would_block(&written) {
-                return Poll::Ready(written);
+        self.with(|state| {
+            if let State::Fresh(plain) = state {
+                let written = again(|| plain.write(bytes));
+                if !would_block(&written) {
+                    return Poll::Ready(written);
+                }
             }
-        }
-        Pin::new(state.watch()?).poll_write(cx, bytes)
+            Pin::new(state.watch()?).poll_write(cx, bytes)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,10 +157,10 @@ impl AsyncWrite for &Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self.0.borrow_mut() {
+        self.with(|state| match state {
             State::Fresh(plain) => Poll::Ready(plain.shutdown(Shutdown::Write)),
             State::Watched(stream) => Pin::new(stream).poll_shutdown(cx),
             State::Gone => Poll::Ready(Ok(())),
-        }
+        })
     }
 }
