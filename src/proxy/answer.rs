@@ -214,7 +214,7 @@ pub(super) async fn pass(
             record.count();
             // Until it is told better.
             record.note(|entry, _| entry.ended(End::Lb, None));
-            tunnel::run(worker, alarm, asker, reply, record).await;
+            Box::pin(tunnel::run(worker, alarm, asker, reply, record)).await;
             Then::Close
         }
         Ok(()) if kept && asker.is_done() => {

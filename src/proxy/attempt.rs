@@ -15,7 +15,6 @@ use super::exchange::Exchange;
 use super::fault::{BodyError, Fault};
 use super::flight::{Flight, HeadLimits, Loss};
 use super::forward::ResponseHead;
-use super::link::Link;
 use super::reply::Reply;
 use super::stats::Reason;
 use crate::pool::snapshot::Unpicked;
@@ -43,11 +42,11 @@ impl Exchange<'_> {
         };
         let reused = link.reused;
         self.record.note(|entry, now| entry.connected(reused, now));
-        self.send(link, lease).await
+        let flight = Box::new(Flight::new(link, &self.worker.buffers));
+        self.send(flight, lease).await
     }
 
-    async fn send(&mut self, link: Link, lease: Lease) -> Result<Box<Reply>, Fault> {
-        let mut flight = Box::new(Flight::new(link, &self.worker.buffers));
+    async fn send(&mut self, mut flight: Box<Flight>, lease: Lease) -> Result<Box<Reply>, Fault> {
         let now = self.worker.now();
         let mut waiting = Waiting {
             downs: lease.upstream.live.downs(),

@@ -269,7 +269,10 @@ impl Buffer {
 
     /// Makes room to read.
     fn widen(&mut self) {
-        if self.memory.len() < WIDE {
+        if self.memory.is_empty() {
+            self.memory = self.lender.take();
+            self.place(HEADROOM, HEADROOM);
+        } else if self.memory.len() < WIDE {
             self.move_to(HEADROOM);
         } else if self.is_empty() {
             self.place(HEADROOM, HEADROOM);

@@ -98,8 +98,13 @@ impl Connection {
         async move {
             let then = loop {
                 let heard = poll_fn(|cx| self.poll_heard(cx)).await;
+                let begun = match heard {
+                    Ok(length) => self.begin(length, None),
+                    Err(Some(fault)) => self.begin(0, Some(fault)),
+                    Err(None) => break Then::Close,
+                };
                 // What a request needs is on the heap while it lasts, so that a connection that waits is small.
-                match Box::pin(self.timed_exchange(heard)).await {
+                match Box::pin(self.exchange(begun)).await {
                     Then::Again => {}
                     end => break end,
                 }
@@ -112,17 +117,6 @@ impl Connection {
                 Then::Again | Then::Close => {}
             }
         }
-    }
-
-    /// Time passes between its polls.
-    async fn timed_exchange(&mut self, heard: Result<usize, Option<Fault>>) -> Then {
-        let worker = self.worker.clone();
-        let mut exchange = pin!(self.exchange(heard));
-        poll_fn(|cx| {
-            worker.begin_poll();
-            exchange.as_mut().poll(cx)
-        })
-        .await
     }
 
     /// Waits for a request's head, within limits.
@@ -185,18 +179,12 @@ impl Connection {
         }
     }
 
-    /// One request, or why there is none.
-    async fn exchange(&mut self, heard: Result<usize, Option<Fault>>) -> Then {
+    /// A head of `length` bytes has come, or it is clear that none will.
+    fn begin(&mut self, length: usize, refused: Option<Fault>) -> Begun {
         let worker = &self.worker;
-        let waited = self.waiting.take();
-        let (length, refused) = match heard {
-            Ok(length) => (length, None),
-            Err(Some(fault)) => (0, Some(fault)),
-            Err(None) => return Then::Close,
-        };
+        let waited = self.waiting.take().filter(|waited| waited.begun());
         let mut record = Record::begin(worker, self.peer.address());
         record.note(|entry, _| {
-            let waited = waited.filter(|waited| waited.begun());
             let since = waited.map(|waited| waited.since(worker.started));
             entry.came(self.inbox.input.bytes(), since);
         });
@@ -206,43 +194,56 @@ impl Connection {
         };
         let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
-        let mut head = match head {
-            Ok(head) => head,
+        match head {
+            Ok(head) => {
+                record.note(|entry, _| entry.sends(&head.wire));
+                Begun::Asks(head, record)
+            }
             Err(fault) => {
                 service::unanswered(worker, &mut record);
-                let mut asker = HttpOne::new(&self.socket, &mut self.inbox, Length::None);
-                let told = Told {
-                    fault: &fault,
+                Begun::Refused {
+                    fault,
                     bodiless,
-                    persistent: false,
-                    old: false,
-                };
-                return tell(worker, &self.alarm, &mut asker, told, &mut record).await;
+                    record,
+                }
             }
-        };
-        record.note(|entry, _| entry.sends(&head.wire));
-        let mut asker = HttpOne::new(&self.socket, &mut self.inbox, head.length);
-        match service::answer(worker, &self.alarm, &head, &mut asker, &mut record).await {
-            Ok(mut reply) => {
-                pass(
-                    worker,
-                    &self.alarm,
-                    &mut asker,
-                    &mut reply,
-                    &mut head,
-                    &mut record,
-                )
-                .await
-            }
-            Err(fault) => {
-                let told = Told {
-                    fault: &fault,
-                    bodiless: head.method == Method::HEAD,
-                    persistent: head.persistent,
-                    old: head.old,
-                };
-                tell(worker, &self.alarm, &mut asker, told, &mut record).await
-            }
+        }
+    }
+
+    /// One request, to the end of its answer. Not an async fn, which would store what it is given twice: within
+    /// 1,032 bytes the allocator has a place at hand.
+    fn exchange(&mut self, mut begun: Begun) -> impl Future<Output = Then> {
+        async move {
+            let worker = self.worker.clone();
+            let (socket, inbox, alarm) = (&self.socket, &mut self.inbox, &self.alarm);
+            let mut exchanging = pin!(async {
+                match &mut begun {
+                    Begun::Asks(head, record) => {
+                        let mut asker = HttpOne::new(socket, inbox, head.length);
+                        exchange(&worker, alarm, head, &mut asker, record).await
+                    }
+                    Begun::Refused {
+                        fault,
+                        bodiless,
+                        record,
+                    } => {
+                        let mut asker = HttpOne::new(socket, inbox, Length::None);
+                        let told = Told {
+                            fault,
+                            bodiless: *bodiless,
+                            persistent: false,
+                            old: false,
+                        };
+                        Box::pin(tell(&worker, alarm, &mut asker, told, record)).await
+                    }
+                }
+            });
+            // Time passes between its polls.
+            poll_fn(|cx| {
+                worker.begin_poll();
+                exchanging.as_mut().poll(cx)
+            })
+            .await
         }
     }
 
@@ -273,6 +274,39 @@ impl Connection {
             let mut dice = worker.dice.borrow_mut();
             forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
         })
+    }
+}
+
+/// What a connection's next bytes were.
+enum Begun {
+    Asks(RequestHead, Record),
+    Refused {
+        fault: Fault,
+        /// It was HEAD.
+        bodiless: bool,
+        record: Record,
+    },
+}
+
+/// Has a request answered.
+async fn exchange(
+    worker: &Rc<Worker>,
+    alarm: &Alarm,
+    head: &mut RequestHead,
+    asker: &mut HttpOne<'_>,
+    record: &mut Record,
+) -> Then {
+    match service::answer(worker, alarm, head, asker, record).await {
+        Ok(mut reply) => pass(worker, alarm, asker, &mut reply, head, record).await,
+        Err(fault) => {
+            let told = Told {
+                fault: &fault,
+                bodiless: head.method == Method::HEAD,
+                persistent: head.persistent,
+                old: head.old,
+            };
+            Box::pin(tell(worker, alarm, asker, told, record)).await
+        }
     }
 }
 
