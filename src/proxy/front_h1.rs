@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -98,13 +98,10 @@ impl Connection {
         async move {
             let then = loop {
                 let heard = poll_fn(|cx| self.poll_heard(cx)).await;
-                let begun = match heard {
-                    Ok(length) => self.begin(length, None),
-                    Err(Some(fault)) => self.begin(0, Some(fault)),
-                    Err(None) => break Then::Close,
+                let Some(exchange) = self.take_on(heard) else {
+                    break Then::Close;
                 };
-                // What a request needs is on the heap while it lasts, so that a connection that waits is small.
-                match Box::pin(self.exchange(begun)).await {
+                match exchange.await {
                     Then::Again => {}
                     end => break end,
                 }
@@ -208,6 +205,19 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What the head that came, or did not, leads to. It is on the heap while it lasts, so that a connection that waits
+    /// is small.
+    fn take_on(
+        &mut self,
+        heard: Result<usize, Option<Fault>>,
+    ) -> Option<Pin<Box<impl Future<Output = Then>>>> {
+        let begun = match heard {
+            Ok(length) => self.begin(length, None),
+            Err(fault) => self.begin(0, Some(fault?)),
+        };
+        Some(Box::pin(self.exchange(begun)))
     }
 
     /// One request, to the end of its answer. Not an async fn, which would store what it is given twice: within
