@@ -40,37 +40,33 @@ pub enum Scan {
 /// Looks for the end of a head in `bytes`, which begin with its first line.
 pub fn scan(bytes: &[u8]) -> Scan {
     let mut line = 0;
-    let mut feed = |lf: usize| {
-        if lf == line || bytes[lf - 1] != b'\r' {
-            return Some(Scan::BareLf);
+    while let Some(length) = line_feed(&bytes[line..]) {
+        let lf = line + length;
+        if length == 0 || bytes[lf - 1] != b'\r' {
+            return Scan::BareLf;
         }
-        if lf == line + 1 {
-            return Some(Scan::Whole(lf + 1));
+        if length == 1 {
+            return Scan::Whole(lf + 1);
         }
         line = lf + 1;
-        None
-    };
-    // Lines are short: finding their ends eight bytes at a time costs half of a call of `memchr` for each.
+    }
+    Scan::Partial
+}
+
+/// Where the first line feed is. Lines are short: eight bytes at a time cost half of what `memchr` does before it begins.
+fn line_feed(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'\n'));
-        // The high bit of each byte that was a line feed; of the one behind it perhaps too.
-        let mut marks = word.wrapping_sub(ONES) & !word & (ONES << 7);
-        while marks != 0 {
-            let lf = at * 8 + marks.trailing_zeros() as usize / 8;
-            marks &= marks - 1;
-            if bytes[lf] == b'\n'
-                && let Some(found) = feed(lf)
-            {
-                return found;
-            }
+        // The high bit of each byte that is zero now; above the lowest of them perhaps of others too.
+        let zeroes = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeroes != 0 {
+            return Some(at * 8 + zeroes.trailing_zeros() as usize / 8);
         }
     }
-    let start = bytes.len() - rest.len();
-    let ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    let mut found = ends.filter_map(|(at, _)| feed(start + at));
-    found.next().unwrap_or(Scan::Partial)
+    let place = rest.iter().position(|byte| *byte == b'\n')?;
+    Some(bytes.len() - rest.len() + place)
 }
 
 /// The first line without its end, and the rest. `head` is whole (see [`scan`]).
