@@ -6,7 +6,7 @@
 //!            ◀─ broadcasts: intents, then queries, then events
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use super::members::MemberState;
 use super::names::Claim;
 use super::queries::QueryRing;
 use super::recall::Failed;
-use crate::gossip::core::io::{Answer, Config, Event, JoinId, QueryId};
+use crate::gossip::core::io::{Answer, Config, Event, JoinId, Past, QueryId};
 use crate::gossip::core::memberlist::broadcast::{BroadcastId, Broadcasts, retransmit_limit};
 use crate::gossip::core::memberlist::check::CheckId;
 use crate::gossip::core::memberlist::moving;
@@ -118,8 +118,8 @@ pub(crate) struct Layer {
     pub(super) failed: Failed,
     pub(super) recent: Recent,
     pub(super) events: EventRing,
-    /// Joins that are to bring the events of the past along.
-    pub(super) replaying: BTreeSet<JoinId>,
+    /// Joins that do not simply skip the events of the past.
+    pub(super) pasts: BTreeMap<JoinId, Past>,
     /// A peer's state was merged once.
     pub(super) met: bool,
     pub(super) queries: QueryRing,
@@ -161,7 +161,7 @@ impl Layer {
             failed: Failed::default(),
             recent: Recent::default(),
             events: EventRing::default(),
-            replaying: BTreeSet::new(),
+            pasts: BTreeMap::new(),
             met: false,
             queries: QueryRing::default(),
             answerable: Answerable::default(),
