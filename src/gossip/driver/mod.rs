@@ -32,7 +32,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use self::acks::Acks;
-use super::core::io::{Config, Event, Refused, Stats};
+use super::core::io::{Config, Event, Past, Refused, Stats};
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::Node;
@@ -140,6 +140,7 @@ fn why(error: &std::io::Error) -> String {
 enum Command {
     Join {
         addresses: Vec<SocketAddr>,
+        past: Past,
         reply: oneshot::Sender<join::Tried>,
     },
     Leave {
@@ -235,9 +236,15 @@ impl Handle {
         self.coalesced.listen()
     }
 
-    /// One try to join through `addresses` (IP, host or name, with or without port).
+    /// One try to join through `addresses` (IP, host or name, with or without port). User events that happened before
+    /// are not for us.
     pub async fn join(&self, addresses: Vec<String>) -> Joined {
-        join::once(&self.commands, &addresses).await
+        self.join_with(addresses, Past::Skip).await
+    }
+
+    /// The same, with a word about those events.
+    pub async fn join_with(&self, addresses: Vec<String>, past: Past) -> Joined {
+        join::once(&self.commands, &addresses, past).await
     }
 
     /// Graceful leave; returns when done, and the driver has then ended.

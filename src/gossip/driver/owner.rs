@@ -303,8 +303,12 @@ impl Owner {
     fn obey(&mut self, command: Command) {
         let now = clock::now();
         match command {
-            Command::Join { addresses, reply } => {
-                let id = self.node.join(now, &addresses);
+            Command::Join {
+                addresses,
+                past,
+                reply,
+            } => {
+                let id = self.node.join_with(now, &addresses, past);
                 self.joins.insert(id, reply);
             }
             Command::Leave { reply } => {

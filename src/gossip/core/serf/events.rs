@@ -7,7 +7,7 @@
 //! Source: serf `handleUserEvent`.
 
 use super::layer::Layer;
-use crate::gossip::core::io::Event;
+use crate::gossip::core::io::{Event, Past};
 use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::wire::serf::{RecordedEvents, UserEvent};
 
@@ -93,14 +93,19 @@ fn size((name, payload): &(String, Vec<u8>)) -> usize {
 impl Layer {
     /// Whether the events in a state that was merged because of `cause` are not for us: they happened before we came.
     ///
-    /// So it is at a join (unless it asks for them, as `serf join -replay` does). Beyond Serf, so it is with the first
-    /// state of all, whoever began: a seed that restarts is found by the others before it finds them, and must not do again
-    /// what it did in its last life.
+    /// So it is at a join that an operator asked for, unless it is to replay them. Beyond Serf, so it is with the first
+    /// state of all, whoever began: a seed that restarts is found by the others before it finds them, and must not do
+    /// again what it did in its last life.
     pub(super) fn skips_old_events(&mut self, cause: Option<Cause>) -> bool {
         let first = !std::mem::replace(&mut self.met, true);
-        match cause {
-            Some(Cause::Join(id)) => !self.replaying.contains(&id),
-            Some(Cause::AntiEntropy | Cause::Reconnect) | None => first,
+        let past = match cause {
+            Some(Cause::Join(id)) => self.pasts.get(&id).copied().unwrap_or_default(),
+            Some(Cause::AntiEntropy | Cause::Reconnect) | None => Past::Missed,
+        };
+        match past {
+            Past::Skip => true,
+            Past::Missed => first,
+            Past::Replay => false,
         }
     }
 

@@ -14,7 +14,7 @@ fn user(ltime: u64, name: &str, payload: &[u8]) -> Event {
 }
 
 /// A state with one event at Lamport time 9 of a clock at 10.
-fn past() -> SerfState {
+fn state() -> SerfState {
     SerfState {
         event_ltime: 10,
         events: vec![
@@ -117,12 +117,12 @@ fn who_leaves_says_nothing_more() {
 #[test]
 fn what_happened_before_our_first_meeting_is_not_for_us() {
     let mut bench = Bench::new();
-    bench.ask(&push_pull(Vec::new(), Some(past())));
+    bench.ask(&push_pull(Vec::new(), Some(state())));
 
     assert!(bench.events().is_empty());
     assert_eq!(bench.node.stats().event_time, 10);
     // What was lost on its way to us afterwards is.
-    let mut later = past();
+    let mut later = state();
     later.event_ltime = 12;
     later.events.push(Some(RecordedEvents {
         ltime: 11,
@@ -132,19 +132,15 @@ fn what_happened_before_our_first_meeting_is_not_for_us() {
     assert_eq!(bench.events(), [user(11, "deploy", b"new")]);
 }
 
-/// Joins a peer that has `past()`; what came of it.
-fn joined(replay: bool) -> Vec<Event> {
+/// Joins a peer that has `state()`; what came of it.
+fn joined(past: Past) -> Vec<Event> {
     let mut bench = Bench::new();
-    let to = [at(PEER)];
-    match replay {
-        true => bench.node.join_with_replay(bench.now, &to),
-        false => bench.node.join(bench.now, &to),
-    };
+    bench.node.join_with(bench.now, &[at(PEER)], past);
     let Some(StreamAction::Connect { id, .. }) = bench.actions().pop() else {
         panic!("it does not connect");
     };
     bench.node.handle_stream_connected(bench.now, id);
-    let answer = push_pull(vec![push_node("peer", PEER, 1, 0)], Some(past()));
+    let answer = push_pull(vec![push_node("peer", PEER, 1, 0)], Some(state()));
     bench.node.handle_stream_bytes(bench.now, id, &answer);
     let user = |event: &Event| matches!(event, Event::User { .. });
     bench.events().into_iter().filter(user).collect()
@@ -152,6 +148,7 @@ fn joined(replay: bool) -> Vec<Event> {
 
 #[test]
 fn a_join_brings_the_past_only_if_asked() {
-    assert!(joined(false).is_empty());
-    assert_eq!(joined(true), [user(9, "deploy", b"old")]);
+    assert!(joined(Past::Skip).is_empty());
+    assert!(joined(Past::Missed).is_empty(), "nothing was missed yet");
+    assert_eq!(joined(Past::Replay), [user(9, "deploy", b"old")]);
 }
