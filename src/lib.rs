@@ -3,7 +3,7 @@
 //! ```text
 //! L0  clock  shutdown  log  announce  network  script
 //! L1  gossip/core   pool   timeline
-//! L2  gossip/driver   handlers   health   state
+//! L2  gossip/driver   handlers   health   rpc   state
 //! L3  discovery   proxy
 //! L4  admin
 //! L5  config   membership
@@ -27,6 +27,7 @@ pub mod timeline;
 
 pub mod handlers;
 pub mod health;
+pub mod rpc;
 pub mod state;
 
 pub mod discovery;

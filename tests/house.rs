@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["clock", "shutdown", "log", "announce", "network", "script"],
     &["gossip::core", "pool", "timeline"],
-    &["gossip::driver", "handlers", "health", "state"],
+    &["gossip::driver", "handlers", "health", "rpc", "state"],
     &["discovery", "proxy"],
     &["admin"],
     &["config", "membership"],

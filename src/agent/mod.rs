@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal as Kill;
+use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use self::announcer::Announcer;
@@ -34,9 +35,10 @@ use crate::announce::Tags;
 use crate::gossip::driver::{Handle, Settings};
 use crate::handlers::Handlers;
 use crate::health::own::Opinion;
+use crate::membership::commands::Commands;
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::state::State;
-use crate::{announce, config};
+use crate::{announce, config, rpc, shutdown};
 
 /// Sockets served at a time. The runtime's own figure is made for a server, and takes 12 kB.
 const EVENTS_PER_TICK: usize = 64;
@@ -215,6 +217,9 @@ struct Member {
     announcer: Announcer,
     handlers: Handlers,
     attendance: Option<Attendance>,
+    rpc: rpc::Server,
+    /// Ends the RPC.
+    _end: shutdown::Trigger,
 }
 
 impl Member {
@@ -232,17 +237,21 @@ impl Member {
         let standing = watches.standing();
         tell(&standing);
         let tags = standing.announced(&config.gossip.tags);
-        let (gossip, state) = join(&config, tags.clone()).await?;
+        let (gossip, state, commanded) = join(&config, tags.clone()).await?;
         // Before anything happens: of all that does, scripts are told.
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
         let attendance = membership::attend(&gossip, &handlers, &config.handlers);
+        let (end, ending) = shutdown::channel();
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let turn = commands.tags_turn();
+        let rpc = rpc::start(commanded, &config.rpc, commands, ending);
         eprintln!("{}", banner(&config, &gossip));
         watches.reach(&config.companion, own_address(&config, &gossip));
         if let Some(path) = config.companion.hosts_file.clone() {
             tokio::spawn(hosts::follow(gossip.members(), path));
         }
-        let announcer = Announcer::new(gossip.clone(), config.gossip.tags.clone(), tags);
+        let announcer = Announcer::new(gossip.clone(), config.gossip.tags.clone(), tags, turn);
         Ok(Self {
             config,
             gossip,
@@ -251,6 +260,8 @@ impl Member {
             announcer,
             handlers,
             attendance,
+            rpc,
+            _end: end,
         })
     }
 
@@ -270,6 +281,10 @@ impl Member {
                     let standing = self.watches.standing();
                     tell(&standing);
                     self.announcer.say(&standing).await;
+                }
+                () = self.rpc.left() => {
+                    info!("left, as asked through RPC");
+                    return Ok(Heard::Stop(Kill::TERM));
                 }
                 taken = self.gossip.name_taken() => {
                     return Err(Failure::new(4, membership::taken(&taken.name, taken.holder)));
@@ -362,10 +377,17 @@ fn tell(standing: &Standing) {
     }
 }
 
-async fn join(config: &config::Agent, tags: Tags) -> Result<(Handle, Option<Arc<State>>), Failure> {
+/// What a membership comes to.
+type Joined = (Handle, Option<Arc<State>>, Option<TcpListener>);
+
+async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     let state = membership::state(config.state.as_deref(), &config.gossip.node)
         .await
         .map_err(|busy| Failure::new(1, busy))?;
+    let commanded = rpc::bind(&config.rpc).await.map_err(|error| {
+        let code = if error.is_configuration() { 2 } else { 1 };
+        Failure::new(code, error)
+    })?;
     let settings = Settings {
         tags,
         ..config.gossip.clone()
@@ -383,7 +405,7 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<(Handle, Option<Arc<
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
         .map_err(|why| Failure::new(2, why))?;
-    Ok((gossip, state))
+    Ok((gossip, state, commanded))
 }
 
 fn banner(config: &config::Agent, gossip: &Handle) -> String {

@@ -7,14 +7,14 @@ use super::address::GOSSIP_PORT;
 use super::companion::{AGENT_CHECK_INTERVAL, STOP_TIMEOUT};
 use crate::gossip::core::timing::Profile;
 use crate::health::own;
-use crate::{admin, announce, handlers, log, pool, proxy};
+use crate::{admin, announce, handlers, log, pool, proxy, rpc};
 
 /// Serf's own: every interface.
 pub(super) const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), GOSSIP_PORT);
 /// Where the admin listens. Loopback: metrics and API ask nobody for a password.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
-/// Serf's own.
-pub(super) const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
+/// Where the RPC listens, and is asked: Serf's own.
+pub const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
 /// Answered by the DNS server.
 pub(super) const DNS_DOMAIN: &str = "lb.internal";
 /// HTTP's port, of the listener and of backends that announce none.
@@ -45,6 +45,15 @@ pub(super) fn admin(front: bool) -> admin::Settings {
     admin::Settings {
         listen: front.then_some(ADMIN),
         ready_requires_backend: false,
+    }
+}
+
+/// The RPC's settings.
+pub(super) fn rpc() -> rpc::Settings {
+    rpc::Settings {
+        listen: Some(RPC),
+        given: false,
+        auth: None,
     }
 }
 

@@ -23,6 +23,7 @@ mod front;
 mod handlers;
 mod keys;
 mod parse;
+mod rpc;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::address::is_public;
 pub use self::companion::Companion;
-pub use self::defaults::ADMIN;
+pub use self::defaults::{ADMIN, RPC};
 use self::document::{Document, Table};
 use self::error::Faults;
 pub use self::error::{At, Error, Errors};
@@ -41,6 +42,7 @@ use self::front::Purpose;
 pub use self::sources::Surroundings;
 use crate::announce::Service;
 use crate::network::Network;
+use crate::rpc::Secret;
 use crate::{admin, gossip, health, log, pool, proxy};
 
 /// What a run was started with: enough to read its settings again.
@@ -76,6 +78,8 @@ pub struct Front {
     pub insecure_gossip: bool,
     /// Scripts to run on events.
     pub handlers: crate::handlers::Settings,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// In order; the first takes all requests.
     pub clusters: Vec<Cluster>,
     /// Data path.
@@ -109,6 +113,8 @@ pub struct Agent {
     pub insecure_gossip: bool,
     /// Scripts to run on events.
     pub handlers: crate::handlers::Settings,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// What is announced.
     pub services: Vec<Service>,
     /// What it does for the service beside it.
@@ -125,6 +131,14 @@ pub struct Agent {
     pub warnings: Vec<String>,
     /// What it was read from.
     pub given: Given<flags::Agent>,
+}
+
+/// The secret of RPC clients, from its file.
+///
+/// # Errors
+/// Why it can't be used.
+pub fn rpc_secret(path: &str) -> Result<Secret, String> {
+    rpc::of_file(path).map(|(secret, _)| secret)
 }
 
 /// Gossip in clear stays off public addresses, also those that were chosen by `--iface`.
@@ -236,6 +250,11 @@ pub fn reload_agent(previous: &Agent) -> Result<Agent, Errors> {
         ),
         ("agent.check_socket", old.check_socket != new.check_socket),
         ("agent.hosts_file", old.hosts_file != new.hosts_file),
+        ("gossip.rpc_addr", previous.rpc.listen != next.rpc.listen),
+        (
+            "gossip.rpc_auth_key_file",
+            previous.rpc.auth != next.rpc.auth,
+        ),
         ("admin.listen", previous.admin.listen != next.admin.listen),
         ("state.dir", previous.state != next.state),
         ("log.level", previous.log != next.log),
@@ -290,6 +309,8 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
             old.discover != new.discover && (old.discover_given || new.discover_given),
         ),
         ("gossip.tags", old.gossip.tags != new.gossip.tags),
+        ("gossip.rpc_addr", old.rpc.listen != new.rpc.listen),
+        ("gossip.rpc_auth_key_file", old.rpc.auth != new.rpc.auth),
         ("admin.listen", old.admin.listen != new.admin.listen),
         (
             "admin.ready_requires_backend",

@@ -35,11 +35,12 @@ use self::memory::Memory;
 use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle, NameTaken, WhenTaken};
 use crate::handlers::Handlers;
+use crate::membership::commands::Commands;
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::proxy::access;
 use crate::state::State;
 use crate::timeline::Timeline;
-use crate::{admin, clock, config, proxy, shutdown};
+use crate::{admin, clock, config, proxy, rpc, shutdown};
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
 ///
@@ -73,7 +74,8 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         started = Front::start(config) => started?,
         () = signals.stop() => return Ok(()),
     };
-    let (mut front, server) = started;
+    let (mut front, server, rpc) = started;
+    let mut left = false;
 
     loop {
         tokio::select! {
@@ -83,6 +85,10 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
                 Signal::Stop => break,
             },
             taken = taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
+            () = rpc.left(), if !left => {
+                left = true;
+                warn!("out of the cluster, as asked through RPC; routing goes on by checks alone, to the backends known now; a restart joins again");
+            }
         }
     }
 
@@ -123,17 +129,19 @@ struct Front {
 
 impl Front {
     /// Binds everything that can fail first, then starts.
-    async fn start(config: config::Front) -> Result<(Self, proxy::Server), Failure> {
+    async fn start(config: config::Front) -> Result<(Self, proxy::Server, rpc::Server), Failure> {
         raise_descriptor_limit();
         let access = config.access_log.as_ref().map(access::open).transpose()?;
         let state = membership::state(config.state.as_deref(), &config.gossip.node).await?;
         let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
         let addresses = listeners.addresses().to_vec();
         let admin = bind_admin(&config.admin).await?;
+        let commanded = rpc::bind(&config.rpc).await?;
         let own: Vec<SocketAddr> = addresses
             .iter()
             .copied()
             .chain(config.admin.listen)
+            .chain(config.rpc.listen)
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
@@ -197,6 +205,8 @@ impl Front {
             config.admin.ready_requires_backend,
         ));
         let (end, ending) = shutdown::channel();
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let rpc = rpc::start(commanded, &config.rpc, commands, ending.clone());
         if let Some(listener) = admin {
             let view = View {
                 gossip: gossip.clone(),
@@ -226,6 +236,7 @@ impl Front {
                 end,
             },
             server,
+            rpc,
         ))
     }
 
@@ -330,9 +341,9 @@ fn banner(
         admin: config.admin.listen,
         node: &gossip.name(),
         gossip: gossip.advertised(),
-        key: config
-            .gossip
-            .keyring
+        key: gossip
+            .keyring()
+            .borrow()
             .as_ref()
             .map(|keys| keys.primary().fingerprint()),
         join: &config.gossip.join,

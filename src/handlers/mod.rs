@@ -115,6 +115,16 @@ impl Handlers {
         self.queues().iter().map(|queue| queue.report()).collect()
     }
 
+    /// Filter and script of each, as `serf info` shows them: `user:deploy`, `member-join:`.
+    pub fn scripts(&self) -> Vec<(String, String)> {
+        let queues = self.queues();
+        let each = queues.iter().flat_map(|queue| {
+            let filters = queue.spec.filters.iter();
+            filters.map(|filter| (filter.to_string(), queue.spec.script.clone()))
+        });
+        each.collect()
+    }
+
     /// Returns once nothing runs and nothing waits.
     pub async fn idle(&self) {
         for queue in self.queues() {

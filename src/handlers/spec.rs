@@ -95,6 +95,18 @@ impl Filter {
     }
 }
 
+/// Type, colon, name, of which the last may be empty.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*:"),
+            Self::Kind(kind) => write!(f, "{}:", kind.as_str()),
+            Self::User(name) => write!(f, "user:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+        }
+    }
+}
+
 impl FromStr for Filter {
     type Err = BadSpec;
 

@@ -1,7 +1,5 @@
 //! Where a head ends, and its fields.
 
-use memchr::memchr_iter;
-
 use super::refusal::Refusal;
 
 /// A field line as received: name (any case), value without the white space around it.
@@ -42,16 +40,33 @@ pub enum Scan {
 /// Looks for the end of a head in `bytes`, which begin with its first line.
 pub fn scan(bytes: &[u8]) -> Scan {
     let mut line = 0;
-    for lf in memchr_iter(b'\n', bytes) {
-        if lf == line || bytes[lf - 1] != b'\r' {
+    while let Some(length) = line_feed(&bytes[line..]) {
+        let lf = line + length;
+        if length == 0 || bytes[lf - 1] != b'\r' {
             return Scan::BareLf;
         }
-        if lf == line + 1 {
+        if length == 1 {
             return Scan::Whole(lf + 1);
         }
         line = lf + 1;
     }
     Scan::Partial
+}
+
+/// Where the first line feed is. Lines are short: eight bytes at a time cost half of what `memchr` does before it begins.
+fn line_feed(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'\n'));
+        // The high bit of each byte that is zero now; above the lowest of them perhaps of others too.
+        let zeroes = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeroes != 0 {
+            return Some(at * 8 + zeroes.trailing_zeros() as usize / 8);
+        }
+    }
+    let place = rest.iter().position(|byte| *byte == b'\n')?;
+    Some(bytes.len() - rest.len() + place)
 }
 
 /// The first line without its end, and the rest. `head` is whole (see [`scan`]).
@@ -83,10 +98,13 @@ pub(super) fn fields<'h, 'r>(
 pub fn length(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii();
     // 19 digits always fit.
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || value.len() > 19 {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    value.iter().try_fold(0, |number: u64, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        Some(number * 10 + digit)
+    })
 }
 
 /// The elements of a comma-separated list, trimmed, empty ones left out.
@@ -95,10 +113,37 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     elements.filter(|element| !element.is_empty())
 }
 
+/// A set of bytes, looked up in one load each.
+pub struct Bytes([bool; 256]);
+
+impl Bytes {
+    /// Letters and digits, and these.
+    pub const fn alphanumeric_and(others: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut byte = 0;
+        while byte < set.len() {
+            set[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < others.len() {
+            set[others[at] as usize] = true;
+            at += 1;
+        }
+        Self(set)
+    }
+
+    /// No byte is outside of the set.
+    pub fn has_all(&self, bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| self.0[usize::from(*byte)])
+    }
+}
+
+static TOKEN: Bytes = Bytes::alphanumeric_and(b"!#$%&'*+-.^_`|~");
+
 /// The characters of a token (RFC 9110 §5.6.2).
 pub fn is_token(bytes: &[u8]) -> bool {
-    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(legal)
+    !bytes.is_empty() && TOKEN.has_all(bytes)
 }
 
 #[cfg(test)]
@@ -122,6 +167,46 @@ mod tests {
             b"a\nb\r\n",
         ] {
             assert_eq!(scan(head), Scan::BareLf, "{head:?}");
+        }
+    }
+
+    /// As it says, one byte after the other.
+    fn scan_slowly(bytes: &[u8]) -> Scan {
+        let mut line = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            if *byte != b'\n' {
+                continue;
+            }
+            match at - line {
+                0 => return Scan::BareLf,
+                _ if bytes[at - 1] != b'\r' => return Scan::BareLf,
+                1 => return Scan::Whole(at + 1),
+                _ => line = at + 1,
+            }
+        }
+        Scan::Partial
+    }
+
+    #[test]
+    fn every_place_of_a_line_end_is_seen() {
+        // Bytes next to a line feed in value mislead a search by words.
+        let alphabet = b"\r\n\x0b\x09a\x8a";
+        for seed in 0..20_000_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let bytes: Vec<u8> = (0..seed % 40)
+                .map(|_| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    // Line feeds mostly follow a carriage return, else most begin with a bare one.
+                    alphabet[(state >> 20) as usize % alphabet.len()]
+                })
+                .flat_map(|byte| match byte {
+                    b'\n' if seed % 3 > 0 => vec![b'\r', b'\n'],
+                    byte => vec![byte],
+                })
+                .collect();
+            assert_eq!(scan(&bytes), scan_slowly(&bytes), "{bytes:?}, seed {seed}");
         }
     }
 
