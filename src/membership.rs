@@ -4,10 +4,13 @@
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
 //! State ──peers──▶ │               ├───▶ members ─▶ State
 //!        keyring ──┘               └───▶ keyring ─▶ State
+//! Handle::coalesced ─▶ handlers ─▶ scripts, whose output answers queries
+//! rpc ─▶ commands ─▶ Handle
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
 
 pub mod commands;
+mod handlers;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
+pub use self::handlers::{Attendance, attend, who};
 use crate::clock;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::keyring::Keyring;

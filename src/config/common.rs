@@ -12,6 +12,7 @@ use super::defaults;
 use super::document::{Found, Table};
 use super::error::At;
 use super::flags::Common;
+use super::handlers;
 use super::keys::{self, Keys};
 use super::parse;
 use super::rpc;
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) tags: Vec<(String, Valued<String>)>,
     pub(super) insecure_gossip: bool,
     pub(super) rpc: crate::rpc::Settings,
+    pub(super) handlers: crate::handlers::Settings,
     pub(super) admin: admin::Settings,
     pub(super) state: Option<PathBuf>,
     pub(super) log: log::Level,
@@ -125,8 +127,8 @@ fn gossip(
         &flags.encrypt_key_file,
         table.text("encrypt_key_file"),
     );
-    handlers(sources, flags, &mut table);
     let rpc = rpc::read(sources, flags, &mut table);
+    let handlers = handlers::read(sources, flags, &mut table, !matches!(keys, Keys::None));
 
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
     if !insecure_gossip && matches!(keys, Keys::None) {
@@ -151,6 +153,7 @@ fn gossip(
         tags,
         insecure_gossip,
         rpc,
+        handlers,
         admin: defaults::admin(true),
         state: None,
         log: log::Level::default(),
@@ -224,16 +227,6 @@ fn node_name(around: &Surroundings, port: u16) -> String {
         }
         hostname => hostname.to_owned(),
     }
-}
-
-fn handlers(sources: &Sources<'_>, flags: &Common, table: &mut Table<'_>) {
-    sources.without_effect(
-        "event-handler",
-        &flags.event_handler,
-        table.text("event_handler"),
-        parse::text,
-        &[],
-    );
 }
 
 fn admin(

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::address::GOSSIP_PORT;
+use super::companion::{AGENT_CHECK_INTERVAL, STOP_TIMEOUT};
 use crate::gossip::core::timing::Profile;
-use crate::{admin, announce, log, pool, proxy, rpc};
+use crate::health::own;
+use crate::{admin, announce, handlers, log, pool, proxy, rpc};
 
 /// Serf's own: every interface.
 pub(super) const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), GOSSIP_PORT);
@@ -85,6 +87,15 @@ pub(super) fn shown(flag: &str, front: bool) -> Option<String> {
         "log-level" => format!("{:?}", log::Level::default()).to_lowercase(),
         "access-log" => or_off(None),
         "access-format" => format!("{:?}", proxy::access::Format::default()).to_lowercase(),
+        "handler-timeout" => {
+            humantime::format_duration(handlers::Settings::default().timeout).to_string()
+        }
+        "check-interval" => humantime::format_duration(own::defaults().interval).to_string(),
+        "check-timeout" => humantime::format_duration(own::defaults().timeout).to_string(),
+        "check-rise" => own::defaults().rise.to_string(),
+        "check-fall" => own::defaults().fall.to_string(),
+        "agent-check-interval" => humantime::format_duration(AGENT_CHECK_INTERVAL).to_string(),
+        "stop-timeout" => humantime::format_duration(STOP_TIMEOUT).to_string(),
         "weight" => "1".to_owned(),
         _ => return None,
     })

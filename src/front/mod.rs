@@ -13,6 +13,7 @@ mod banner;
 mod control;
 mod failure;
 mod memory;
+mod occasions;
 mod plan;
 mod pulse;
 mod view;
@@ -33,8 +34,9 @@ use self::failure::Failure;
 use self::memory::Memory;
 use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle, NameTaken, WhenTaken};
+use crate::handlers::Handlers;
 use crate::membership::commands::Commands;
-use crate::membership::{self, Signal, Signals};
+use crate::membership::{self, Attendance, Signal, Signals};
 use crate::proxy::access;
 use crate::state::State;
 use crate::timeline::Timeline;
@@ -112,6 +114,8 @@ struct Front {
     config: config::Front,
     gossip: Handle,
     state: Option<Arc<State>>,
+    handlers: Handlers,
+    attendance: Option<Attendance>,
     orders: mpsc::Sender<Order>,
     phase: Arc<Phase>,
     access: Option<access::Log>,
@@ -152,6 +156,9 @@ impl Front {
         let advertised = gossip.advertised().address;
         config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
             .map_err(driver::StartError::Advertise)?;
+        let whoami = gossip.clone();
+        let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
+        let attendance = membership::attend(&gossip, &handlers, &config.handlers);
         let plans = plan::plans(&config.clusters, statics, advertised, &own);
         let memory = Memory::new(clock::now(), state.clone(), &gossip.name());
         let known = Known {
@@ -170,6 +177,7 @@ impl Front {
             feedback: feedbacks,
             orders: order_queue,
             memory,
+            handlers: handlers.clone(),
         };
         let control = Control::new(
             plans,
@@ -197,11 +205,12 @@ impl Front {
             config.admin.ready_requires_backend,
         ));
         let (end, ending) = shutdown::channel();
-        let commands = Commands::new(gossip.clone(), state.clone(), Vec::new());
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
         let rpc = rpc::start(commanded, &config.rpc, commands, ending.clone());
         if let Some(listener) = admin {
             let view = View {
                 gossip: gossip.clone(),
+                handlers: handlers.clone(),
                 shared,
                 requests: server.counters(),
                 phase: Arc::clone(&phase),
@@ -217,6 +226,8 @@ impl Front {
                 config,
                 gossip,
                 state,
+                handlers,
+                attendance,
                 orders,
                 phase,
                 access,
@@ -255,6 +266,10 @@ impl Front {
         {
             return error!("reload lost: the control task has ended");
         }
+        self.handlers.replace(fresh.handlers.clone());
+        if self.attendance.is_none() {
+            self.attendance = membership::attend(&self.gossip, &self.handlers, &fresh.handlers);
+        }
         for warning in &fresh.warnings {
             warn!("{warning}");
         }
@@ -284,6 +299,7 @@ impl Front {
             access.close(LAST_LINES_MAX).await;
         }
         membership::leave(&self.gossip).await;
+        let _ = tokio::time::timeout(LAST_SCRIPTS_MAX, self.handlers.idle()).await;
         if let Some(state) = &self.state {
             state.flush().await;
         }
@@ -355,6 +371,9 @@ const TIMELINE_ENTRIES: usize = 1000;
 
 /// How long the end waits for a disk to take the last lines of the access log.
 const LAST_LINES_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end waits for event handlers that were told of the last events.
+const LAST_SCRIPTS_MAX: Duration = Duration::from_secs(5);
 
 /// How long a busy admin port is retried, and how often.
 const BUSY_MAX: Duration = Duration::from_secs(10);

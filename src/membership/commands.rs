@@ -6,6 +6,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, broadcast, mpsc};
 use tracing::info;
@@ -17,30 +18,30 @@ use crate::gossip::core::serf::coalesce::Notice;
 use crate::gossip::core::serf::coordinate::Coordinate;
 use crate::gossip::core::serf::keys::{KeyReport, KeyRequest};
 use crate::gossip::driver::Handle;
+use crate::handlers::Handlers;
 use crate::rpc::membership::{Joined, Membership};
 use crate::state::State;
+
+/// How long our own entry may take to show what was set.
+const SHOWN_MAX: Duration = Duration::from_secs(2);
 
 /// What the RPC may do with a member; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Commands {
     gossip: Handle,
     state: Option<Arc<State>>,
-    event_handlers: Arc<[(String, String)]>,
+    handlers: Handlers,
     /// Held while tags change: two clients that change one tag each must not undo one another.
     tags: Arc<Mutex<()>>,
 }
 
 impl Commands {
-    /// Over `gossip`; `state` forgets its peers at a leave, `event_handlers` (filter and script) are only told.
-    pub fn new(
-        gossip: Handle,
-        state: Option<Arc<State>>,
-        event_handlers: Vec<(String, String)>,
-    ) -> Self {
+    /// Over `gossip`; `state` forgets its peers at a leave, `handlers` are only told of.
+    pub fn new(gossip: Handle, state: Option<Arc<State>>, handlers: Handlers) -> Self {
         Self {
             gossip,
             state,
-            event_handlers: event_handlers.into(),
+            handlers,
             tags: Arc::default(),
         }
     }
@@ -60,7 +61,7 @@ impl Membership for Commands {
     }
 
     fn event_handlers(&self) -> Vec<(String, String)> {
-        self.event_handlers.to_vec()
+        self.handlers.told()
     }
 
     async fn join(&self, addresses: Vec<String>, _replay: bool) -> Joined {
@@ -91,7 +92,16 @@ impl Membership for Commands {
         let mut tags = own.map(|own| own.tags.decode()).unwrap_or_default();
         tags.retain(|name, _| !delete.contains(name));
         tags.extend(set);
-        self.gossip.set_tags(tags).await
+        self.gossip.set_tags(tags.clone()).await?;
+        // The next change must begin with these, and they may take a moment to show.
+        let mut members = self.gossip.members();
+        let name = self.name();
+        let shown = members.wait_for(|members| {
+            let own = members.by_name.get(&name);
+            own.is_some_and(|own| own.tags.decode() == tags)
+        });
+        let _ = tokio::time::timeout(SHOWN_MAX, shown).await;
+        Ok(())
     }
 
     async fn user_event(
