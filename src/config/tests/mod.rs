@@ -3,6 +3,7 @@
 mod companion;
 mod faults;
 mod keys;
+mod rpc;
 mod samples;
 
 use std::collections::BTreeMap;
@@ -205,10 +206,9 @@ fn what_has_no_effect_yet_is_said_only_if_it_was_asked_for() {
     let mut flags = flags::Front::default();
     flags.common.discover = Some("web".to_owned());
 
-    let front = read_front(flags, &[("LB_RPC_ADDR", "127.0.0.1:7374")], file).expect("it is right");
+    let front = read_front(flags, &[], file).expect("it is right");
 
     let warnings = [
-        "LB_RPC_ADDR has no effect yet",
         "lb.toml:3:10: dns.listen has no effect yet",
         "lb.toml:4:1: route[0] has no effect yet: the first pool takes all requests",
     ];
