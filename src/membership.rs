@@ -2,9 +2,15 @@
 //!
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
-//! State ──peers──▶ │               └───▶ members ─▶ State
+//! State ──peers──▶ │               ├───▶ members ─▶ State
+//!        keyring ──┘               └───▶ keyring ─▶ State
+//! Handle::coalesced ─▶ handlers ─▶ scripts, whose output answers queries
+//! rpc ─▶ commands ─▶ Handle
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
+
+pub mod commands;
+mod handlers;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,8 +22,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
+pub use self::handlers::{Attendance, attend, who};
 use crate::clock;
 use crate::gossip::core::io::Event;
+use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::{Member, Members};
 use crate::gossip::driver::{self, Handle, Settings, StartError};
 use crate::state::{self, State};
@@ -32,9 +40,14 @@ pub async fn start(
 ) -> Result<Handle, StartError> {
     if let Some(state) = &state {
         settings.peers = state.peers().to_vec();
+        settings.keyring = newest_keys(settings.keyring, state);
     }
+    let encrypted = settings.keyring.is_some();
     let handle = driver::start(settings).await?;
     if let Some(state) = state {
+        if encrypted {
+            tokio::spawn(remember_keys(handle.keyring(), Arc::clone(&state)));
+        }
         tokio::spawn(remember(handle.members(), handle.name().to_string(), state));
     }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
@@ -80,6 +93,37 @@ async fn remember(mut members: watch::Receiver<Arc<Members>>, own: String, state
         let now = Arc::clone(&members.borrow_and_update());
         state.save_peers(now, &own);
     }
+}
+
+/// Until gossip ends. What the cluster never changed is in the key file, and nowhere else.
+async fn remember_keys(mut keyring: watch::Receiver<Option<Keyring>>, state: Arc<State>) {
+    while keyring.changed().await.is_ok() {
+        let now = keyring.borrow_and_update().clone();
+        if let Some(now) = now {
+            info!(key = %now.primary().fingerprint(), keys = now.keys().len(), "the keyring was changed");
+            state.save_keyring(now);
+        }
+    }
+}
+
+/// The keys to start with: those that the cluster changed to while we ran last win over those `given`.
+fn newest_keys(given: Option<Keyring>, state: &State) -> Option<Keyring> {
+    let Some(saved) = state.keyring() else {
+        return given;
+    };
+    if given.as_ref() != Some(&saved) {
+        let file = state.keyring_file();
+        let given = given.map_or_else(
+            || "none was".to_owned(),
+            |keys| format!("{} was", keys.primary().fingerprint()),
+        );
+        warn!(
+            "{}: the cluster changed its keys, so {} is used where {given} given; delete the file to go back",
+            file.display(),
+            saved.primary().fingerprint()
+        );
+    }
+    Some(saved)
 }
 
 /// That `name` is another's, and what to do about it.
@@ -133,7 +177,10 @@ fn line(event: &Event, own: &str) {
         Event::Repaired { name, from, to } => {
             info!(%from, %to, "the name {name} has moved: nobody answers at its old address")
         }
-        Event::User { .. } | Event::JoinFinished { .. } | Event::LeaveFinished => {}
+        Event::User { .. }
+        | Event::Query { .. }
+        | Event::JoinFinished { .. }
+        | Event::LeaveFinished => {}
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/NODE/ lock             ours while we run; ends with the process, however it ends
 //!           peers.snapshot   members last seen alive ─────▶ joined at the next start
+//!           keyring.json     keys as the cluster changed them ─▶ used instead of the key file
 //!           backends.json    backends last known (front) ─▶ checked first thing at the next start
 //!
 //! save(file, render) ─▶ newest of each file, one write a second ─▶ temp ─ fsync ─ rename
@@ -23,12 +24,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use self::writer::Writer;
 use crate::clock;
+use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::Members;
 use crate::pool::spec::Spec;
 
@@ -52,6 +55,8 @@ pub struct State {
     writer: Writer,
     /// Peers found at the start.
     found: Arc<[SocketAddr]>,
+    /// We left for good.
+    forgotten: AtomicBool,
     opened: Instant,
     _lock: File,
 }
@@ -105,6 +110,7 @@ impl State {
             directory,
             machine,
             found: Arc::default(),
+            forgotten: AtomicBool::new(false),
             opened: clock::now(),
             _lock: lock,
         };
@@ -126,7 +132,7 @@ impl State {
 
     /// Soon writes who is alive beside `own`. That nobody is, is not written: it may be us who are cut off.
     pub fn save_peers(&self, members: Arc<Members>, own: &str) {
-        if !peers::is_anyone_there(&members, own) {
+        if self.forgotten.load(Ordering::Relaxed) || !peers::is_anyone_there(&members, own) {
             return;
         }
         let (machine, own) = (self.machine.clone(), own.to_owned());
@@ -137,6 +143,16 @@ impl State {
         };
         self.writer.save(PEERS, move || {
             let content = peers::content(&members, &own, &before);
+            peers::text(&Saved { machine, content }).into_bytes()
+        });
+    }
+
+    /// Soon writes that there is nobody, and keeps to it: who left for good does not come back by itself.
+    pub fn forget_peers(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+        let machine = self.machine.clone();
+        self.writer.save(PEERS, move || {
+            let content = Vec::new();
             peers::text(&Saved { machine, content }).into_bytes()
         });
     }
@@ -153,6 +169,28 @@ impl State {
             let content = pools;
             backends::text(&Saved { machine, content }).into_bytes()
         });
+    }
+
+    /// Keys as the cluster changed them during the last run. Of any machine: a clone knows the key file as well.
+    pub fn keyring(&self) -> Option<Keyring> {
+        self.load(KEYRING, |text| {
+            let content = Keyring::parse(text).map_err(|error| error.to_string())?;
+            Ok(Saved {
+                machine: None,
+                content: Some(content),
+            })
+        })
+    }
+
+    /// Where [`Self::keyring`] comes from.
+    pub fn keyring_file(&self) -> PathBuf {
+        self.directory.join(KEYRING)
+    }
+
+    /// Soon writes `keyring`, as `serf agent -keyring-file` does and can read.
+    pub fn save_keyring(&self, keyring: Keyring) {
+        self.writer
+            .save(KEYRING, move || keyring.to_json().into_bytes());
     }
 
     /// Returns when everything given so far was written, at the latest after two seconds.
@@ -227,6 +265,7 @@ fn file_name(node: &str) -> String {
 }
 
 const PEERS: &str = "peers.snapshot";
+const KEYRING: &str = "keyring.json";
 const BACKENDS: &str = "backends.json";
 
 /// How long those of the last run who were not met yet are kept.

@@ -1,11 +1,13 @@
 //! What goes into a [`super::node::Node`] and what comes out of it: plain values, known to every layer of the core.
 //!
 //! ```text
-//! Config ─▶ Node ─▶ Transmit · StreamAction · Event · Mismatch · Stats
+//! Config · Question ─▶ Node ─▶ Transmit · StreamAction · Event · Answer · Mismatch · Stats
 //! ```
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::keyring::Keyring;
 use super::member::Member;
@@ -40,6 +42,65 @@ pub struct StreamId(pub u64);
 /// Names one call of [`Node::join`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JoinId(pub u64);
+
+/// What a join makes of user events that happened before it, and that the others still know of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Past {
+    /// They are not for us, as with `serf join`.
+    #[default]
+    Skip,
+    /// They are for us if we were in touch with the cluster before, and missed them.
+    Missed,
+    /// They are for us, as with `serf join -replay`.
+    Replay,
+}
+
+/// Names one query, ours or another's, in the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId {
+    /// Query Lamport time.
+    pub ltime: u64,
+    /// Chosen at random by who asks.
+    pub id: u32,
+}
+
+/// What to ask, and whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Name of the query. Those that begin with `_serf_` are Serf's own: only `_serf_ping` without payload may be asked.
+    pub name: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// Only these answer; none given: everyone.
+    pub nodes: Vec<String>,
+    /// Only those whose tag matches the regular expression (anywhere in its value) answer; all must match.
+    pub tags: BTreeMap<String, String>,
+    /// Whoever it is for says at once that it came.
+    pub wants_ack: bool,
+    /// Through how many others each answer comes as well.
+    pub relay_factor: u8,
+    /// How long answers are taken; `None`: as long as the size of the cluster asks for (3.2 s for up to 9 members).
+    pub timeout: Option<Duration>,
+}
+
+/// What comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The query reached one whom it is for; at most one from each.
+    Ack {
+        /// Who.
+        from: String,
+    },
+    /// An answer; at most one from each.
+    Response {
+        /// Who.
+        from: String,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// The deadline is over, and nothing else comes.
+    Done,
+}
 
 /// A datagram to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +186,21 @@ pub enum Event {
         /// May be coalesced.
         coalesce: bool,
     },
+    /// A query arrived that is for us (also our own); never one of Serf's internal ones.
+    Query {
+        /// For the answer.
+        id: QueryId,
+        /// Query Lamport time.
+        ltime: u64,
+        /// Name.
+        name: String,
+        /// Payload.
+        payload: Vec<u8>,
+        /// Who asks.
+        from: String,
+        /// An answer is taken until then.
+        deadline: Instant,
+    },
     /// A join ended.
     JoinFinished {
         /// Which call.
@@ -160,7 +236,7 @@ pub struct Stats {
     pub packet_bytes_sent: u64,
     /// Dropped input, by reason (`truncated`, `crc`, `msgpack`, `too_deep`, `too_large`, `unknown_type`,
     /// `decrypt`: no key of ours opens it; `plaintext`: in clear, and we have keys; `encrypted`: a sealed stream, and we have none; …).
-    pub dropped: std::collections::BTreeMap<&'static str, u64>,
+    pub dropped: BTreeMap<&'static str, u64>,
     /// Probes sent.
     pub probes: u64,
     /// Probes without any answer.
@@ -177,11 +253,27 @@ pub struct Stats {
     pub repairs: u64,
     /// Broadcasts waiting.
     pub queued_broadcasts: usize,
+    /// Join and leave intents among them.
+    pub queued_intents: usize,
+    /// User events among them.
+    pub queued_events: usize,
+    /// Queries among them.
+    pub queued_queries: usize,
+    /// Member Lamport time.
+    pub member_time: u64,
+    /// Event Lamport time.
+    pub event_time: u64,
+    /// Query Lamport time.
+    pub query_time: u64,
+    /// Times that our network coordinate became nonsense and began anew.
+    pub coordinate_resets: u64,
+    /// We have keys.
+    pub encrypted: bool,
     /// Streams open.
     pub streams: usize,
 }
 
-/// Why tags could not be set, or a name is not known.
+/// Why something could not be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Encoded tags exceed 512 bytes.
@@ -196,7 +288,59 @@ pub enum Refused {
         /// The name asked for.
         name: String,
     },
+    /// A user event is too long to be gossiped.
+    #[error("the event takes {bytes} bytes {}, at most {max} fit in gossip", if *.encoded { "encoded" } else { "(name and payload)" })]
+    EventTooLong {
+        /// Size.
+        bytes: usize,
+        /// Limit.
+        max: usize,
+        /// It is the encoded message that is too long; else name and payload are already.
+        encoded: bool,
+    },
+    /// A query is too long to be gossiped.
+    #[error("the query takes {bytes} bytes encoded, at most {max} fit in gossip")]
+    QueryTooLong {
+        /// Encoded size, filters included.
+        bytes: usize,
+        /// Limit.
+        max: usize,
+    },
+    /// An answer is too long for one packet.
+    #[error("the response takes {bytes} bytes encoded, at most {max} fit in a packet")]
+    ResponseTooLong {
+        /// Encoded size.
+        bytes: usize,
+        /// Limit.
+        max: usize,
+    },
+    /// Queries with the prefix `_serf_` are internal.
+    #[error("queries cannot contain the '_serf_' prefix")]
+    InternalQuery,
+    /// Too many queries of ours are open.
+    #[error("{open} queries are open, which is as many as may be")]
+    TooManyQueries {
+        /// How many.
+        open: usize,
+    },
+    /// No such query, it was answered already, or its deadline is over.
+    #[error("{0}")]
+    NoAnswer(NoAnswer),
     /// We are leaving.
     #[error("this member is leaving the cluster")]
     Leaving,
+}
+
+/// Why a query can't be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// Never heard of, or its deadline is long over.
+    #[error("no query with this id is open")]
+    Unknown,
+    /// Once is enough.
+    #[error("response already sent")]
+    Sent,
+    /// Nobody waits for it any more.
+    #[error("response is past the deadline")]
+    Late,
 }

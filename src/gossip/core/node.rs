@@ -11,10 +11,14 @@ use std::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
 use super::io::{
-    Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
+    Answer, Config, Event, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats, StreamAction,
+    StreamId, Transmit,
 };
+use super::keyring::Keyring;
 use super::member::Members;
 use super::serf::Serf;
+use super::serf::coordinate::Coordinate;
+use super::serf::keys::KeyRequest;
 use crate::announce::Tags;
 
 /// A Serf member.
@@ -66,9 +70,15 @@ impl Node {
         self.serf.handle_timeout(now);
     }
 
-    /// Exchanges states with each address; [`Event::JoinFinished`] tells how it went.
+    /// Exchanges states with each address; [`Event::JoinFinished`] tells how it went. User events that the others still
+    /// know of are not for us.
     pub fn join(&mut self, now: Instant, addresses: &[SocketAddr]) -> JoinId {
-        self.serf.join(now, addresses)
+        self.join_with(now, addresses, Past::Skip)
+    }
+
+    /// The same, with a word about those events.
+    pub fn join_with(&mut self, now: Instant, addresses: &[SocketAddr], past: Past) -> JoinId {
+        self.serf.join(now, addresses, past)
     }
 
     /// Graceful leave; `Event::LeaveFinished` says when it is done.
@@ -90,6 +100,65 @@ impl Node {
     /// [`Refused::UnknownMember`], [`Refused::Leaving`].
     pub fn force_leave(&mut self, now: Instant, name: &str, prune: bool) -> Result<(), Refused> {
         self.serf.force_leave(now, name, prune)
+    }
+
+    /// Sends a user event to everyone, ourselves included; its Lamport time.
+    ///
+    /// # Errors
+    /// [`Refused::EventTooLong`], [`Refused::Leaving`].
+    pub fn user_event(
+        &mut self,
+        now: Instant,
+        name: &str,
+        payload: Vec<u8>,
+        coalesce: bool,
+    ) -> Result<u64, Refused> {
+        self.serf.user_event(now, name, payload, coalesce)
+    }
+
+    /// Asks everyone whom it is for, ourselves included; [`Self::poll_answer`] tells what comes back.
+    ///
+    /// # Errors
+    /// [`Refused::QueryTooLong`], [`Refused::InternalQuery`], [`Refused::TooManyQueries`], [`Refused::Leaving`].
+    pub fn query(&mut self, now: Instant, question: Question) -> Result<QueryId, Refused> {
+        self.serf.query(now, question)
+    }
+
+    /// Asks everyone to look at or change their keyring, ourselves included. The answers are for a
+    /// [`KeyTally`](super::serf::keys::KeyTally).
+    ///
+    /// # Errors
+    /// [`Refused::TooManyQueries`], [`Refused::Leaving`].
+    pub fn keys(&mut self, now: Instant, request: &KeyRequest) -> Result<QueryId, Refused> {
+        self.serf.keys(now, request)
+    }
+
+    /// Answers an [`Event::Query`]; once, and until its deadline.
+    ///
+    /// # Errors
+    /// [`Refused::ResponseTooLong`] (another may be tried), [`Refused::NoAnswer`].
+    pub fn respond(
+        &mut self,
+        now: Instant,
+        query: QueryId,
+        payload: Vec<u8>,
+    ) -> Result<(), Refused> {
+        self.serf.respond(now, query, payload)
+    }
+
+    /// Where `node` is, if it is us or has answered a ping of ours.
+    pub fn coordinate(&self, node: &str) -> Option<Coordinate> {
+        self.serf.coordinate(node)
+    }
+
+    /// The keyring, if it changed since it was last asked for.
+    pub fn poll_keyring(&mut self) -> Option<Keyring> {
+        self.serf.poll_keyring()
+    }
+
+    /// The next that came back to a query of ours.
+    pub fn poll_answer(&mut self) -> Option<(QueryId, Answer)> {
+        self.serf.poll_answer()
     }
 
     /// The next datagram to send.

@@ -17,6 +17,7 @@ use tracing::{error, warn};
 use super::{NameTaken, WhenTaken};
 use crate::clock;
 use crate::gossip::core::io::{Config, Event, Stats};
+use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::node::Node;
 
 /// Our name, and all that is needed to begin anew under another.
@@ -58,6 +59,11 @@ impl Identity {
 
     pub(super) fn stream_timeout(&self) -> Duration {
         self.config.timing.stream_timeout
+    }
+
+    /// The keys to begin anew with.
+    pub(super) fn set_keyring(&mut self, keyring: Keyring) {
+        self.config.keyring = Some(keyring);
     }
 
     /// What the present node counted, and those before it.

@@ -14,6 +14,8 @@
 
 mod acks;
 mod advertise;
+mod ask;
+mod coalesced;
 mod identity;
 mod join;
 mod mdns;
@@ -30,10 +32,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use self::acks::Acks;
-use super::core::io::{Config, Event, Refused, Stats};
+use super::core::io::{Config, Event, Past, Refused, Stats};
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::Node;
+use super::core::serf::coalesce::Notice;
 use super::core::timing::{Profile, Timing};
 use crate::announce::Tags;
 use crate::clock;
@@ -137,6 +140,7 @@ fn why(error: &std::io::Error) -> String {
 enum Command {
     Join {
         addresses: Vec<SocketAddr>,
+        past: Past,
         reply: oneshot::Sender<join::Tried>,
     },
     Leave {
@@ -154,6 +158,7 @@ enum Command {
     Stats {
         reply: oneshot::Sender<Stats>,
     },
+    Ask(ask::Ask),
 }
 
 /// How a join went.
@@ -171,6 +176,8 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Arc<Event>>,
+    coalesced: coalesced::Door,
+    keyring: watch::Receiver<Option<Keyring>>,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
     acks: Acks,
@@ -204,6 +211,11 @@ impl Handle {
         self.members.clone()
     }
 
+    /// The keys as they are now, and each time the cluster changes them; `None`: gossip is in clear, for good.
+    pub fn keyring(&self) -> watch::Receiver<Option<Keyring>> {
+        self.keyring.clone()
+    }
+
     /// Who answered our pings, from now on.
     pub fn acks(&self) -> Acks {
         self.acks.wanted()
@@ -217,9 +229,22 @@ impl Handle {
         }
     }
 
-    /// One try to join through `addresses` (IP, host or name, with or without port).
+    /// Events from now on as `serf agent` tells them to scripts and streams: what became of members is collected for
+    /// a second of quiet, at most three; so are user events that may be coalesced; all else comes at once. A slow reader is told how many
+    /// it missed. Closed once gossip has ended.
+    pub fn coalesced(&self) -> broadcast::Receiver<Arc<Notice>> {
+        self.coalesced.listen()
+    }
+
+    /// One try to join through `addresses` (IP, host or name, with or without port). User events that happened before
+    /// are not for us.
     pub async fn join(&self, addresses: Vec<String>) -> Joined {
-        join::once(&self.commands, &addresses).await
+        self.join_with(addresses, Past::Skip).await
+    }
+
+    /// The same, with a word about those events.
+    pub async fn join_with(&self, addresses: Vec<String>, past: Past) -> Joined {
+        join::once(&self.commands, &addresses, past).await
     }
 
     /// Graceful leave; returns when done, and the driver has then ended.
@@ -296,18 +321,23 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         keyring: settings.keyring,
         claim: true,
     };
+    let (keys, keyring) = watch::channel(config.keyring.clone());
     let node = Node::new(config.clone(), clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let acks = Acks::default();
     let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
+    let coalesced = coalesced::Door::default();
     let (owner, members, events) = owner::Owner::new(
         node,
         identity,
-        udp,
-        listener,
+        (udp, listener),
         asked,
-        acks.clone(),
+        owner::Outlets {
+            acks: acks.clone(),
+            coalesced: coalesced.clone(),
+            keyring: keys,
+        },
         mismatches,
     );
     tokio::spawn(owner.run());
@@ -340,6 +370,8 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         commands,
         members,
         events,
+        coalesced,
+        keyring,
         name,
         taken,
         acks,

@@ -15,6 +15,8 @@ use tracing::debug;
 
 use super::Command;
 use super::acks::Acks;
+use super::ask::Asking;
+use super::coalesced::{Door, Stage};
 use super::identity::Identity;
 use super::join::Tried;
 use super::mismatches::Mismatches;
@@ -22,6 +24,7 @@ use super::tcp::{self, FromStream, Link, ToStream};
 use super::udp::{DATAGRAM_BYTES_MAX, Udp};
 use crate::clock;
 use crate::gossip::core::io::{Event, JoinId, StreamAction, StreamId};
+use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::Members;
 use crate::gossip::core::node::Node;
 
@@ -41,6 +44,14 @@ const EVENTS_MAX: usize = 256;
 /// Pause after a failed accept, which is a lack of descriptors and passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the owner tells beside members and events.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    pub(super) acks: Acks,
+    pub(super) coalesced: Door,
+    pub(super) keyring: watch::Sender<Option<Keyring>>,
+}
+
 /// Node, sockets and everyone who waits for an answer.
 #[derive(Debug)]
 pub(super) struct Owner {
@@ -52,11 +63,14 @@ pub(super) struct Owner {
     members: watch::Sender<Arc<Members>>,
     events: broadcast::Sender<Arc<Event>>,
     acks: Acks,
+    keyring: watch::Sender<Option<Keyring>>,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
     reported: mpsc::Receiver<(StreamId, FromStream)>,
     joins: BTreeMap<JoinId, oneshot::Sender<Tried>>,
+    asking: Asking,
+    coalesced: Stage,
     leavers: Vec<oneshot::Sender<()>>,
     accept_after: Option<Instant>,
     mismatches: Mismatches,
@@ -67,10 +81,9 @@ impl Owner {
     pub(super) fn new(
         node: Node,
         identity: Identity,
-        udp: Udp,
-        listener: TcpListener,
+        (udp, listener): (Udp, TcpListener),
         commands: mpsc::Receiver<Command>,
-        acks: Acks,
+        outlets: Outlets,
         mismatches: Mismatches,
     ) -> (
         Self,
@@ -89,12 +102,15 @@ impl Owner {
             commands,
             members,
             events,
-            acks,
+            acks: outlets.acks,
+            keyring: outlets.keyring,
             streams: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports,
             reported,
             joins: BTreeMap::new(),
+            asking: Asking::default(),
+            coalesced: Stage::new(outlets.coalesced),
             leavers: Vec::new(),
             accept_after: None,
             mismatches,
@@ -112,6 +128,7 @@ impl Owner {
                 self.node.handle_timeout(now);
             }
             self.drain().await;
+            self.coalesced.flush(now);
             if !self.ended {
                 self.wait(&mut buffer).await;
             }
@@ -146,6 +163,12 @@ impl Owner {
         if let Some((node, at)) = self.node.poll_ack() {
             self.acks.heard(node, at);
         }
+        if let Some(keyring) = self.node.poll_keyring() {
+            self.identity.set_keyring(keyring.clone());
+            self.mismatches.set_key(keyring.primary().fingerprint());
+            self.keyring.send_replace(Some(keyring));
+        }
+        self.asking.deliver(&mut self.node);
         while let Some(event) = self.node.poll_event() {
             self.tell(event);
         }
@@ -206,12 +229,15 @@ impl Owner {
             Event::NameTaken { .. } => self.identity.tell(&event),
             _ => {}
         }
+        let event = Arc::new(event);
+        self.coalesced.tell(clock::now(), &event);
         // Nobody listening is no error.
-        let _ = self.events.send(Arc::new(event));
+        let _ = self.events.send(event);
     }
 
     async fn wait(&mut self, buffer: &mut [u8]) {
-        let due = self.node.poll_timeout();
+        let due = [self.node.poll_timeout(), self.coalesced.due()];
+        let due = due.into_iter().flatten().min();
         tokio::select! {
             () = self.udp.readable() => self.receive(buffer),
             report = self.reported.recv() => {
@@ -277,8 +303,12 @@ impl Owner {
     fn obey(&mut self, command: Command) {
         let now = clock::now();
         match command {
-            Command::Join { addresses, reply } => {
-                let id = self.node.join(now, &addresses);
+            Command::Join {
+                addresses,
+                past,
+                reply,
+            } => {
+                let id = self.node.join_with(now, &addresses, past);
                 self.joins.insert(id, reply);
             }
             Command::Leave { reply } => {
@@ -292,6 +322,7 @@ impl Owner {
             Command::ForceLeave { name, prune, reply } => {
                 let _ = reply.send(self.node.force_leave(now, &name, prune));
             }
+            Command::Ask(ask) => self.asking.obey(&mut self.node, ask),
             Command::Stats { reply } => {
                 let _ = reply.send(self.identity.stats(&self.node));
             }

@@ -1,6 +1,8 @@
 //! One member, spoken to in messages; whole clusters are in `tests/sim`.
 
+mod asking;
 mod claims;
+mod events;
 mod names;
 mod probing;
 mod serf;
