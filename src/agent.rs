@@ -73,7 +73,7 @@ async fn serve(config: config::Agent) -> Result<(), Failure> {
                 Signal::Reopen => {}
                 Signal::Stop => break,
             },
-            taken = gossip.name_taken() => {
+            taken = membership::taken_at_start(gossip.clone()) => {
                 return Err(Failure::new(4, membership::taken(&taken.name, taken.holder)));
             }
         }

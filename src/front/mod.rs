@@ -32,7 +32,7 @@ use self::control::{Control, Inputs, Order};
 use self::failure::Failure;
 use self::memory::Memory;
 use self::view::{Phase, View};
-use crate::gossip::driver::{self, Handle, NameTaken, WhenTaken};
+use crate::gossip::driver::{self, Handle};
 use crate::membership::{self, Signal, Signals};
 use crate::proxy::access;
 use crate::state::State;
@@ -80,7 +80,7 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
                 Signal::Reopen => front.reopen(),
                 Signal::Stop => break,
             },
-            taken = taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
+            taken = membership::taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
         }
     }
 
@@ -89,15 +89,6 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         () = signals.stop_again() => warn!("stopped at once, as asked twice"),
     }
     Ok(())
-}
-
-/// Later on a front lives with it: gossip is no reason to stop routing.
-async fn taken_at_start(gossip: Handle) -> NameTaken {
-    let taken = gossip.name_taken().await;
-    if taken.at_start {
-        return taken;
-    }
-    std::future::pending().await
 }
 
 /// A front that serves.
@@ -133,19 +124,12 @@ impl Front {
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
-        let gossip = membership::start(
-            driver::Settings {
-                when_taken: WhenTaken::Rename,
-                ..config.gossip.clone()
-            },
-            state.clone(),
-        )
-        .await?;
+        let gossip = membership::start(config.gossip.clone(), state.clone()).await?;
         let advertised = gossip.advertised().address;
         config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
             .map_err(driver::StartError::Advertise)?;
         let plans = plan::plans(&config.clusters, statics, advertised, &own);
-        let memory = Memory::new(clock::now(), state.clone(), &gossip.name());
+        let memory = Memory::new(clock::now(), state.clone(), gossip.names());
         let known = Known {
             statics: plans.iter().map(|plan| plan.statics.len()).sum(),
             remembered: plans

@@ -90,7 +90,7 @@ impl Front {
             acks: Acks::default(),
             feedback,
             orders,
-            memory: Memory::new(clock::now(), None, "front"),
+            memory: Memory::new(clock::now(), None, watch::channel("front".into()).1),
         };
         let timeline = Arc::new(Mutex::new(Timeline::new(16)));
         let control = Control::new(vec![plan()], inputs, timeline);

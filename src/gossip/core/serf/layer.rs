@@ -13,6 +13,7 @@ use std::time::Instant;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::conflict::Vote;
 use super::coordinate;
 use super::events::EventRing;
 use super::intents::{Recent, Source};
@@ -110,6 +111,8 @@ pub(crate) struct Layer {
     pub(super) recent: Recent,
     pub(super) events: EventRing,
     pub(super) queries: QueryRing,
+    /// Whose our name is, while we ask and until it is settled.
+    pub(super) vote: Option<Box<Vote>>,
     intent_queue: Broadcasts,
     query_queue: Broadcasts,
     event_queue: Broadcasts,
@@ -144,6 +147,7 @@ impl Layer {
             recent: Recent::default(),
             events: EventRing::default(),
             queries: QueryRing::default(),
+            vote: None,
             intent_queue: Broadcasts::default(),
             query_queue: Broadcasts::default(),
             event_queue: Broadcasts::default(),
@@ -166,6 +170,12 @@ impl Layer {
         id
     }
 
+    /// Queues a query of ours.
+    pub(super) fn spread_query(&mut self, message: Vec<u8>) {
+        self.query_queue.push(message, None);
+        self.query_queue.prune(QUEUE_MAX);
+    }
+
     pub(super) fn is_spreading(&self, id: BroadcastId) -> bool {
         self.intent_queue.is_waiting(id)
     }
@@ -185,7 +195,8 @@ impl Layer {
                 self.on_relay(relay);
                 false
             }
-            // We ask nothing yet, so no answer is ours; a state belongs on a stream.
+            SerfMessage::QueryResponse(response) if self.take_vote(response) => false,
+            // We ask nothing else yet, so no other answer is ours; a state belongs on a stream.
             SerfMessage::QueryResponse(_) | SerfMessage::PushPull(_) => {
                 self.refuse("unexpected");
                 false

@@ -37,11 +37,11 @@ pub(crate) enum Life {
 const DIRECT_MAX: usize = 64;
 
 impl Layer {
-    /// Sends a farewell straight to the others, besides the broadcast.
+    /// Sends a message straight to the others, besides the broadcast.
     ///
-    /// Serf only broadcasts. A front that hears at once drains at once, without waiting for a gossip tick or
-    /// two; and when many leave together, those who should pass the broadcast on are going as well.
-    fn say_directly(&mut self, message: &[u8]) {
+    /// Serf only broadcasts. A front that hears a farewell at once drains at once, without waiting for a gossip tick
+    /// or two; and when many leave together, those who should pass the broadcast on are going as well.
+    pub(super) fn say_directly(&mut self, message: &[u8]) {
         let others = self.members.values().map(|member| &member.shown);
         let company = others.filter(|other| other.name != self.name && is_company(other.status));
         let chosen = company.sample(&mut self.random, DIRECT_MAX);

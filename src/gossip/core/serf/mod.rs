@@ -296,6 +296,7 @@ impl Serf {
         stats.queued_broadcasts += self.layer.queued();
         stats.conflicts = self.names.conflicts;
         stats.repairs = self.names.repairs;
+        stats.renames = self.names.renames;
         stats
     }
 }
