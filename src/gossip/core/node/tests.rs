@@ -1,6 +1,7 @@
 //! One member, spoken to in messages; whole clusters are in `tests/sim`.
 
 mod claims;
+mod dispute;
 mod names;
 mod probing;
 mod serf;
