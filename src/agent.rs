@@ -119,7 +119,7 @@ fn banner(config: &config::Agent, gossip: &Handle) -> String {
         gossip.name(),
         advertised.address,
         advertised.why,
-        match &config.gossip.keyring {
+        match &*gossip.keyring().borrow() {
             Some(keys) => format!("encrypted (key {})", keys.primary().fingerprint()),
             None => "UNENCRYPTED".to_owned(),
         }

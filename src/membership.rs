@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
-//! State ──peers──▶ │               └───▶ members ─▶ State
+//! State ──peers──▶ │               ├───▶ members ─▶ State
+//!        keyring ──┘               └───▶ keyring ─▶ State
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
 
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::gossip::core::io::Event;
+use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::{Member, Members};
 use crate::gossip::driver::{self, Handle, NameTaken, Settings, StartError};
 use crate::state::{self, State};
@@ -32,9 +34,14 @@ pub async fn start(
 ) -> Result<Handle, StartError> {
     if let Some(state) = &state {
         settings.peers = state.peers().to_vec();
+        settings.keyring = newest_keys(settings.keyring, state);
     }
+    let encrypted = settings.keyring.is_some();
     let handle = driver::start(settings).await?;
     if let Some(state) = state {
+        if encrypted {
+            tokio::spawn(remember_keys(handle.keyring(), Arc::clone(&state)));
+        }
         tokio::spawn(remember(handle.members(), handle.names(), state));
     }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
@@ -84,6 +91,37 @@ async fn remember(
         let now = Arc::clone(&members.borrow_and_update());
         state.save_peers(now, &own.borrow());
     }
+}
+
+/// Until gossip ends. What the cluster never changed is in the key file, and nowhere else.
+async fn remember_keys(mut keyring: watch::Receiver<Option<Keyring>>, state: Arc<State>) {
+    while keyring.changed().await.is_ok() {
+        let now = keyring.borrow_and_update().clone();
+        if let Some(now) = now {
+            info!(key = %now.primary().fingerprint(), keys = now.keys().len(), "the keyring was changed");
+            state.save_keyring(now);
+        }
+    }
+}
+
+/// The keys to start with: those that the cluster changed to while we ran last win over those `given`.
+fn newest_keys(given: Option<Keyring>, state: &State) -> Option<Keyring> {
+    let Some(saved) = state.keyring() else {
+        return given;
+    };
+    if given.as_ref() != Some(&saved) {
+        let file = state.keyring_file();
+        let given = given.map_or_else(
+            || "none was".to_owned(),
+            |keys| format!("{} was", keys.primary().fingerprint()),
+        );
+        warn!(
+            "{}: the cluster changed its keys, so {} is used where {given} given; delete the file to go back",
+            file.display(),
+            saved.primary().fingerprint()
+        );
+    }
+    Some(saved)
 }
 
 /// That `name` is another's, and what to do about it.

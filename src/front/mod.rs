@@ -298,9 +298,9 @@ fn banner(
         admin: config.admin.listen,
         node: &gossip.name(),
         gossip: gossip.advertised(),
-        key: config
-            .gossip
-            .keyring
+        key: gossip
+            .keyring()
+            .borrow()
             .as_ref()
             .map(|keys| keys.primary().fingerprint()),
         join: &config.gossip.join,

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/NODE/ lock             ours while we run; ends with the process, however it ends
 //!           peers.snapshot   members last seen alive ─────▶ joined at the next start
+//!           keyring.json     keys as the cluster changed them ─▶ used instead of the key file
 //!           backends.json    backends last known (front) ─▶ checked first thing at the next start
 //!
 //! save(file, render) ─▶ newest of each file, one write a second ─▶ temp ─ fsync ─ rename
@@ -29,6 +30,7 @@ use tracing::{info, warn};
 
 use self::writer::Writer;
 use crate::clock;
+use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::Members;
 use crate::pool::spec::Spec;
 
@@ -155,6 +157,28 @@ impl State {
         });
     }
 
+    /// Keys as the cluster changed them during the last run. Of any machine: a clone knows the key file as well.
+    pub fn keyring(&self) -> Option<Keyring> {
+        self.load(KEYRING, |text| {
+            let content = Keyring::parse(text).map_err(|error| error.to_string())?;
+            Ok(Saved {
+                machine: None,
+                content: Some(content),
+            })
+        })
+    }
+
+    /// Where [`Self::keyring`] comes from.
+    pub fn keyring_file(&self) -> PathBuf {
+        self.directory.join(KEYRING)
+    }
+
+    /// Soon writes `keyring`, as `serf agent -keyring-file` does and can read.
+    pub fn save_keyring(&self, keyring: Keyring) {
+        self.writer
+            .save(KEYRING, move || keyring.to_json().into_bytes());
+    }
+
     /// Returns when everything given so far was written, at the latest after two seconds.
     pub async fn flush(&self) {
         let _ = tokio::time::timeout(FLUSH_MAX, self.writer.flush()).await;
@@ -227,6 +251,7 @@ fn file_name(node: &str) -> String {
 }
 
 const PEERS: &str = "peers.snapshot";
+const KEYRING: &str = "keyring.json";
 const BACKENDS: &str = "backends.json";
 
 /// How long those of the last run who were not met yet are kept.

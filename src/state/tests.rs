@@ -287,3 +287,27 @@ fn a_node_s_directory_is_never_another_place() {
         assert_eq!(file_name(node), expected);
     }
 }
+
+#[tokio::test]
+async fn keys_are_found_again_and_only_we_can_read_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let one = "MDEyMzQ1Njc4OWFiY2RlZg==";
+    let ring = Keyring::parse(&format!(
+        "tDtuy7Kl/mktI0I4uxaNMixEdCC/vnjmNNEC8BHRjxw=\n{one}"
+    ))
+    .unwrap();
+    let state = open(root.path(), MACHINE).await;
+    assert_eq!(state.keyring(), None);
+    state.save_keyring(Keyring::parse(one).unwrap());
+    state.save_keyring(ring.clone());
+    state.flush().await;
+    let file = state.keyring_file();
+
+    assert_eq!(state.keyring(), Some(ring));
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::write(&file, format!("[\"{one}\"")).unwrap();
+    assert_eq!(state.keyring(), None, "cut off");
+    assert!(!file.exists(), "set aside");
+}

@@ -238,9 +238,9 @@ fn a_front_whose_name_is_anothers_routes_on_under_a_new_one() {
     }
     let renamed: Vec<usize> = (0..2).filter(|&front| names[front] != "front").collect();
     assert_eq!(renamed.len(), 1, "{names:?}");
-    for front in 0..2 {
+    for (front, name) in names.iter().enumerate() {
         assert!(clusters.fronts[front].is_running());
-        let line = format!("we are {} from now on", names[front]);
+        let line = format!("we are {name} from now on");
         let (told, counted) = if renamed[0] == front { (1, 1) } else { (0, 0) };
         let said = clusters.fronts[front].output();
         assert_eq!(said.matches(&line).count(), told);
@@ -249,7 +249,7 @@ fn a_front_whose_name_is_anothers_routes_on_under_a_new_one() {
         let line = format!("lb_gossip_renames_total {counted}");
         assert!(metrics.lines().any(|found| found == line), "{line}");
         let own = clusters.ask(front, "/api/v1/members").expect("it answers");
-        assert_eq!(own["self"], *names[front]);
+        assert_eq!(own["self"], **name);
     }
 }
 

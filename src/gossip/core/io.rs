@@ -43,6 +43,18 @@ pub struct StreamId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JoinId(pub u64);
 
+/// What a join makes of user events that happened before it, and that the others still know of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Past {
+    /// They are not for us, as with `serf join`.
+    #[default]
+    Skip,
+    /// They are for us if we were in touch with the cluster before, and missed them.
+    Missed,
+    /// They are for us, as with `serf join -replay`.
+    Replay,
+}
+
 /// Names one query, ours or another's, in the whole cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId {

@@ -11,7 +11,7 @@ use std::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
 use super::io::{
-    Answer, Config, Event, JoinId, Mismatch, QueryId, Question, Refused, Stats, StreamAction,
+    Answer, Config, Event, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats, StreamAction,
     StreamId, Transmit,
 };
 use super::keyring::Keyring;
@@ -70,9 +70,15 @@ impl Node {
         self.serf.handle_timeout(now);
     }
 
-    /// Exchanges states with each address; [`Event::JoinFinished`] tells how it went.
+    /// Exchanges states with each address; [`Event::JoinFinished`] tells how it went. User events that the others still
+    /// know of are not for us.
     pub fn join(&mut self, now: Instant, addresses: &[SocketAddr]) -> JoinId {
-        self.serf.join(now, addresses)
+        self.join_with(now, addresses, Past::Skip)
+    }
+
+    /// The same, with a word about those events.
+    pub fn join_with(&mut self, now: Instant, addresses: &[SocketAddr], past: Past) -> JoinId {
+        self.serf.join(now, addresses, past)
     }
 
     /// Graceful leave; `Event::LeaveFinished` says when it is done.

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::{Command, Joined};
+use crate::gossip::core::io::Past;
 use crate::gossip::core::member::{Members, Status};
 
 /// Serf's port.
@@ -56,15 +57,16 @@ struct Target {
 }
 
 /// Resolves and tries each address once.
-pub(super) async fn once(commands: &mpsc::Sender<Command>, texts: &[String]) -> Joined {
+pub(super) async fn once(commands: &mpsc::Sender<Command>, texts: &[String], past: Past) -> Joined {
     let targets = resolve_all(texts).await;
-    attempt(commands, &targets, &[]).await
+    attempt(commands, &targets, &[], past).await
 }
 
 async fn attempt(
     commands: &mpsc::Sender<Command>,
     targets: &[Target],
     own: &[SocketAddr],
+    past: Past,
 ) -> Joined {
     let mut joined = Joined::default();
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -79,7 +81,7 @@ async fn attempt(
     if addresses.is_empty() {
         return joined;
     }
-    let tried = ask(commands, addresses.clone())
+    let tried = ask(commands, addresses.clone(), past)
         .await
         .unwrap_or_else(|| Tried {
             reached: 0,
@@ -98,10 +100,15 @@ async fn attempt(
 pub(super) async fn ask(
     commands: &mpsc::Sender<Command>,
     addresses: Vec<SocketAddr>,
+    past: Past,
 ) -> Option<Tried> {
     let (reply, answer) = oneshot::channel();
     commands
-        .send(Command::Join { addresses, reply })
+        .send(Command::Join {
+            addresses,
+            past,
+            reply,
+        })
         .await
         .ok()?;
     answer.await.ok()
@@ -210,7 +217,7 @@ pub(super) async fn keep(
             found: Ok(vec![*peer]),
         }));
         keeper.peers.rotate_left(some);
-        let joined = attempt(&commands, &targets, &keeper.own).await;
+        let joined = attempt(&commands, &targets, &keeper.own, Past::Missed).await;
         drop(commands);
         tell(&joined, &mut told);
         if joined.reached > 0 {
@@ -251,7 +258,7 @@ async fn reunite(
             continue;
         }
         // One that is switched off does not hold up the rest; the core goes on trying it meanwhile.
-        match tokio::time::timeout(REUNITE_MAX, ask(&commands, unmet)).await {
+        match tokio::time::timeout(REUNITE_MAX, ask(&commands, unmet, Past::Missed)).await {
             Ok(Some(tried)) if tried.reached > 0 => {
                 info!(reached = tried.reached, "joined members of the last run");
             }

@@ -58,6 +58,11 @@ impl Mismatches {
         }
     }
 
+    /// Our primary key is another one now.
+    pub(super) fn set_key(&mut self, fingerprint: String) {
+        self.fingerprint = Some(fingerprint);
+    }
+
     /// Counts it, and says so when a line is due.
     pub(super) fn tell(&mut self, now: Instant, mismatch: &Mismatch) {
         let Some(due) = self.due(now, mismatch.from.ip()) else {

@@ -32,7 +32,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use self::acks::Acks;
-use super::core::io::{Config, Event, Refused, Stats};
+use super::core::io::{Config, Event, Past, Refused, Stats};
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::Node;
@@ -140,6 +140,7 @@ fn why(error: &std::io::Error) -> String {
 enum Command {
     Join {
         addresses: Vec<SocketAddr>,
+        past: Past,
         reply: oneshot::Sender<join::Tried>,
     },
     Leave {
@@ -176,6 +177,7 @@ pub struct Handle {
     members: watch::Receiver<Arc<Members>>,
     events: broadcast::WeakSender<Arc<Event>>,
     coalesced: coalesced::Door,
+    keyring: watch::Receiver<Option<Keyring>>,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
     acks: Acks,
@@ -214,6 +216,11 @@ impl Handle {
         self.members.clone()
     }
 
+    /// The keys as they are now, and each time the cluster changes them; `None`: gossip is in clear, for good.
+    pub fn keyring(&self) -> watch::Receiver<Option<Keyring>> {
+        self.keyring.clone()
+    }
+
     /// Who answered our pings, from now on.
     pub fn acks(&self) -> Acks {
         self.acks.wanted()
@@ -234,9 +241,15 @@ impl Handle {
         self.coalesced.listen()
     }
 
-    /// One try to join through `addresses` (IP, host or name, with or without port).
+    /// One try to join through `addresses` (IP, host or name, with or without port). User events that happened before
+    /// are not for us.
     pub async fn join(&self, addresses: Vec<String>) -> Joined {
-        join::once(&self.commands, &addresses).await
+        self.join_with(addresses, Past::Skip).await
+    }
+
+    /// The same, with a word about those events.
+    pub async fn join_with(&self, addresses: Vec<String>, past: Past) -> Joined {
+        join::once(&self.commands, &addresses, past).await
     }
 
     /// Graceful leave; returns when done, and the driver has then ended.
@@ -314,6 +327,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         claim: true,
     };
     let (identity, name, taken) = identity::Identity::new(&config, settings.when_taken);
+    let (keys, keyring) = watch::channel(config.keyring.clone());
     let node = Node::new(config, clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
@@ -324,9 +338,12 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         identity,
         (udp, listener),
         asked,
-        acks.clone(),
+        owner::Outlets {
+            acks: acks.clone(),
+            coalesced: coalesced.clone(),
+            keyring: keys,
+        },
         mismatches,
-        coalesced.clone(),
     );
     tokio::spawn(owner.run());
     tokio::spawn(join::keep(
@@ -359,6 +376,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         members,
         events,
         coalesced,
+        keyring,
         name,
         taken,
         acks,

@@ -24,6 +24,7 @@ use super::tcp::{self, FromStream, Link, ToStream};
 use super::udp::{DATAGRAM_BYTES_MAX, Udp};
 use crate::clock;
 use crate::gossip::core::io::{Event, JoinId, StreamAction, StreamId};
+use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::Members;
 use crate::gossip::core::node::Node;
 
@@ -43,6 +44,14 @@ const EVENTS_MAX: usize = 256;
 /// Pause after a failed accept, which is a lack of descriptors and passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the owner tells beside members and events.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    pub(super) acks: Acks,
+    pub(super) coalesced: Door,
+    pub(super) keyring: watch::Sender<Option<Keyring>>,
+}
+
 /// Node, sockets and everyone who waits for an answer.
 #[derive(Debug)]
 pub(super) struct Owner {
@@ -54,6 +63,7 @@ pub(super) struct Owner {
     members: watch::Sender<Arc<Members>>,
     events: broadcast::Sender<Arc<Event>>,
     acks: Acks,
+    keyring: watch::Sender<Option<Keyring>>,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
@@ -73,9 +83,8 @@ impl Owner {
         identity: Identity,
         (udp, listener): (Udp, TcpListener),
         commands: mpsc::Receiver<Command>,
-        acks: Acks,
+        outlets: Outlets,
         mismatches: Mismatches,
-        coalesced: Door,
     ) -> (
         Self,
         watch::Receiver<Arc<Members>>,
@@ -93,14 +102,15 @@ impl Owner {
             commands,
             members,
             events,
-            acks,
+            acks: outlets.acks,
+            keyring: outlets.keyring,
             streams: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports,
             reported,
             joins: BTreeMap::new(),
             asking: Asking::default(),
-            coalesced: Stage::new(coalesced),
+            coalesced: Stage::new(outlets.coalesced),
             leavers: Vec::new(),
             accept_after: None,
             mismatches,
@@ -155,6 +165,10 @@ impl Owner {
         }
         if let Some((node, at)) = self.node.poll_ack() {
             self.acks.heard(node, at);
+        }
+        if let Some(keyring) = self.node.poll_keyring() {
+            self.mismatches.set_key(keyring.primary().fingerprint());
+            self.keyring.send_replace(Some(keyring));
         }
         self.asking.deliver(&mut self.node);
         while let Some(event) = self.node.poll_event() {
@@ -278,8 +292,12 @@ impl Owner {
     fn obey(&mut self, command: Command) {
         let now = clock::now();
         match command {
-            Command::Join { addresses, reply } => {
-                let id = self.node.join(now, &addresses);
+            Command::Join {
+                addresses,
+                past,
+                reply,
+            } => {
+                let id = self.node.join_with(now, &addresses, past);
                 self.joins.insert(id, reply);
             }
             Command::Leave { reply } => {

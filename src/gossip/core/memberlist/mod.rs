@@ -40,6 +40,7 @@ use self::recall::Recalls;
 use self::stream::Stream;
 use self::timer::Timers;
 use super::io::{Config, JoinId, Mismatch, Stats, StreamAction, StreamId, Transmit};
+use super::keyring::Keyring;
 use super::timing::Timing;
 use super::wire::crypto::{self, Sealer};
 use super::wire::message::{Alive, Message, Source, WireAddr};
@@ -113,6 +114,8 @@ pub(crate) trait Delegate {
     fn pulled(&mut self, join: JoinId, peer: SocketAddr, outcome: Result<Pulled, String>);
     /// One visit is over.
     fn visited(&mut self, errand: u64);
+    /// A node answered a ping of ours, directly; `payload` is what rode on the ack.
+    fn acked(&mut self, node: &str, payload: &[u8], rtt: Duration);
     /// Somebody answered under the name, or nobody.
     fn check_ended(&mut self, id: CheckId, lives: bool);
     /// A message of the layer above, its type byte first.
@@ -386,6 +389,15 @@ impl Memberlist {
         self.broadcasts.is_waiting(id)
     }
 
+    /// The keys of the cluster, to be looked at or changed; `None`: we have none, and take none while we run.
+    pub(crate) fn keyring_mut(&mut self) -> Option<&mut Keyring> {
+        self.sealer.as_mut().map(Sealer::keys_mut)
+    }
+
+    pub(crate) fn keyring(&self) -> Option<&Keyring> {
+        Some(self.sealer.as_ref()?.keys())
+    }
+
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
     }
@@ -405,6 +417,7 @@ impl Memberlist {
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             health_score: self.awareness.score(),
+            encrypted: self.sealer.is_some(),
             queued_broadcasts: self.broadcasts.len(),
             streams: self.streams.len(),
             ..self.stats.clone()

@@ -33,6 +33,8 @@ pub(crate) struct Probe {
     target: String,
     /// As known when the probe began: a later accusation names this one.
     incarnation: u32,
+    /// When the direct ping went out.
+    sent: Instant,
     deadline: Instant,
     stage: Stage,
 }
@@ -173,6 +175,7 @@ impl Memberlist {
             seq_no,
             target,
             incarnation,
+            sent: now,
             deadline,
             stage: Stage::Direct,
         });
@@ -307,7 +310,13 @@ impl Memberlist {
         self.timers.cancel(&Timer::ProbeDeadline);
         match probe.stage {
             // Nobody else was asked yet, so it was the target itself, and the way to it works.
-            Stage::Direct => self.acked = Some((probe.target, now)),
+            Stage::Direct => {
+                let rtt = now.saturating_duration_since(probe.sent);
+                if let Some(payload) = &ack.payload {
+                    delegate.acked(&probe.target, payload, rtt);
+                }
+                self.acked = Some((probe.target, now));
+            }
             Stage::Indirect {
                 tcp: Fallback::Waiting(id),
                 ..

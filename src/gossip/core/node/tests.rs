@@ -1,7 +1,9 @@
 //! One member, spoken to in messages; whole clusters are in `tests/sim`.
 
+mod asking;
 mod claims;
 mod dispute;
+mod events;
 mod names;
 mod probing;
 mod serf;

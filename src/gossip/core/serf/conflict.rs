@@ -13,18 +13,17 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::Instant;
 
-use rand::RngExt;
-
+use super::asking::Asker;
 use super::layer::Layer;
+use crate::gossip::core::io::{QueryId, Question, Refused};
 use crate::gossip::core::member::{Member, Status};
 use crate::gossip::core::memberlist::node::place_of;
 use crate::gossip::core::name::Name;
 use crate::gossip::core::wire::WireError;
 use crate::gossip::core::wire::message::WireAddr;
 use crate::gossip::core::wire::msgpack::{Reader, Writer};
-use crate::gossip::core::wire::serf::{Query, QueryResponse, SerfMessage};
 
 /// The query's name.
 pub(super) const CONFLICT: &str = "_serf_conflict";
@@ -35,15 +34,10 @@ const CONFLICT_RESPONSE: u8 = 6;
 /// Through how many others each answer comes as well: under loss a vote must not turn on who was heard.
 const RELAYS: u8 = 3;
 
-/// Answers are taken for so many gossip intervals, for each power of ten of members. Source: serf
-/// `QueryTimeoutMult`, `DefaultQueryTimeout`.
-const TIMEOUT_MULT: u32 = 16;
-
 /// Who holds our name where, as far as they answered.
 #[derive(Debug)]
-pub(crate) struct Vote {
-    ltime: u64,
-    id: u32,
+pub(super) struct Vote {
+    id: QueryId,
     /// Where we are, and where the other is.
     places: [SocketAddr; 2],
     /// Members that hold the name at the one and at the other.
@@ -76,6 +70,17 @@ impl Vote {
         &self.holders[1]
     }
 
+    pub(super) fn id(&self) -> QueryId {
+        self.id
+    }
+
+    /// Takes an answer in; each member has one voice.
+    pub(super) fn take(&mut self, voter: Name, payload: &[u8]) {
+        if let Some(place) = answered_place(payload) {
+            self.count(voter, place);
+        }
+    }
+
     fn count(&mut self, from: Name, place: SocketAddr) {
         let heard = self.holders.iter().any(|holders| holders.contains(&from));
         if let Some(of) = self.places.iter().position(|known| *known == place)
@@ -87,56 +92,35 @@ impl Vote {
 }
 
 impl Layer {
-    /// Asks everyone whether our name is at `own` or at `other`; until when answers are taken.
-    pub(super) fn put_to_the_vote(&mut self, own: SocketAddr, other: SocketAddr) -> Duration {
-        let alive = |member: &&Member| member.status == Status::Alive;
-        let members = self.members.values().map(|member| &*member.shown);
-        let powers = libm::ceil(libm::log10((members.filter(alive).count() + 1) as f64));
-        let timeout = self.timing.gossip_interval * TIMEOUT_MULT * powers as u32;
-        let query = Query {
-            ltime: self.query_clock.time(),
-            id: self.random.random_range(0..=i32::MAX as u32),
-            addr: WireAddr::of(own),
-            source_node: self.name.clone(),
-            filters: Vec::new(),
-            flags: 0,
-            relay_factor: RELAYS,
-            timeout_ns: timeout.as_nanos().try_into().unwrap_or(i64::MAX),
+    /// Asks everyone whether our name is at `own` or at `other`; answers come to the tray.
+    ///
+    /// # Errors
+    /// As [`Layer::ask`].
+    pub(super) fn put_to_the_vote(
+        &mut self,
+        now: Instant,
+        own: SocketAddr,
+        other: SocketAddr,
+    ) -> Result<Vote, Refused> {
+        let question = Question {
             name: CONFLICT.to_owned(),
             payload: self.name.clone().into_bytes(),
+            relay_factor: RELAYS,
+            ..Question::default()
         };
-        // It comes back to us, and is no news then.
-        self.on_query(&query);
-        self.vote = Some(Box::new(Vote {
-            ltime: query.ltime,
-            id: query.id,
+        Ok(Vote {
+            id: self.ask(now, &question, Asker::Names)?,
             places: [own, other],
             holders: Default::default(),
-        }));
-        let message = SerfMessage::Query(query).encode();
-        // Gossip may miss a member, and a vote must not turn on that either.
-        self.say_directly(&message);
-        self.spread_query(message);
-        timeout
+        })
     }
 
-    /// Counts an answer to our vote; false if it is to another question. Only members that we hold alive have a
-    /// voice, and each has one.
-    pub(super) fn take_vote(&mut self, response: &QueryResponse) -> bool {
-        let Some(vote) = &mut self.vote else {
-            return false;
-        };
-        if (vote.ltime, vote.id) != (response.ltime, response.id) {
-            return false;
-        }
-        let voter = self.members.get(&*response.from);
-        if let Some(voter) = voter.filter(|voter| voter.shown.status == Status::Alive)
-            && *response.from != self.name
-            && let Some(place) = response.payload.as_deref().and_then(answered_place)
-        {
-            vote.count(voter.shown.name.clone(), place);
-        }
-        true
+    /// The member that `from` names, if it has a voice: only those that we hold alive have, and the two that the
+    /// vote is about have none.
+    pub(super) fn voter(&self, from: &str) -> Option<Name> {
+        let voter = self.members.get(from)?;
+        let counts = voter.shown.status == Status::Alive && *from != *self.name;
+        counts.then(|| voter.shown.name.clone())
     }
 }
 
@@ -226,8 +210,7 @@ mod tests {
 
     fn vote(own: &str, other: &str, ours: &[&str], theirs: &[&str]) -> Vote {
         let mut vote = Vote {
-            ltime: 1,
-            id: 1,
+            id: QueryId { ltime: 1, id: 1 },
             places: [own, other].map(|place| place.parse().expect("an address")),
             holders: Default::default(),
         };

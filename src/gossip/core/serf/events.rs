@@ -7,14 +7,18 @@
 //! Source: serf `handleUserEvent`.
 
 use super::layer::Layer;
-use crate::gossip::core::io::Event;
+use crate::gossip::core::io::{Event, Past};
+use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::wire::serf::{RecordedEvents, UserEvent};
 
 /// Slots of the ring; events further back than this are too old. Source: serf `EventBuffer`.
 const SLOTS: u64 = 512;
 
-/// Largest name and payload together. Source: serf `UserEventSizeLimit`.
+/// Largest name and payload together that is taken in. Source: serf `UserEventSizeLimit`.
 const EVENT_BYTES_MAX: usize = 9 << 10;
+
+/// Largest event of our own: name and payload, and the encoded message as well. Source: serf `DefaultConfig`.
+pub(super) const OWN_BYTES_MAX: usize = 512;
 
 /// Events recorded at one Lamport time; honest members rarely share one.
 const PER_SLOT_MAX: usize = 128;
@@ -87,6 +91,24 @@ fn size((name, payload): &(String, Vec<u8>)) -> usize {
 }
 
 impl Layer {
+    /// Whether the events in a state that was merged because of `cause` are not for us: they happened before we came.
+    ///
+    /// So it is at a join that an operator asked for, unless it is to replay them. Beyond Serf, so it is with the first
+    /// state of all, whoever began: a seed that restarts is found by the others before it finds them, and must not do
+    /// again what it did in its last life.
+    pub(super) fn skips_old_events(&mut self, cause: Option<Cause>) -> bool {
+        let first = !std::mem::replace(&mut self.met, true);
+        let past = match cause {
+            Some(Cause::Join(id)) => self.pasts.get(&id).copied().unwrap_or_default(),
+            Some(Cause::AntiEntropy | Cause::Reconnect) | None => Past::Missed,
+        };
+        match past {
+            Past::Skip => true,
+            Past::Missed => first,
+            Past::Replay => false,
+        }
+    }
+
     /// True if it is to be passed on.
     pub(super) fn on_user_event(&mut self, event: &UserEvent) -> bool {
         self.event_clock.witness(event.ltime);

@@ -18,7 +18,7 @@ use super::Serf;
 use super::layer::{Ended, PulledFrom};
 use super::leave::Life;
 use super::names::HEADROOM;
-use crate::gossip::core::io::{Event, JoinId};
+use crate::gossip::core::io::{Event, JoinId, Past};
 use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::memberlist::node::State;
 
@@ -42,9 +42,12 @@ pub(crate) struct Join {
 }
 
 impl Serf {
-    pub(crate) fn join(&mut self, now: Instant, addresses: &[SocketAddr]) -> JoinId {
+    pub(crate) fn join(&mut self, now: Instant, addresses: &[SocketAddr], past: Past) -> JoinId {
         self.last_join += 1;
         let id = JoinId(self.last_join);
+        if past != Past::Skip {
+            self.layer.pasts.insert(id, past);
+        }
         let mut join = Join::default();
         for &address in addresses {
             if self.life != Life::Alive {
@@ -198,6 +201,7 @@ impl Serf {
             && join.parked.is_empty()
             && let Some(join) = self.joins.remove(&id)
         {
+            self.layer.pasts.remove(&id);
             self.layer.out.push_back(Event::JoinFinished {
                 id,
                 reached: join.reached,

@@ -1,28 +1,30 @@
 //! What memberlist borrows: Serf's members, clocks and queues, without memberlist itself.
 //!
 //! ```text
-//! memberlist ─▶ user_message ─▶ decode ─▶ intents · events · queries ─▶ new? queue it verbatim
+//! memberlist ─▶ user_message ─▶ decode ─▶ intents · events · queries · responses ─▶ new? queue it verbatim
 //!            ─▶ node_changed ─▶ members ─▶ events out
 //!            ◀─ broadcasts: intents, then queries, then events
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::conflict::Vote;
-use super::coordinate;
+use super::answers::{Answerable, ReturnPath};
+use super::asking::Asking;
+use super::coordinate::{self, Vivaldi};
 use super::events::EventRing;
 use super::intents::{Recent, Source};
+use super::keys::Order;
 use super::lamport::Clock;
 use super::members::MemberState;
 use super::names::Claim;
 use super::queries::QueryRing;
 use super::recall::Failed;
-use crate::gossip::core::io::{Config, Event, JoinId};
+use crate::gossip::core::io::{Answer, Config, Event, JoinId, Past, QueryId};
 use crate::gossip::core::memberlist::broadcast::{BroadcastId, Broadcasts, retransmit_limit};
 use crate::gossip::core::memberlist::check::CheckId;
 use crate::gossip::core::memberlist::moving;
@@ -54,6 +56,8 @@ pub(crate) enum Timer {
     Prune(String),
     /// The next step about a name at two places.
     Name(String),
+    /// The deadline of a query of ours.
+    Query(QueryId),
 }
 
 /// Wishes that wait until memberlist is free.
@@ -70,6 +74,10 @@ pub(crate) struct Tray {
     pub(super) seen: Vec<(String, SocketAddr)>,
     pub(super) checked: Vec<(CheckId, bool)>,
     pub(super) visited: Vec<u64>,
+    /// What members ask of our keyring.
+    pub(super) key_orders: Vec<(ReturnPath, Order)>,
+    /// To what [`super::asking::Asker::Names`] asked.
+    pub(super) answers: Vec<(QueryId, Answer)>,
     /// A join intent of ours is due.
     pub(super) speak_up: bool,
 }
@@ -110,9 +118,16 @@ pub(crate) struct Layer {
     pub(super) failed: Failed,
     pub(super) recent: Recent,
     pub(super) events: EventRing,
+    /// Joins that do not simply skip the events of the past.
+    pub(super) pasts: BTreeMap<JoinId, Past>,
+    /// A peer's state was merged once.
+    pub(super) met: bool,
     pub(super) queries: QueryRing,
-    /// Whose our name is, while we ask and until it is settled.
-    pub(super) vote: Option<Box<Vote>>,
+    pub(super) answerable: Answerable,
+    pub(super) asking: Asking,
+    /// To what an operator asked, until polled.
+    pub(super) answers: VecDeque<(QueryId, Answer)>,
+    pub(super) vivaldi: Vivaldi,
     intent_queue: Broadcasts,
     query_queue: Broadcasts,
     event_queue: Broadcasts,
@@ -146,8 +161,13 @@ impl Layer {
             failed: Failed::default(),
             recent: Recent::default(),
             events: EventRing::default(),
+            pasts: BTreeMap::new(),
+            met: false,
             queries: QueryRing::default(),
-            vote: None,
+            answerable: Answerable::default(),
+            asking: Asking::default(),
+            answers: VecDeque::new(),
+            vivaldi: Vivaldi::new(&config.name),
             intent_queue: Broadcasts::default(),
             query_queue: Broadcasts::default(),
             event_queue: Broadcasts::default(),
@@ -170,18 +190,25 @@ impl Layer {
         id
     }
 
+    pub(super) fn is_spreading(&self, id: BroadcastId) -> bool {
+        self.intent_queue.is_waiting(id)
+    }
+
+    /// Queues a user event of ours.
+    pub(super) fn spread_event(&mut self, message: Vec<u8>) {
+        self.event_queue.push(message, None);
+        self.event_queue.prune(QUEUE_MAX);
+    }
+
     /// Queues a query of ours.
     pub(super) fn spread_query(&mut self, message: Vec<u8>) {
         self.query_queue.push(message, None);
         self.query_queue.prune(QUEUE_MAX);
     }
 
-    pub(super) fn is_spreading(&self, id: BroadcastId) -> bool {
-        self.intent_queue.is_waiting(id)
-    }
-
-    pub(super) fn queued(&self) -> usize {
-        self.intent_queue.len() + self.query_queue.len() + self.event_queue.len()
+    /// Messages that wait: intents, queries, events.
+    pub(super) fn queued(&self) -> [usize; 3] {
+        [&self.intent_queue, &self.query_queue, &self.event_queue].map(Broadcasts::len)
     }
 
     /// Takes a message in; true if it is news that others shall hear too.
@@ -190,14 +217,17 @@ impl Layer {
             SerfMessage::Leave(intent) => self.on_leave_intent(now, intent, Source::Gossip),
             SerfMessage::Join(intent) => self.on_join_intent(now, intent, Source::Gossip),
             SerfMessage::UserEvent(event) => self.on_user_event(event),
-            SerfMessage::Query(query) => self.on_query(query),
+            SerfMessage::Query(query) => self.on_query(now, query),
+            SerfMessage::QueryResponse(response) => {
+                self.on_response(now, response);
+                false
+            }
             SerfMessage::Relay(relay) => {
                 self.on_relay(relay);
                 false
             }
-            SerfMessage::QueryResponse(response) if self.take_vote(response) => false,
-            // We ask nothing else yet, so no other answer is ours; a state belongs on a stream.
-            SerfMessage::QueryResponse(_) | SerfMessage::PushPull(_) => {
+            // A state belongs on a stream.
+            SerfMessage::PushPull(_) => {
                 self.refuse("unexpected");
                 false
             }
@@ -333,8 +363,7 @@ impl Delegate for Layer {
     fn merge_remote_state(&mut self, now: Instant, state: &[u8], cause: Option<Cause>) {
         match SerfMessage::decode(state) {
             Ok(SerfMessage::PushPull(state)) => {
-                // As `serf join` without replay: what happened before we came is not for us.
-                let skip_old = matches!(cause, Some(Cause::Join(_)));
+                let skip_old = self.skips_old_events(cause);
                 self.merge(now, &state, skip_old);
             }
             Ok(_) => self.refuse("unexpected"),
@@ -350,7 +379,11 @@ impl Delegate for Layer {
         });
     }
 
+    fn acked(&mut self, node: &str, payload: &[u8], rtt: Duration) {
+        self.measured(node, payload, rtt);
+    }
+
     fn ack_payload(&self) -> Vec<u8> {
-        coordinate::initial()
+        coordinate::payload(self.vivaldi.own())
     }
 }

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::coordinate::Measured;
 use super::intents::{Kind, Source};
 use super::is_company;
 use super::layer::Layer;
@@ -31,6 +32,8 @@ pub(crate) struct MemberState {
     guessed: bool,
     /// When it failed or left.
     pub(super) gone_since: Option<Instant>,
+    /// Where it is; once it has answered a ping of ours.
+    pub(super) measured: Option<Box<Measured>>,
 }
 
 impl MemberState {
@@ -70,6 +73,7 @@ impl Layer {
                 status_ltime: 0,
                 guessed: false,
                 gone_since: None,
+                measured: None,
             });
         member.gone_since = None;
         member.shown = shown;

@@ -10,11 +10,14 @@
 //! sent, forgotten or continued lies in its tray until [`Serf::settle`]. Operator's journeys that take
 //! several steps (join, leave) are enums here.
 
+mod answers;
 mod ask;
+mod asking;
 pub mod coalesce;
 mod conflict;
 pub mod coordinate;
 mod events;
+mod filters;
 mod intents;
 mod join;
 pub mod keys;
@@ -62,6 +65,8 @@ pub(crate) struct Serf {
     last_join: u64,
     life: Life,
     names: Names,
+    /// The keyring is not the one that we last told of.
+    keys_changed: bool,
     /// When we last found that we had slept: what is late since before is accounted for.
     awake_since: Option<Instant>,
 }
@@ -83,6 +88,7 @@ impl Serf {
             last_join: 0,
             life: Life::Alive,
             names: Names::new(config.claim, now),
+            keys_changed: false,
             awake_since: None,
         })
     }
@@ -169,11 +175,15 @@ impl Serf {
             Timer::Recall => self.recall(now, at),
             Timer::Prune(name) => self.layer.prune(now, &name),
             Timer::Name(name) => self.name_timer(now, &name),
+            Timer::Query(id) => self.layer.query_ended(id),
         }
     }
 
     /// Carries out what the layer asked for while memberlist had borrowed it.
     fn settle(&mut self, now: Instant) {
+        for (path, order) in std::mem::take(&mut self.layer.tray.key_orders) {
+            self.obey_key_order(now, &path, &order);
+        }
         for (to, message) in std::mem::take(&mut self.layer.tray.direct) {
             self.memberlist.send_user(to, message);
         }
@@ -205,6 +215,9 @@ impl Serf {
         }
         for errand in std::mem::take(&mut self.layer.tray.visited) {
             self.visited(now, errand);
+        }
+        for (id, answer) in std::mem::take(&mut self.layer.tray.answers) {
+            self.on_vote(now, id, &answer);
         }
     }
 
@@ -293,7 +306,15 @@ impl Serf {
         for (reason, count) in &self.layer.dropped {
             *stats.dropped.entry(reason).or_default() += count;
         }
-        stats.queued_broadcasts += self.layer.queued();
+        let [intents, queries, events] = self.layer.queued();
+        stats.queued_broadcasts += intents + queries + events;
+        stats.queued_intents = intents;
+        stats.queued_queries = queries;
+        stats.queued_events = events;
+        stats.member_time = self.layer.clock.time();
+        stats.event_time = self.layer.event_clock.time();
+        stats.query_time = self.layer.query_clock.time();
+        stats.coordinate_resets = self.layer.vivaldi.resets();
         stats.conflicts = self.names.conflicts;
         stats.repairs = self.names.repairs;
         stats.renames = self.names.renames;

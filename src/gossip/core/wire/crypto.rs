@@ -62,6 +62,11 @@ impl Sealer {
         &self.keys
     }
 
+    /// The ring, to be changed. Streams that are under way go on with the one they began with.
+    pub(crate) fn keys_mut(&mut self) -> &mut Keyring {
+        Arc::make_mut(&mut self.keys)
+    }
+
     pub(crate) fn seal_packet(&mut self, packet: Vec<u8>) -> Vec<u8> {
         let nonce = self.nonces.random();
         seal_packet(&self.keys, nonce, &packet)

@@ -31,6 +31,7 @@ use self::message::{Names, Said, question};
 use super::reach::{is_link_local, is_private};
 use super::{Command, join};
 use crate::clock;
+use crate::gossip::core::io::Past;
 use crate::gossip::core::member::{Members, Status};
 
 /// Between two questions while alone, at first; doubled after each.
@@ -290,7 +291,7 @@ impl Task {
             return;
         }
         self.joins
-            .spawn(async move { join::ask(&commands, new).await });
+            .spawn(async move { join::ask(&commands, new, Past::Missed).await });
     }
 
     /// Failures are told once each, not at every question.

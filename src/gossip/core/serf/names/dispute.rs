@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Serf, Stage};
-use crate::gossip::core::io::Refused;
+use crate::gossip::core::io::{Answer, QueryId, Refused};
 use crate::gossip::core::serf::conflict::Verdict;
 use crate::gossip::core::serf::layer::Timer;
 use crate::gossip::core::serf::leave::Life;
@@ -47,36 +47,59 @@ impl Serf {
         if self.names.voted.is_some_and(recent) {
             return self.conclude(now, name, false);
         }
-        case.stage = Stage::Voting;
-        self.names.voted = Some(now);
-        let timeout = self.layer.put_to_the_vote(own, other);
-        self.layer
-            .timers
-            .set(Timer::Name(name.to_owned()), now + timeout);
+        match self.layer.put_to_the_vote(now, own, other) {
+            Ok(vote) => {
+                case.stage = Stage::Voting;
+                self.names.vote = Some(vote);
+                self.names.voted = Some(now);
+            }
+            // So many questions are open that nothing can be asked: as if nobody had answered.
+            Err(_) => self.conclude(now, name, false),
+        }
     }
 
-    /// The answers are in.
-    pub(super) fn count_votes(&mut self, now: Instant, name: &str) {
-        let Some(vote) = &self.layer.vote else {
-            return self.conclude(now, name, false);
-        };
-        tracing::debug!(?vote, "whose our name is");
-        if vote.verdict() == Verdict::Ours {
-            self.layer.vote = None;
-            return self.conclude(now, name, false);
-        }
-        let Some(case) = self.names.cases.get_mut(name) else {
+    /// An answer to our vote, or its end.
+    pub(in crate::gossip::core::serf) fn on_vote(
+        &mut self,
+        now: Instant,
+        id: QueryId,
+        answer: &Answer,
+    ) {
+        let Some(vote) = self.names.vote.as_mut().filter(|vote| vote.id() == id) else {
             return;
         };
+        match answer {
+            Answer::Response { from, payload } => {
+                if let Some(voter) = self.layer.voter(from) {
+                    vote.take(voter, payload);
+                }
+            }
+            Answer::Ack { .. } => {}
+            Answer::Done => self.count_votes(now),
+        }
+    }
+
+    fn count_votes(&mut self, now: Instant) {
+        let name = self.layer.name.clone();
+        let (Some(vote), Some(case)) = (&self.names.vote, self.names.cases.get_mut(&name)) else {
+            return;
+        };
+        // It went another way while the question was open.
+        if case.stage != Stage::Voting {
+            return;
+        }
+        tracing::debug!(?vote, "whose our name is");
+        if vote.verdict() == Verdict::Ours {
+            self.names.vote = None;
+            return self.conclude(now, &name, false);
+        }
         case.answers = 2;
         case.stage = Stage::Yielding;
         let voted = self.names.voted.unwrap_or(now);
         let vote = now.saturating_duration_since(voted);
         let lower = case.new.addr.socket() < case.old.addr.socket();
         let patience = if lower { PATIENCE * vote } else { vote };
-        self.layer
-            .timers
-            .set(Timer::Name(name.to_owned()), now + patience);
+        self.layer.timers.set(Timer::Name(name), now + patience);
     }
 
     /// Goes on as `name`, with all that we know and have under way. If the former name was found to be another's,
@@ -116,7 +139,7 @@ impl Serf {
 
     /// Places of those who said that they hold our name elsewhere: there is nothing to tell them.
     fn holders_there(&mut self) -> BTreeSet<SocketAddr> {
-        let vote = self.layer.vote.take();
+        let vote = self.names.vote.take();
         let names = vote.iter().flat_map(|vote| vote.holders_there());
         names
             .filter_map(|name| self.layer.members.get(name))

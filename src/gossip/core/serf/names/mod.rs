@@ -26,6 +26,7 @@ use rand::seq::SliceRandom;
 use self::errand::Errands;
 use self::memory::Memory;
 use super::Serf;
+use super::conflict::Vote;
 use super::layer::{Layer, Timer};
 use super::leave::Life;
 use crate::gossip::core::io::Event;
@@ -64,7 +65,9 @@ pub(crate) struct Names {
     cases: BTreeMap<String, Case>,
     memory: Memory,
     errands: Errands,
-    /// When the members were last asked whose our name is.
+    /// Whose our name is, while we ask and until it is settled.
+    vote: Option<Vote>,
+    /// When the members were last asked.
     voted: Option<Instant>,
     /// Who has our name: told as taken, and it is for those above to say what we do about it.
     lost: Option<PushNode>,
@@ -128,6 +131,7 @@ impl Names {
             cases: BTreeMap::new(),
             memory: Memory::default(),
             errands: Errands::default(),
+            vote: None,
             voted: None,
             lost: None,
             conflicts: 0,
@@ -234,8 +238,7 @@ impl Serf {
         match self.names.cases.get(name).map(|case| case.stage) {
             Some(Stage::Delay | Stage::Pause | Stage::Yielding) => self.examine(now, name),
             Some(Stage::Visiting(_)) => self.close(now, name),
-            Some(Stage::Voting) => self.count_votes(now, name),
-            Some(Stage::Checking { .. }) | None => {}
+            Some(Stage::Checking { .. } | Stage::Voting) | None => {}
         }
     }
 
