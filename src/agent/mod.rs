@@ -293,7 +293,7 @@ impl Member {
                     info!("left, as asked through RPC");
                     return Ok(Heard::Left);
                 }
-                taken = self.gossip.name_taken() => {
+                taken = membership::taken_at_start(self.gossip.clone()) => {
                     return Err(Failure::new(4, membership::taken(&taken.name, taken.holder)));
                 }
             }
