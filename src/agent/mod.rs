@@ -4,10 +4,11 @@
 //! config ─▶ state ─▶ gossip member with tags role, port, … ─▶ SIGTERM or SIGINT ─▶ graceful leave ─▶ 0
 //!              watches ─▶ standing ─▶ announcer ─▶ tags     SIGHUP ─▶ other tags, checks, handlers
 //!              hosts: members ─▶ a block of /etc/hosts
+//! rpc: members, events, queries, … ─▶ gossip; leave ─▶ 0
 //! run -- COMMAND:  service ─▶ its port opens ─▶ the above ─▶ left ─▶ SIGTERM to it ─▶ its exit code
 //! ```
 //!
-//! One current-thread runtime and no server of any kind: it must cost a web node nothing. What is not asked for has
+//! One current-thread runtime and no server but the RPC's: it must cost a web node nothing. What is not asked for has
 //! no task.
 
 mod announcer;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal as Kill;
-use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use self::announcer::Announcer;
@@ -101,6 +101,8 @@ enum Heard {
     Reload,
     /// The service has ended, with this exit code.
     Ended(u8),
+    /// A client of the RPC had us leave, which is done.
+    Left,
 }
 
 async fn serve(config: config::Agent, command: Option<Vec<OsString>>) -> Result<u8, Failure> {
@@ -139,6 +141,8 @@ async fn serve(config: config::Agent, command: Option<Vec<OsString>>) -> Result<
     };
     let ended = match started {
         Ok(mut member) => match member.live(&mut service, &mut signals).await {
+            // As far as gossip goes nothing is left to do.
+            Ok(Heard::Left) => Ok(Heard::Left),
             Ok(heard) => {
                 member.leave(&mut signals).await;
                 Ok(heard)
@@ -237,7 +241,11 @@ impl Member {
         let standing = watches.standing();
         tell(&standing);
         let tags = standing.announced(&config.gossip.tags);
-        let (gossip, state, commanded) = join(&config, tags.clone()).await?;
+        let commanded = rpc::bind(&config.rpc).await.map_err(|error| {
+            let code = if error.is_configuration() { 2 } else { 1 };
+            Failure::new(code, error)
+        })?;
+        let (gossip, state) = join(&config, tags.clone()).await?;
         // Before anything happens: of all that does, scripts are told.
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
@@ -284,9 +292,9 @@ impl Member {
                 }
                 () = self.rpc.left() => {
                     info!("left, as asked through RPC");
-                    return Ok(Heard::Stop(Kill::TERM));
+                    return Ok(Heard::Left);
                 }
-                taken = self.gossip.name_taken() => {
+                taken = membership::taken_at_start(self.gossip.clone()) => {
                     return Err(Failure::new(4, membership::taken(&taken.name, taken.holder)));
                 }
             }
@@ -377,17 +385,10 @@ fn tell(standing: &Standing) {
     }
 }
 
-/// What a membership comes to.
-type Joined = (Handle, Option<Arc<State>>, Option<TcpListener>);
-
-async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
+async fn join(config: &config::Agent, tags: Tags) -> Result<(Handle, Option<Arc<State>>), Failure> {
     let state = membership::state(config.state.as_deref(), &config.gossip.node)
         .await
         .map_err(|busy| Failure::new(1, busy))?;
-    let commanded = rpc::bind(&config.rpc).await.map_err(|error| {
-        let code = if error.is_configuration() { 2 } else { 1 };
-        Failure::new(code, error)
-    })?;
     let settings = Settings {
         tags,
         ..config.gossip.clone()
@@ -405,7 +406,7 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
         .map_err(|why| Failure::new(2, why))?;
-    Ok((gossip, state, commanded))
+    Ok((gossip, state))
 }
 
 fn banner(config: &config::Agent, gossip: &Handle) -> String {
@@ -417,7 +418,7 @@ fn banner(config: &config::Agent, gossip: &Handle) -> String {
         gossip.name(),
         advertised.address,
         advertised.why,
-        match &config.gossip.keyring {
+        match &*gossip.keyring().borrow() {
             Some(keys) => format!("encrypted (key {})", keys.primary().fingerprint()),
             None => "UNENCRYPTED".to_owned(),
         }

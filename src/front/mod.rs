@@ -33,7 +33,7 @@ use self::control::{Control, Inputs, Order};
 use self::failure::Failure;
 use self::memory::Memory;
 use self::view::{Phase, View};
-use crate::gossip::driver::{self, Handle, NameTaken, WhenTaken};
+use crate::gossip::driver::{self, Handle};
 use crate::handlers::Handlers;
 use crate::membership::commands::Commands;
 use crate::membership::{self, Attendance, Signal, Signals};
@@ -84,7 +84,7 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
                 Signal::Reopen => front.reopen(),
                 Signal::Stop => break,
             },
-            taken = taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
+            taken = membership::taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
             () = rpc.left(), if !left => {
                 left = true;
                 warn!("out of the cluster, as asked through RPC; routing goes on by checks alone, to the backends known now; a restart joins again");
@@ -97,15 +97,6 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         () = signals.stop_again() => warn!("stopped at once, as asked twice"),
     }
     Ok(())
-}
-
-/// Later on a front lives with it: gossip is no reason to stop routing.
-async fn taken_at_start(gossip: Handle) -> NameTaken {
-    let taken = gossip.name_taken().await;
-    if taken.at_start {
-        return taken;
-    }
-    std::future::pending().await
 }
 
 /// A front that serves.
@@ -145,14 +136,7 @@ impl Front {
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
-        let gossip = membership::start(
-            driver::Settings {
-                when_taken: WhenTaken::Rename,
-                ..config.gossip.clone()
-            },
-            state.clone(),
-        )
-        .await?;
+        let gossip = membership::start(config.gossip.clone(), state.clone()).await?;
         let advertised = gossip.advertised().address;
         config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
             .map_err(driver::StartError::Advertise)?;
@@ -160,7 +144,7 @@ impl Front {
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
         let attendance = membership::attend(&gossip, &handlers, &config.handlers);
         let plans = plan::plans(&config.clusters, statics, advertised, &own);
-        let memory = Memory::new(clock::now(), state.clone(), &gossip.name());
+        let memory = Memory::new(clock::now(), state.clone(), gossip.names());
         let known = Known {
             statics: plans.iter().map(|plan| plan.statics.len()).sum(),
             remembered: plans

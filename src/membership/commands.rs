@@ -32,7 +32,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Over `gossip`; `state` forgets its peers at a leave, of `handlers` is only told.
+    /// Over `gossip`; `state` forgets its peers at a leave, `handlers` are only told of.
     pub fn new(gossip: Handle, state: Option<Arc<State>>, handlers: Handlers) -> Self {
         Self {
             gossip,
@@ -62,7 +62,7 @@ impl Membership for Commands {
     }
 
     fn event_handlers(&self) -> Vec<(String, String)> {
-        self.handlers.scripts()
+        self.handlers.told()
     }
 
     async fn join(&self, addresses: Vec<String>, _replay: bool) -> Joined {

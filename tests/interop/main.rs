@@ -20,3 +20,4 @@ mod names;
 mod octets;
 mod peers;
 mod relay;
+mod rpc;
