@@ -69,6 +69,21 @@ pub fn command() -> clap::Command {
     flags::documented(LbAgent::command(), false)
 }
 
+/// The flags alone: verbs and help would take a tenth of an agent's heap for as long as it runs.
+fn flags_only() -> clap::Command {
+    let command = clap::Command::new("lb-agent").version(env!("CARGO_PKG_VERSION"));
+    // As with help: "--weight -1" is told about weight.
+    flags::Agent::augment_args(command).mut_args(|arg| arg.allow_negative_numbers(true))
+}
+
+/// Whether anything but an agent's flags stands in `argv`.
+fn wants_more(argv: &[OsString]) -> bool {
+    let word = argv.get(1).and_then(|word| word.to_str());
+    let is_verb = word.is_some_and(|word| !word.starts_with('-'));
+    let wants_help = |argument: &OsString| argument == "--help" || argument == "-h";
+    is_verb || argv.iter().any(wants_help)
+}
+
 /// Reads `argv` and the environment, and answers the verbs that need nothing else.
 ///
 /// # Errors
@@ -84,14 +99,19 @@ pub fn parse(mut argv: Vec<OsString>) -> Result<Todo, ExitCode> {
             behind_dashes(&mut argv)?
         }
         Some("agent") => {
-            let serf = serf_agent::translate(argv.split_off(2), &command()).map_err(refused)?;
+            let serf = serf_agent::translate(argv.split_off(2), &flags_only()).map_err(refused)?;
             around.variables.extend(serf.variables);
             (argv, warnings) = (serf.argv, serf.warnings);
             None
         }
         _ => None,
     };
-    let matches = usage::matches("lb-agent", self::command(), argv)?;
+    let all = if wants_more(&argv) {
+        self::command()
+    } else {
+        flags_only()
+    };
+    let matches = usage::matches("lb-agent", all, argv)?;
     let given = LbAgent::from_arg_matches(&matches).map_err(refused)?;
     if let Some(verb) = given.verb {
         return Err(serf::run("lb-agent", verb));
