@@ -185,6 +185,7 @@ impl Owner {
     fn take_over(&mut self, node: Node) {
         self.node = node;
         self.streams.clear();
+        self.asking = Asking::default();
         for (_, reply) in std::mem::take(&mut self.joins) {
             let _ = reply.send(Tried::default());
         }
