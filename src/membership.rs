@@ -4,8 +4,13 @@
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
 //! State ──peers──▶ │               ├───▶ members ─▶ State
 //!        keyring ──┘               └───▶ keyring ─▶ State
+//! Handle::coalesced ─▶ handlers ─▶ scripts, whose output answers queries
+//! rpc ─▶ commands ─▶ Handle
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
+
+pub mod commands;
+mod handlers;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,11 +22,12 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
+pub use self::handlers::{Attendance, attend, who};
 use crate::clock;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::{Member, Members};
-use crate::gossip::driver::{self, Handle, Settings, StartError};
+use crate::gossip::driver::{self, Handle, NameTaken, Settings, StartError};
 use crate::state::{self, State};
 
 /// Binds, starts the member, tells of everyone who comes and goes, and has `state` remember who is alive.
@@ -42,10 +48,10 @@ pub async fn start(
         if encrypted {
             tokio::spawn(remember_keys(handle.keyring(), Arc::clone(&state)));
         }
-        tokio::spawn(remember(handle.members(), handle.name().to_string(), state));
+        tokio::spawn(remember(handle.members(), handle.names(), state));
     }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
-    tokio::spawn(tell(handle.events(), handle.name()));
+    tokio::spawn(tell(handle.events(), handle.names()));
     Ok(handle)
 }
 
@@ -82,10 +88,14 @@ pub async fn state(
 }
 
 /// Until gossip ends. Our own leave changes nothing: whoever is alive then is alive when we come back.
-async fn remember(mut members: watch::Receiver<Arc<Members>>, own: String, state: Arc<State>) {
+async fn remember(
+    mut members: watch::Receiver<Arc<Members>>,
+    own: watch::Receiver<Arc<str>>,
+    state: Arc<State>,
+) {
     while members.changed().await.is_ok() {
         let now = Arc::clone(&members.borrow_and_update());
-        state.save_peers(now, &own);
+        state.save_peers(now, &own.borrow());
     }
 }
 
@@ -127,11 +137,21 @@ pub fn taken(name: &str, holder: SocketAddr) -> String {
     )
 }
 
+/// Returns if our name is found to be another living node's just after the start. Later a program lives with it:
+/// gossip gives it another name, and is no reason to end.
+pub async fn taken_at_start(handle: Handle) -> NameTaken {
+    let taken = handle.name_taken().await;
+    if taken.at_start {
+        return taken;
+    }
+    std::future::pending().await
+}
+
 /// One line for each change, until gossip ends.
-async fn tell(mut events: broadcast::Receiver<Arc<Event>>, own: Arc<str>) {
+async fn tell(mut events: broadcast::Receiver<Arc<Event>>, own: watch::Receiver<Arc<str>>) {
     loop {
         match events.recv().await {
-            Ok(event) => line(&event, &own),
+            Ok(event) => line(&event, &own.borrow()),
             // Only lines are lost: whoever acts on members watches the list itself.
             Err(RecvError::Lagged(missed)) => {
                 warn!(missed, "more members changed than could be told")
@@ -163,11 +183,8 @@ fn line(event: &Event, own: &str) {
         } => {
             warn!(%known, %claimed, "the name {name} is claimed at a second address while the first one answers; give each node its own --node");
         }
-        // Whoever ends because of it says so in its last line.
-        Event::NameTaken { at_start: true, .. } => {}
-        Event::NameTaken { name, holder, .. } => {
-            warn!("{}", taken(name, *holder));
-        }
+        // Whoever ends because of it says so in its last line, and whoever takes another name when it does.
+        Event::NameTaken { .. } => {}
         Event::Repaired { name, from, to } => {
             info!(%from, %to, "the name {name} has moved: nobody answers at its old address")
         }

@@ -232,6 +232,11 @@ impl Numbers {
             "Names moved away from addresses that had fallen silent.",
         )
         .add(&[], stats.repairs as f64);
+        page.counter(
+            "lb_gossip_renames_total",
+            "Times that we took another name, since ours was another living node's.",
+        )
+        .add(&[], stats.renames as f64);
         page.gauge("lb_gossip_streams", "Gossip streams open now.")
             .add(&[], stats.streams as f64);
     }

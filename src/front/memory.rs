@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::plan::PoolPlan;
 use crate::announce;
 use crate::gossip::core::member::{Members, Status};
@@ -24,8 +26,8 @@ const REUNION: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Memory {
     state: Option<Arc<State>>,
-    /// Our own node's name.
-    own: String,
+    /// Our own node's name, as it is now.
+    own: watch::Receiver<Arc<str>>,
     pools: BTreeMap<String, Vec<Spec>>,
     started: Instant,
     met: Option<Instant>,
@@ -33,14 +35,18 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What `state` holds; `own` is our node's name.
-    pub(super) fn new(now: Instant, state: Option<Arc<State>>, own: &str) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        state: Option<Arc<State>>,
+        own: watch::Receiver<Arc<str>>,
+    ) -> Self {
         Self {
             pools: state
                 .as_ref()
                 .map(|state| state.backends())
                 .unwrap_or_default(),
             state,
-            own: own.to_owned(),
+            own,
             started: now,
             met: None,
         }
@@ -53,10 +59,11 @@ impl Memory {
 
     /// Compares with what gossip says: whoever it names needs no memory, alive or not.
     pub(super) fn look(&mut self, now: Instant, members: &Members) {
+        let own = Arc::clone(&self.own.borrow());
         let someone = members
             .by_name
             .values()
-            .any(|member| member.status == Status::Alive && member.name != self.own);
+            .any(|member| member.status == Status::Alive && *member.name != *own);
         if someone && self.met.is_none() {
             self.met = Some(now);
         }
@@ -195,7 +202,7 @@ mod tests {
             .map(|(node, address)| spec(node, address, Standing::Saved));
         Memory {
             state: None,
-            own: "front".to_owned(),
+            own: watch::channel("front".into()).1,
             pools: BTreeMap::from([("web".to_owned(), specs.collect())]),
             started: now,
             met: None,

@@ -217,3 +217,93 @@ fn a_living_stock_agent_among_ours_keeps_the_name_that_another_claims() {
     }
     assert_eq!(front.call(front.handle.stats()).repairs, before);
 }
+
+/// Stock agents, and ours beside them in a cluster of its own, with an `x` in each; the two clusters become one.
+fn two_clusters(test: u8, stock: u8) -> (tempfile::TempDir, Vec<Agent>, Vec<Ours>) {
+    let directory = tempfile::tempdir().unwrap();
+    let last = 1 + stock;
+    let mut agents = agents(directory.path(), test, 2..=last);
+    let join = format!("-join={}", address(test, 2));
+    agents.push(Agent::start(
+        directory.path(),
+        "x",
+        &address(test, 40),
+        &[&join],
+    ));
+    let seed = address(test, 50);
+    let ours = vec![
+        Ours::start("hub", &member_at(test, 50), &[]),
+        Ours::start("hub2", &member_at(test, 51), &[&seed]),
+        Ours::renaming("x", &member_at(test, 30), &[&seed]),
+    ];
+    for agent in &agents {
+        agent.sees("x", "alive");
+    }
+    ours[0].sees("x", Status::Alive);
+    ours[0].sees("hub2", Status::Alive);
+    ours[2].sees("hub2", Status::Alive);
+    // Longer than what counts as the start of ours.
+    thread::sleep(Duration::from_secs(11));
+    let joined = ours[0].call(ours[0].handle.join(vec![address(test, 2)]));
+    assert_eq!(joined.reached, 1);
+    (directory, agents, ours)
+}
+
+#[test]
+fn a_member_of_ours_that_stock_agents_outvote_goes_on_under_another_name() {
+    if !system_tests(&["serf"]) {
+        return;
+    }
+    // Four stock agents hold the stock one, two of ours hold ours.
+    let (_files, mut agents, ours) = two_clusters(66, 4);
+    let renamed = common::eventually("ours has another name", 3 * LONG, || {
+        let name = ours[2].handle.name();
+        (*name != *"x").then_some(name)
+    });
+    for (name, host) in [("x", 40), (&*renamed, 30)] {
+        let wanted = member_at(66, host);
+        for agent in &agents {
+            common::eventually(&format!("{name} is shown at {wanted}"), LONG, || {
+                (place(agent, name)? == wanted).then_some(())
+            });
+        }
+        for ours in &ours {
+            let seen = || {
+                ours.member(name)
+                    .filter(|seen| seen.status == Status::Alive)
+            };
+            common::eventually(&format!("we show {name} at {wanted}"), LONG, || {
+                (seen()?.address.to_string() == wanted).then_some(())
+            });
+        }
+    }
+    for agent in &mut agents {
+        assert!(agent.process.is_running(), "{}", agent.process.output());
+    }
+    assert_eq!(ours[2].call(ours[2].handle.stats()).renames, 1);
+}
+
+#[test]
+fn a_member_of_ours_that_outvotes_a_stock_agent_keeps_its_name() {
+    if !system_tests(&["serf"]) {
+        return;
+    }
+    // One stock agent holds the stock one, two of ours hold ours.
+    let (_files, mut agents, ours) = two_clusters(67, 1);
+    let mut other = agents.pop().expect("the stock x");
+    other.process.wait(3 * LONG);
+    let wanted = member_at(67, 30);
+    for agent in &agents {
+        common::eventually(&format!("x is shown at {wanted}"), LONG, || {
+            (place(agent, "x")? == wanted).then_some(())
+        });
+    }
+    for one in &ours {
+        common::eventually(&format!("we show x at {wanted}"), LONG, || {
+            let seen = one.member("x")?;
+            (seen.status == Status::Alive && seen.address.to_string() == wanted).then_some(())
+        });
+    }
+    assert_eq!(&*ours[2].handle.name(), "x");
+    assert_eq!(ours[2].call(ours[2].handle.stats()).renames, 0);
+}

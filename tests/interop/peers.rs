@@ -164,6 +164,14 @@ impl Ours {
         })
     }
 
+    /// As our programs are: it takes another name when its own is another's.
+    pub(crate) fn renaming(name: &str, bind: &str, join: &[&str]) -> Self {
+        Self::with_settings(Settings {
+            when_taken: WhenTaken::Rename,
+            ..settings(name, bind, join)
+        })
+    }
+
     /// With role `lb` and keys.
     pub(crate) fn with_keys(
         name: &str,

@@ -16,6 +16,7 @@ mod host;
 mod invariants;
 mod keys;
 mod names;
+mod namesakes;
 mod network;
 mod partitions;
 mod races;

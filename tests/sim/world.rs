@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) keyring: Option<Keyring>,
     /// Some names are claimed at two addresses.
     pub(crate) names_move: bool,
+    /// Whoever finds its name taken goes on under another, as our programs do.
+    pub(crate) taken_is_left: bool,
     /// New hosts but those named here are as stock agents are: they look into no name.
     pub(crate) stock_but: Option<Vec<&'static str>>,
 }
@@ -135,6 +137,7 @@ impl World {
             longest: 0,
             keyring: None,
             names_move: false,
+            taken_is_left: false,
             stock_but: None,
         }
     }
@@ -394,7 +397,24 @@ impl World {
             _ => {}
         }
         let now = self.now;
+        let taken = matches!(&event, Event::NameTaken { .. });
         self.hosts[id].events.push((now, event));
+        if taken && self.taken_is_left {
+            self.rename(id);
+        }
+    }
+
+    /// The process goes on under another name.
+    fn rename(&mut self, id: HostId) {
+        let name = format!("{}-{id}", self.hosts[id].name);
+        let former = std::mem::replace(&mut self.hosts[id].name, name.clone());
+        let other = self.hosts.iter().position(|host| host.name == former);
+        self.by_name.remove(&former);
+        self.by_name.extend(other.map(|other| (former, other)));
+        self.by_name.insert(name.clone(), id);
+        let now = self.now;
+        self.with(id, |node| node.rename(now, &name))
+            .expect("nobody has the name");
     }
 
     fn set_wake(&mut self, id: HostId, next: Option<Instant>) {

@@ -157,7 +157,8 @@ pub enum Event {
         /// Address that claims the name as well.
         claimed: SocketAddr,
     },
-    /// Our own name is held by another node that answers: we cannot be in the cluster under it.
+    /// Our own name is held by another node that answers, and we are not in yet, or the members hold to the other.
+    /// [`Node::rename`](super::node::Node::rename) is what to do about it.
     NameTaken {
         /// The name.
         name: String,
@@ -251,6 +252,8 @@ pub struct Stats {
     pub conflicts: u64,
     /// Names moved away from silent addresses.
     pub repairs: u64,
+    /// Times that we took another name.
+    pub renames: u64,
     /// Broadcasts waiting.
     pub queued_broadcasts: usize,
     /// Join and leave intents among them.
@@ -285,6 +288,12 @@ pub enum Refused {
     /// No such member.
     #[error("no member is named {name:?}")]
     UnknownMember {
+        /// The name asked for.
+        name: String,
+    },
+    /// Another member has the name already.
+    #[error("{name:?} is the name of a member")]
+    NameKnown {
         /// The name asked for.
         name: String,
     },

@@ -94,6 +94,15 @@ impl Node {
         self.serf.set_tags(now, &tags)
     }
 
+    /// Goes on under another name: the same member, with all that it knows. After [`Event::NameTaken`] the former
+    /// name is made over to who has it.
+    ///
+    /// # Errors
+    /// [`Refused::NameKnown`], [`Refused::Leaving`].
+    pub fn rename(&mut self, now: Instant, name: &str) -> Result<(), Refused> {
+        self.serf.rename(now, name)
+    }
+
     /// Turns a failed member into a left one everywhere; `prune` forgets it as well. One that lives refutes.
     ///
     /// # Errors

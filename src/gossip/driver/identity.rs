@@ -2,41 +2,43 @@
 //!
 //! ```text
 //! Event::NameTaken ─▶ told to Handle::name_taken
-//!                 └─▶ not at the start, WhenTaken::Rename ─▶ a new Node named NAME-xxxx, same sockets, same tags
+//!                 └─▶ not at the start, WhenTaken::Rename ─▶ Node::rename to NAME-xxxx, told to Handle::names
 //! ```
 //!
-//! Only one that could not get in is renamed: members of a cluster keep their names, and the intruder goes.
+//! Whether a name is another's, the core finds out. The node stays the same: only its name is another.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::watch;
-use tracing::{error, warn};
+use tracing::{debug, warn};
 
 use super::{NameTaken, WhenTaken};
 use crate::clock;
-use crate::gossip::core::io::{Config, Event, Stats};
-use crate::gossip::core::keyring::Keyring;
+use crate::gossip::core::io::{Config, Event, Refused};
 use crate::gossip::core::node::Node;
 
-/// Our name, and all that is needed to begin anew under another.
+/// Endings tried, should a member have one of them.
+const TRIES: usize = 8;
+
+/// Our name, and all that is needed to take another.
 #[derive(Debug)]
 pub(super) struct Identity {
-    config: Config,
     /// The name asked for, which later ones begin with.
     wanted: String,
+    stream_timeout: Duration,
     when_taken: WhenTaken,
-    rename_due: bool,
-    /// Counted by former nodes of ours.
-    past_conflicts: u64,
+    /// Who has our name: we are to take another.
+    rename_due: Option<SocketAddr>,
     name: watch::Sender<Arc<str>>,
     taken: watch::Sender<Option<NameTaken>>,
 }
 
 impl Identity {
     pub(super) fn new(
-        config: Config,
+        config: &Config,
         when_taken: WhenTaken,
     ) -> (
         Self,
@@ -47,10 +49,9 @@ impl Identity {
         let (taken, told) = watch::channel(None);
         let identity = Self {
             wanted: config.name.clone(),
-            config,
+            stream_timeout: config.timing.stream_timeout,
             when_taken,
-            rename_due: false,
-            past_conflicts: 0,
+            rename_due: None,
             name,
             taken,
         };
@@ -58,19 +59,7 @@ impl Identity {
     }
 
     pub(super) fn stream_timeout(&self) -> Duration {
-        self.config.timing.stream_timeout
-    }
-
-    /// The keys to begin anew with.
-    pub(super) fn set_keyring(&mut self, keyring: Keyring) {
-        self.config.keyring = Some(keyring);
-    }
-
-    /// What the present node counted, and those before it.
-    pub(super) fn stats(&self, node: &Node) -> Stats {
-        let mut stats = node.stats();
-        stats.conflicts += self.past_conflicts;
-        stats
+        self.stream_timeout
     }
 
     /// Takes note of `Event::NameTaken`.
@@ -83,7 +72,8 @@ impl Identity {
         else {
             return;
         };
-        self.rename_due = self.when_taken == WhenTaken::Rename && !at_start;
+        let renames = self.when_taken == WhenTaken::Rename && !at_start;
+        self.rename_due = renames.then_some(*holder);
         self.taken.send_replace(Some(NameTaken {
             name: name.clone(),
             holder: *holder,
@@ -91,32 +81,30 @@ impl Identity {
         }));
     }
 
-    /// The node to go on as, with the tags that `old` has now; `None` while the name is good.
-    pub(super) fn renamed(&mut self, old: &Node) -> Option<Node> {
-        if !std::mem::take(&mut self.rename_due) {
-            return None;
-        }
-        self.past_conflicts += old.stats().conflicts;
-        if let Some(own) = old.members().by_name.get(&self.config.name) {
-            self.config.tags = own.tags.decode();
-        }
-        let mut random = clock::random();
-        let ending: u16 = random.random();
-        let name = format!("{}-{ending:04x}", self.wanted);
-        self.config.name.clone_from(&name);
-        match Node::new(self.config.clone(), clock::now(), random) {
-            Ok(node) => {
-                warn!(
-                    "the name {} is another node's; we are {name} from now on",
-                    self.wanted
-                );
-                self.name.send_replace(name.into());
-                Some(node)
-            }
-            Err(error) => {
-                error!("no other name can be taken: {error}");
-                None
+    /// Renames `node` if that is due; true if it has another name now. Those above hear of the name first, and
+    /// then of the members.
+    pub(super) fn rename(&mut self, node: &mut Node) -> bool {
+        let Some(holder) = self.rename_due.take() else {
+            return false;
+        };
+        for _ in 0..TRIES {
+            let ending: u16 = clock::random().random();
+            let name = format!("{}-{ending:04x}", self.wanted);
+            match node.rename(clock::now(), &name) {
+                Ok(()) => {
+                    let former = self.name.send_replace(Arc::from(&*name));
+                    warn!(
+                        "the name {former} is in use by a living node at {holder}; we are {name} from now on, and all else goes on"
+                    );
+                    return true;
+                }
+                Err(Refused::NameKnown { .. }) => {}
+                Err(error) => {
+                    debug!("no other name is taken: {error}");
+                    return false;
+                }
             }
         }
+        false
     }
 }

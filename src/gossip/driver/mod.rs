@@ -74,10 +74,10 @@ pub struct Settings {
 /// [`Handle::name_taken`] tells, and the program ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenTaken {
-    /// Stay out of the cluster until the name is free. The default.
-    #[default]
+    /// Keep to it; out of the cluster, where we are not in yet.
     Wait,
-    /// Unless we have only just started: take the name with a random ending, and get in.
+    /// Unless we have only just started: take the name with a random ending, and go on. The default.
+    #[default]
     Rename,
 }
 
@@ -188,6 +188,11 @@ impl Handle {
     /// Our name, as it is now.
     pub fn name(&self) -> Arc<str> {
         Arc::clone(&self.name.borrow())
+    }
+
+    /// Our name, followed.
+    pub fn names(&self) -> watch::Receiver<Arc<str>> {
+        self.name.clone()
     }
 
     /// Returns once our name was found to be another living node's, twice; never if it is not.
@@ -321,12 +326,12 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         keyring: settings.keyring,
         claim: true,
     };
+    let (identity, name, taken) = identity::Identity::new(&config, settings.when_taken);
     let (keys, keyring) = watch::channel(config.keyring.clone());
-    let node = Node::new(config.clone(), clock::now(), clock::random())?;
+    let node = Node::new(config, clock::now(), clock::random())?;
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let acks = Acks::default();
-    let (identity, name, taken) = identity::Identity::new(config, settings.when_taken);
     let coalesced = coalesced::Door::default();
     let (owner, members, events) = owner::Owner::new(
         node,

@@ -128,6 +128,9 @@ impl Owner {
                 self.node.handle_timeout(now);
             }
             self.drain().await;
+            if self.identity.rename(&mut self.node) {
+                self.drain().await;
+            }
             self.coalesced.flush(now);
             if !self.ended {
                 self.wait(&mut buffer).await;
@@ -164,7 +167,6 @@ impl Owner {
             self.acks.heard(node, at);
         }
         if let Some(keyring) = self.node.poll_keyring() {
-            self.identity.set_keyring(keyring.clone());
             self.mismatches.set_key(keyring.primary().fingerprint());
             self.keyring.send_replace(Some(keyring));
         }
@@ -175,21 +177,7 @@ impl Owner {
         while let Some(mismatch) = self.node.poll_mismatch() {
             self.mismatches.tell(clock::now(), &mismatch);
         }
-        if let Some(node) = self.identity.renamed(&self.node) {
-            self.take_over(node);
-        }
         while self.tasks.try_join_next().is_some() {}
-    }
-
-    /// Goes on as another node on the same sockets. What the old one had under way ends.
-    fn take_over(&mut self, node: Node) {
-        self.node = node;
-        self.streams.clear();
-        self.asking = Asking::default();
-        for (_, reply) in std::mem::take(&mut self.joins) {
-            let _ = reply.send(Tried::default());
-        }
-        self.members.send_replace(Arc::new(self.node.members()));
     }
 
     fn act(&mut self, action: StreamAction) {
@@ -325,7 +313,7 @@ impl Owner {
             }
             Command::Ask(ask) => self.asking.obey(&mut self.node, ask),
             Command::Stats { reply } => {
-                let _ = reply.send(self.identity.stats(&self.node));
+                let _ = reply.send(self.node.stats());
             }
         }
     }

@@ -284,3 +284,51 @@ async fn a_member_does_not_join_itself() {
         assert!(!matches!(*event, Event::JoinFinished { .. }), "{event:?}");
     }
 }
+
+#[tokio::test]
+async fn a_running_member_that_is_outvoted_goes_on_under_another_name() {
+    let renaming = |name: &str, join: &[&str]| Settings {
+        when_taken: WhenTaken::Rename,
+        ..settings(name, "127.0.0.1:0", join)
+    };
+    let small = started("small", "127.0.0.1:0", &[]).await;
+    let seed = small.advertised().address.to_string();
+    let loser = start(renaming("x", &[&seed])).await.expect("it starts");
+    let large = started("large", "127.0.0.1:0", &[]).await;
+    let seed = large.advertised().address.to_string();
+    let second = started("second", "127.0.0.1:0", &[&seed]).await;
+    let keeper = start(renaming("x", &[&seed])).await.expect("it starts");
+    for (one, other) in [(&small, &loser), (&large, &keeper), (&large, &second)] {
+        sees(one, &other.name(), Status::Alive).await;
+    }
+    // Longer than what counts as the start: this is what the test is about.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+
+    let mut names = loser.names();
+    assert_eq!(small.join(vec![seed]).await.reached, 1);
+    let renamed = names.wait_for(|name| **name != *"x");
+    let renamed = tokio::time::timeout(Duration::from_secs(120), renamed)
+        .await
+        .expect("it is renamed")
+        .expect("gossip runs")
+        .clone();
+
+    assert!(renamed.starts_with("x-"), "{renamed}");
+    assert!(!loser.name_taken().await.at_start);
+    assert_eq!(loser.stats().await.renames, 1);
+    assert_eq!(&*keeper.name(), "x");
+    for one in [&small, &loser, &large, &second, &keeper] {
+        for (name, of) in [("x", &keeper), (&*renamed, &loser)] {
+            let address = of.advertised().address;
+            let mut members = one.members();
+            let there = members.wait_for(|members| {
+                let member = members.by_name.get(name);
+                member.is_some_and(|seen| seen.status == Status::Alive && seen.address == address)
+            });
+            tokio::time::timeout(Duration::from_secs(60), there)
+                .await
+                .unwrap_or_else(|_| panic!("{} has {name} at {address}", one.name()))
+                .expect("gossip runs");
+        }
+    }
+}

@@ -61,6 +61,13 @@ impl Broadcasts {
         BroadcastId(self.last_id)
     }
 
+    /// Drops what is queued under `key`.
+    pub(crate) fn give_up(&mut self, key: &str) {
+        if let Some(rank) = self.by_key.remove(key) {
+            self.queued.remove(&rank);
+        }
+    }
+
     /// False once the message was sent often enough, replaced or pruned.
     pub(crate) fn is_waiting(&self, id: BroadcastId) -> bool {
         self.queued.keys().any(|rank| rank.id.0 == id.0)

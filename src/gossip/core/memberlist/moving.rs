@@ -28,6 +28,12 @@ pub(crate) fn steps(old: &PushNode, new: &PushNode) -> Arc<[PushNode]> {
     [at_old(State::Alive), at_old(State::Left), new.clone()].into()
 }
 
+/// What makes a receiver know us by our new name, at once and before the former one moves away from our place.
+fn rename_steps(own: PushNode, former: &PushNode, holder: &PushNode) -> Arc<[PushNode]> {
+    let moved = steps(former, holder);
+    std::iter::once(own).chain(moved.iter().cloned()).collect()
+}
+
 /// A node as a push/pull lists it.
 pub(crate) fn entry(node: &NodeState) -> PushNodeRef<'_> {
     PushNodeRef {
@@ -64,6 +70,54 @@ impl Memberlist {
             delegate.node_changed(now, own, Change::Refreshed);
         }
         self.broadcast_own_alive();
+    }
+
+    /// Goes on as `name`, alive with incarnation 1; the former name is `holder`'s from now on, if there is one.
+    ///
+    /// What is to be told to those who hold the former name at our place; `None` without a holder.
+    pub(crate) fn rename(
+        &mut self,
+        now: Instant,
+        name: &str,
+        holder: Option<PushNode>,
+        delegate: &mut dyn Delegate,
+    ) -> Option<Arc<[PushNode]>> {
+        let former = self.nodes.get(&self.name)?.clone();
+        self.nodes.remove(&former.name);
+        self.broadcasts.give_up(&former.name);
+        self.name = name.to_owned();
+        self.incarnation = 1;
+        self.silent = false;
+        let own = NodeState {
+            name: name.into(),
+            incarnation: self.incarnation,
+            changed: now,
+            conflict: None,
+            ..former.clone()
+        };
+        let shown = entry(&own).to_node();
+        delegate.node_changed(now, &own, Change::Joined);
+        self.nodes.insert(own, &mut self.random);
+        self.broadcast_own_alive();
+
+        let mut holder = holder?;
+        // Above what anybody holds of us, and no lower than what is held of it.
+        let above = former.incarnation.saturating_add(2);
+        holder.incarnation = holder.incarnation.max(above);
+        holder.state = State::Alive as u8;
+        if holder.incarnation == u32::MAX {
+            return None;
+        }
+        let steps = rename_steps(shown, &entry(&former).to_node(), &holder);
+        let alive = Alive {
+            incarnation: holder.incarnation,
+            node: holder.name,
+            addr: holder.addr,
+            meta: holder.meta,
+            vsn: holder.vsn?,
+        };
+        self.on_alive(now, alive, delegate);
+        Some(steps)
     }
 
     /// Moves a node here as a visit does elsewhere, but for the tale of its failing in between.

@@ -2,6 +2,7 @@
 
 mod asking;
 mod claims;
+mod dispute;
 mod events;
 mod names;
 mod probing;

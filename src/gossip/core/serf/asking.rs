@@ -44,10 +44,6 @@ pub(crate) enum Asker {
     /// Somebody above: answers are polled.
     Operator,
     /// The vote on a name: answers lie in the tray until [`super::Serf::settle`].
-    #[expect(
-        dead_code,
-        reason = "a vote on a name is answered, and not asked for yet"
-    )]
     Names,
 }
 
@@ -119,7 +115,7 @@ impl Layer {
             });
         }
         let open = Open {
-            asker,
+            asker: asker.clone(),
             deadline: now + timeout,
             wants_ack: question.wants_ack,
             acks: BTreeSet::new(),
@@ -129,6 +125,10 @@ impl Layer {
         self.asking.0.insert(id, open);
         // It moves the clock on, too.
         self.on_query(now, &query);
+        if asker == Asker::Names {
+            // Gossip may miss a member, and a vote must not turn on that.
+            self.say_directly(&message);
+        }
         self.spread_query(message);
         Ok(id)
     }

@@ -216,6 +216,9 @@ impl Serf {
         for errand in std::mem::take(&mut self.layer.tray.visited) {
             self.visited(now, errand);
         }
+        for (id, answer) in std::mem::take(&mut self.layer.tray.answers) {
+            self.on_vote(now, id, &answer);
+        }
     }
 
     pub(crate) fn set_tags(&mut self, now: Instant, tags: &Tags) -> Result<(), Refused> {
@@ -315,6 +318,7 @@ impl Serf {
         stats.coordinate_resets = self.layer.vivaldi.resets();
         stats.conflicts = self.names.conflicts;
         stats.repairs = self.names.repairs;
+        stats.renames = self.names.renames;
         stats
     }
 }

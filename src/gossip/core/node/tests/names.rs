@@ -3,7 +3,7 @@
 use super::*;
 
 const OLD: &str = "10.0.0.9:7946";
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 impl Bench {
     /// Does what is due within `time`, and answers nothing.
@@ -74,7 +74,7 @@ impl Bench {
     }
 
     /// The lists given to visited peers.
-    fn visits(&mut self) -> Vec<(SocketAddr, Vec<PushNode>)> {
+    pub(super) fn visits(&mut self) -> Vec<(SocketAddr, Vec<PushNode>)> {
         let actions = self.actions();
         let stands = |id| !actions.contains(&StreamAction::Close { id });
         let opened: Vec<(StreamId, SocketAddr)> = actions

@@ -40,7 +40,7 @@ pub(super) struct Errands {
 }
 
 impl Errands {
-    fn open(&mut self, nodes: Arc<[PushNode]>, waiting: VecDeque<SocketAddr>) -> u64 {
+    pub(super) fn open(&mut self, nodes: Arc<[PushNode]>, waiting: VecDeque<SocketAddr>) -> u64 {
         self.last += 1;
         self.by_id.insert(
             self.last,
@@ -121,7 +121,7 @@ impl Serf {
         self.go_on_visiting(now, errand);
     }
 
-    fn go_on_visiting(&mut self, now: Instant, id: u64) {
+    pub(super) fn go_on_visiting(&mut self, now: Instant, id: u64) {
         let Some(errand) = self.names.errands.by_id.get_mut(&id) else {
             return;
         };

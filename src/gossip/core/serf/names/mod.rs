@@ -5,12 +5,14 @@
 //! our name elsewhere, later ──────┼─▶ Checking ──silent──▶ Visiting everyone ─▶ joins go on, Repaired
 //! another's name at a new place ──┘      │ lives                 (the name moves there)
 //!   after a Delay by rank                ├─ another's: Conflict, nothing moves
-//!                                        └─ ours: Pause 2 s ─▶ Checking again ──lives──▶ NameTaken
+//!                                        └─ ours: Pause 2 s ─▶ Checking again ──lives──▶ NameTaken, of one that
+//!                                           is not in yet; a member has a `dispute`: Voting, Yielding, NameTaken
 //! ```
 //!
 //! The check comes first, always: a living node's name is never taken. For another's name the new place must
 //! answer as well, so that a forged or stale word moves nothing. What is done is PROTOCOL §11.2's recipe.
 
+mod dispute;
 mod errand;
 mod memory;
 
@@ -24,6 +26,7 @@ use rand::seq::SliceRandom;
 use self::errand::Errands;
 use self::memory::Memory;
 use super::Serf;
+use super::conflict::Vote;
 use super::layer::{Layer, Timer};
 use super::leave::Life;
 use crate::gossip::core::io::Event;
@@ -62,8 +65,15 @@ pub(crate) struct Names {
     cases: BTreeMap<String, Case>,
     memory: Memory,
     errands: Errands,
+    /// Whose our name is, while we ask and until it is settled.
+    vote: Option<Vote>,
+    /// When the members were last asked.
+    voted: Option<Instant>,
+    /// Who has our name: told as taken, and it is for those above to say what we do about it.
+    lost: Option<PushNode>,
     pub(super) conflicts: u64,
     pub(super) repairs: u64,
+    pub(super) renames: u64,
 }
 
 /// One name under examination.
@@ -76,10 +86,12 @@ struct Case {
     /// Whom to tell of a move; empty: everyone we know.
     live: Vec<SocketAddr>,
     stage: Stage,
-    /// The old place has answered once before.
-    answered: bool,
+    /// How often the old place has answered.
+    answers: u8,
     /// A peer's table showed it, not a message alone.
     in_table: bool,
+    /// It is our own name, and nobody knows us by it yet.
+    joining: bool,
 }
 
 /// What a case waits for.
@@ -94,6 +106,10 @@ enum Stage {
     },
     /// The time for a second look.
     Pause,
+    /// The members' answers to whose our name is.
+    Voting,
+    /// We are outvoted: the time for the other to give up, lest both do.
+    Yielding,
     /// The visits, or our patience.
     Visiting(u64),
 }
@@ -115,8 +131,12 @@ impl Names {
             cases: BTreeMap::new(),
             memory: Memory::default(),
             errands: Errands::default(),
+            vote: None,
+            voted: None,
+            lost: None,
             conflicts: 0,
             repairs: 0,
+            renames: 0,
         }
     }
 
@@ -150,13 +170,17 @@ impl Serf {
         }
         // The acks to our pings bring news of others, who would hear of us in turn. A living namesake that
         // learned of us so would put its name to the vote.
-        self.memberlist.silent = self.names.settled.is_none();
+        let joining = self.names.settled.is_none() && !self.layer.others_alive();
+        self.memberlist.silent = joining;
         // Neither the quiet after an earlier case nor others' cases may hold up a join.
         self.names.memory.forget(&name);
         let Some(new) = self.memberlist.held(&name) else {
             return;
         };
         self.open(now, old, new, live, true);
+        if let Some(case) = self.names.cases.get_mut(&name) {
+            case.joining = joining;
+        }
     }
 
     /// A message or a peer's table has a name at a second place.
@@ -196,8 +220,9 @@ impl Serf {
                 new,
                 live,
                 stage: Stage::Delay,
-                answered: false,
+                answers: 0,
                 in_table,
+                joining: false,
             },
         );
         if ours {
@@ -211,9 +236,9 @@ impl Serf {
     /// A case's time has come.
     pub(super) fn name_timer(&mut self, now: Instant, name: &str) {
         match self.names.cases.get(name).map(|case| case.stage) {
-            Some(Stage::Delay | Stage::Pause) => self.examine(now, name),
+            Some(Stage::Delay | Stage::Pause | Stage::Yielding) => self.examine(now, name),
             Some(Stage::Visiting(_)) => self.close(now, name),
-            Some(Stage::Checking { .. }) | None => {}
+            Some(Stage::Checking { .. } | Stage::Voting) | None => {}
         }
     }
 
@@ -323,13 +348,14 @@ impl Serf {
         }
     }
 
-    /// The old place answers under the name: it keeps it.
+    /// The old place answers under the name: it keeps it, unless the name is ours.
     fn old_lives(&mut self, now: Instant, name: &str) {
         let ours = name == self.layer.name;
-        if let Some(case) = self.names.cases.get_mut(name).filter(|_| ours)
-            && !case.answered
-        {
-            case.answered = true;
+        let Some(case) = self.names.cases.get_mut(name) else {
+            return;
+        };
+        if ours && case.answers == 0 {
+            case.answers = 1;
             case.stage = Stage::Pause;
             let pause = CONFIRM.mul_f64(self.layer.random.random_range(1.0..1.25));
             self.layer
@@ -337,22 +363,37 @@ impl Serf {
                 .set(Timer::Name(name.to_owned()), now + pause);
             return;
         }
+        if ours && !self.is_intruder(now) {
+            self.dispute(now, name);
+        } else {
+            self.conclude(now, name, ours);
+        }
+    }
+
+    /// Nothing moves; what is to be told of it is told. `taken`: our own name is the other's.
+    fn conclude(&mut self, now: Instant, name: &str, taken: bool) {
+        let ours = name == self.layer.name;
         let Some(case) = self.names.cases.get(name) else {
             return;
         };
-        let (Some(holder), Some(claimed)) = (case.old.addr.socket(), case.new.addr.socket()) else {
+        let other = case.old.clone();
+        let (Some(holder), Some(claimed)) = (other.addr.socket(), case.new.addr.socket()) else {
             return self.drop_case(name);
         };
-        let in_table = case.in_table;
         self.drop_case(name);
         self.names.conflicts += 1;
-        if ours && self.is_intruder(now, in_table) {
+        if taken {
+            self.names.lost = Some(other);
             self.layer.out.push_back(Event::NameTaken {
                 name: name.to_owned(),
                 holder,
                 at_start: now < self.names.born + START,
             });
         } else if self.names.memory.tells(now, name) {
+            // It may not know yet that there is another. Our table tells it, and what to do about that is for the
+            // two of them.
+            let teach = if ours { holder } else { claimed };
+            self.memberlist.push_pull(now, teach, Cause::AntiEntropy);
             // Of our own name: the one we hold is ours.
             let (known, claimed) = if ours {
                 (claimed, holder)
@@ -371,11 +412,12 @@ impl Serf {
     }
 
     /// Whether the other was there first: we are not in yet, or came in just now and others hold to it.
-    fn is_intruder(&self, now: Instant, in_table: bool) -> bool {
-        match self.names.settled {
-            None => true,
-            Some(settled) => in_table && now < settled + 2 * CONFIRM,
-        }
+    fn is_intruder(&self, now: Instant) -> bool {
+        let case = self.names.cases.get(&self.layer.name);
+        let just_in = |settled: Instant| now < settled + 2 * CONFIRM;
+        case.is_some_and(|case| {
+            case.joining || (case.in_table && self.names.settled.is_some_and(just_in))
+        })
     }
 
     /// Leaving: whose name is where is no matter of ours any more.
