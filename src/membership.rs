@@ -3,9 +3,9 @@
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
 //! State ──peers──▶ │               ├───▶ members ─▶ State
-//!        keyring ──┘               └───▶ keyring ─▶ State
-//! Handle::coalesced ─▶ handlers ─▶ scripts, whose output answers queries
-//! rpc ─▶ commands ─▶ Handle
+//!        keyring ──┘               ├───▶ keyring ─▶ State
+//!        rpc ─▶ commands ──────────┤
+//!                                  └───▶ notices ─▶ event handlers, whose output answers queries
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
 

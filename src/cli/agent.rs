@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use super::{companion, complain, exit, serf, serf_agent, usage};
 use crate::config::{self, Surroundings, flags};
@@ -21,7 +21,7 @@ use crate::log;
     disable_help_subcommand = true,
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",
-    after_help = "More verbs:\n  run [FLAGS] -- COMMAND…     start COMMAND, join when its port opens, leave before it is stopped, end with its exit code\n  report pass|fail [REASON]   renew the promise of --check ttl:, or break it\n  agent [FLAGS]               the same as without a verb, with the flags of `serf agent`\n\nExamples:\n  lb-agent --role web --port 80 --join 10.0.0.5   announce a web server\n  lb-agent members                                show who is in the cluster\n\nEvery flag has an environment variable, shown in brackets; lists are separated by commas there. A flag wins over the environment, that over --config FILE, that over the default.\nExit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 partial answer; 4 name conflict at the start; 5 nobody answers; of run: the command's."
+    after_help = "Examples:\n  lb-agent --role web --port 80 --join 10.0.0.5   announce a web server\n  lb-agent members                                show who is in the cluster\n  lb-agent agent -role=web -tag port=80           all flags of `serf agent`, behind its verb\n  lb-agent run --role web --port 80 -- COMMAND    start COMMAND, join when its port opens, leave before it is stopped\n  lb-agent report pass                            renew the promise of --check ttl:30s; `report fail REASON` breaks it\n\nEvery flag has an environment variable, shown in brackets; lists are separated by commas there. A flag wins over the environment, that over --config FILE, that over the default.\nExit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 partial answer; 4 name conflict at the start; 5 nobody answers; of run: the command's."
 )]
 struct LbAgent {
     #[command(flatten)]
@@ -47,6 +47,21 @@ pub fn command() -> clap::Command {
     flags::documented(LbAgent::command(), false)
 }
 
+/// The flags alone: verbs and help would take a tenth of an agent's heap for as long as it runs.
+fn flags_only() -> clap::Command {
+    let command = clap::Command::new("lb-agent").version(env!("CARGO_PKG_VERSION"));
+    // As with help: "--weight -1" is told about weight.
+    flags::Agent::augment_args(command).mut_args(|arg| arg.allow_negative_numbers(true))
+}
+
+/// Whether anything but an agent's flags stands in `argv`.
+fn wants_more(argv: &[OsString]) -> bool {
+    let word = argv.get(1).and_then(|word| word.to_str());
+    let is_verb = word.is_some_and(|word| !word.starts_with('-'));
+    let wants_help = |argument: &OsString| argument == "--help" || argument == "-h";
+    is_verb || argv.iter().any(wants_help)
+}
+
 /// Reads `argv` and the environment, and answers the verbs that need nothing else.
 ///
 /// # Errors
@@ -62,14 +77,18 @@ pub fn parse(mut argv: Vec<OsString>) -> Result<Todo, ExitCode> {
             service = companion::behind_dashes(&mut argv)?;
         }
         Some("agent") => {
-            let flags = argv.into_iter().skip(2).collect();
-            let serf = serf_agent::translate(flags, &command()).map_err(refused)?;
+            let serf = serf_agent::translate(argv.split_off(2), &flags_only()).map_err(refused)?;
             around.variables.extend(serf.variables);
             (argv, warnings) = (serf.argv, serf.warnings);
         }
         _ => {}
     }
-    let matches = usage::matches("lb-agent", command(), argv)?;
+    let all = if wants_more(&argv) {
+        command()
+    } else {
+        flags_only()
+    };
+    let matches = usage::matches("lb-agent", all, argv)?;
     let given = LbAgent::from_arg_matches(&matches).map_err(refused)?;
     if let Some(verb) = given.verb {
         return Err(serf::run("lb-agent", verb));

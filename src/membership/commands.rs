@@ -6,6 +6,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, broadcast, mpsc};
 use tracing::info;
@@ -21,6 +22,9 @@ use crate::handlers::Handlers;
 use crate::rpc::membership::{Joined, Membership};
 use crate::state::State;
 
+/// How long our own entry may take to show what was set.
+const SHOWN_MAX: Duration = Duration::from_secs(2);
+
 /// What the RPC may do with a member; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Commands {
@@ -32,7 +36,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Over `gossip`; `state` forgets its peers at a leave, `handlers` are only told of.
+    /// Over `gossip`; `state` forgets its peers at a leave, of `handlers` is only told.
     pub fn new(gossip: Handle, state: Option<Arc<State>>, handlers: Handlers) -> Self {
         Self {
             gossip,
@@ -62,7 +66,7 @@ impl Membership for Commands {
     }
 
     fn event_handlers(&self) -> Vec<(String, String)> {
-        self.handlers.told()
+        self.handlers.scripts()
     }
 
     async fn join(&self, addresses: Vec<String>, _replay: bool) -> Joined {
@@ -91,7 +95,16 @@ impl Membership for Commands {
         let mut tags = super::own_tags(&self.gossip).await.unwrap_or_default();
         tags.retain(|name, _| !delete.contains(name));
         tags.extend(set);
-        self.gossip.set_tags(tags).await
+        self.gossip.set_tags(tags.clone()).await?;
+        // The next change must begin with these, and they may take a moment to show.
+        let mut members = self.gossip.members();
+        let name = self.name();
+        let shown = members.wait_for(|members| {
+            let own = members.by_name.get(&name);
+            own.is_some_and(|own| own.tags.decode() == tags)
+        });
+        let _ = tokio::time::timeout(SHOWN_MAX, shown).await;
+        Ok(())
     }
 
     async fn user_event(

@@ -12,6 +12,7 @@
 mod common;
 
 mod alive;
+mod chatter;
 mod encrypted;
 mod fail;
 mod join;

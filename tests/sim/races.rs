@@ -189,3 +189,27 @@ fn a_return_outbids_a_leave_that_was_forced_meanwhile() {
 
     assert_eq!(world.difference(), None);
 }
+
+/// In Serf they keep the member for a day.
+#[test]
+fn who_missed_a_prune_is_told_again() {
+    for seed in 1..=4 {
+        let mut world = World::with_seed("races::who_missed_a_prune_is_told_again", seed);
+        let ids = world.cluster(9, SECOND);
+        world.run_until_met(60 * SECOND);
+        world.crash(ids[8], Down::Silent);
+        world.run_until(90 * SECOND, "it is failed", |world| {
+            world.all_see("n8", Status::Failed)
+        });
+        // Six of the others hear neither of it nor of the broadcast.
+        world.network.cut_off(&ids[2..8], 1);
+        force_leave(&mut world, ids[0], "n8", true);
+        world.run(SECOND);
+        world.heal();
+        world.run_until(150 * SECOND, "it is forgotten", |world| {
+            statuses(world, "n8") == BTreeSet::from([None])
+        });
+        world.run(60 * SECOND);
+        assert_eq!(statuses(&world, "n8"), BTreeSet::from([None]));
+    }
+}

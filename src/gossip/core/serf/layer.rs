@@ -18,7 +18,7 @@ use super::answers::{Answerable, ReturnPath};
 use super::asking::Asking;
 use super::coordinate::{self, Vivaldi};
 use super::events::EventRing;
-use super::intents::{Recent, Source};
+use super::intents::{Pruned, Recent, Source};
 use super::is_company;
 use super::keys::Order;
 use super::lamport::Clock;
@@ -122,6 +122,7 @@ pub(crate) struct Layer {
     pub(super) joined: u64,
     pub(super) failed: Failed,
     pub(super) recent: Recent,
+    pub(super) pruned: Pruned,
     pub(super) events: EventRing,
     /// Joins that do not simply skip the events of the past.
     pub(super) pasts: BTreeMap<JoinId, Past>,
@@ -165,6 +166,7 @@ impl Layer {
             joined: 0,
             failed: Failed::default(),
             recent: Recent::default(),
+            pruned: Pruned::default(),
             events: EventRing::default(),
             pasts: BTreeMap::new(),
             met: false,
