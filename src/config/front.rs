@@ -398,7 +398,7 @@ fn room(sources: &Sources<'_>, table: &mut Table<'_>, limits: &mut pool::queue::
         .filter(|found| found.text != limits.queue.to_string());
     if let (0, Some(queue)) = (limits.max_in_flight, unlike) {
         sources.warn(format!(
-            "{}: queue has no effect, since nobody waits: set max_in_flight too",
+            "{} has no effect, since nobody waits: set max_in_flight too",
             queue.at
         ));
     }

@@ -226,7 +226,7 @@ fn a_queue_that_nobody_will_wait_in_is_told() {
 
     assert_eq!(
         of("queue = 7"),
-        ["lb.toml:2:9: queue has no effect, since nobody waits: set max_in_flight too"]
+        ["lb.toml:2:9: cluster.web.queue has no effect, since nobody waits: set max_in_flight too"]
     );
     assert!(of("queue = 7\nmax_in_flight = 1").is_empty());
     assert!(of("queue = 1000").is_empty(), "the default");
