@@ -8,16 +8,14 @@
 //! Others change our tags too (`tags` through the RPC), and theirs must outlive a change of ours.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::standing::Standing;
 use crate::announce::{State, Tags};
 use crate::gossip::driver::Handle;
-
-/// How long our own member entry may take to show what was set.
-const SEEN_MAX: Duration = Duration::from_secs(2);
+use crate::membership;
 
 /// Who sets our tags.
 #[derive(Debug)]
@@ -27,16 +25,19 @@ pub(super) struct Announcer {
     base: Tags,
     /// As last set by us.
     said: Tags,
+    /// Held while tags are read, changed and set.
+    turn: Arc<Mutex<()>>,
     told_of_rounding: bool,
 }
 
 impl Announcer {
-    /// `said`: what gossip was started with.
-    pub(super) fn new(gossip: Handle, base: Tags, said: Tags) -> Self {
+    /// `said`: what gossip was started with; `turn` is held by others who set tags.
+    pub(super) fn new(gossip: Handle, base: Tags, said: Tags, turn: Arc<Mutex<()>>) -> Self {
         Self {
             gossip,
             base,
             said,
+            turn,
             told_of_rounding: false,
         }
     }
@@ -44,13 +45,15 @@ impl Announcer {
     /// A reload: these and no others.
     pub(super) async fn reload(&mut self, base: Tags, standing: &Standing) {
         self.base = base;
-        self.said = self.current();
+        self.said = self.current().await;
         self.say(standing).await;
     }
 
     /// Announces what has changed, if anything has.
     pub(super) async fn say(&mut self, standing: &Standing) {
-        self.take_over();
+        let turn = Arc::clone(&self.turn);
+        let _alone = turn.lock().await;
+        self.take_over().await;
         if standing.is_lost_in_rounding(&self.base)
             && !std::mem::replace(&mut self.told_of_rounding, true)
         {
@@ -69,8 +72,8 @@ impl Announcer {
             .to_owned();
         match self.gossip.set_tags(wanted.clone()).await {
             Ok(()) => {
-                info!(%state, weight = wanted.get("weight").map_or("1", String::as_str), "announced");
-                self.seen(&wanted).await;
+                info!(%state, weight = %wanted.get("weight").map_or("1", String::as_str), "announced");
+                self.said = wanted;
             }
             // The reason is what can be done without.
             Err(refused) => {
@@ -80,15 +83,15 @@ impl Announcer {
                     short.insert("state".to_owned(), State::Fail(String::new()).to_string());
                 }
                 if self.gossip.set_tags(short.clone()).await.is_ok() {
-                    self.seen(&short).await;
+                    self.said = short;
                 }
             }
         }
     }
 
     /// What others changed meanwhile is as good as configured.
-    fn take_over(&mut self) {
-        let current = self.current();
+    async fn take_over(&mut self) {
+        let current = self.current().await;
         for (name, value) in &current {
             if self.said.get(name) != Some(value) {
                 self.base.insert(name.clone(), value.clone());
@@ -102,24 +105,8 @@ impl Announcer {
         self.said = current;
     }
 
-    /// Waits until our entry shows it: what is older would look like another's change.
-    async fn seen(&mut self, wanted: &Tags) {
-        let mut members = self.gossip.members();
-        let name = self.gossip.name();
-        let shown = members.wait_for(|members| {
-            let own = members.by_name.get(&name);
-            own.is_some_and(|own| own.tags.decode() == *wanted)
-        });
-        let shown = tokio::time::timeout(SEEN_MAX, shown).await.is_ok();
-        self.said = match shown {
-            true => wanted.clone(),
-            false => self.current(),
-        };
-    }
-
-    fn current(&self) -> Tags {
-        let members = Arc::clone(&self.gossip.members().borrow());
-        let own = members.by_name.get(&self.gossip.name());
-        own.map_or_else(|| self.said.clone(), |own| own.tags.decode())
+    async fn current(&self) -> Tags {
+        let current = membership::own_tags(&self.gossip).await;
+        current.unwrap_or_else(|| self.said.clone())
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! 127.0.0.1 localhost                 ◀─ never touched
 //! # BEGIN lb-agent: …
-//! 10.0.0.11	web1                     ◀─ replaced whole at each change
+//! 10.0.0.11    web1                     ◀─ replaced whole at each change
 //! # END lb-agent
 //! ```
 //!

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal as Kill;
+use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 
 use self::announcer::Announcer;
@@ -101,8 +102,6 @@ enum Heard {
     Reload,
     /// The service has ended, with this exit code.
     Ended(u8),
-    /// A client of the RPC had us leave, which is done.
-    Left,
 }
 
 async fn serve(config: config::Agent, command: Option<Vec<OsString>>) -> Result<u8, Failure> {
@@ -141,8 +140,6 @@ async fn serve(config: config::Agent, command: Option<Vec<OsString>>) -> Result<
     };
     let ended = match started {
         Ok(mut member) => match member.live(&mut service, &mut signals).await {
-            // As far as gossip goes nothing is left to do.
-            Ok(Heard::Left) => Ok(Heard::Left),
             Ok(heard) => {
                 member.leave(&mut signals).await;
                 Ok(heard)
@@ -241,24 +238,21 @@ impl Member {
         let standing = watches.standing();
         tell(&standing);
         let tags = standing.announced(&config.gossip.tags);
-        let commanded = rpc::bind(&config.rpc).await.map_err(|error| {
-            let code = if error.is_configuration() { 2 } else { 1 };
-            Failure::new(code, error)
-        })?;
-        let (gossip, state) = join(&config, tags.clone()).await?;
+        let (gossip, state, commanded) = join(&config, tags.clone()).await?;
         // Before anything happens: of all that does, scripts are told.
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
         let attendance = membership::attend(&gossip, &handlers, &config.handlers);
         let (end, ending) = shutdown::channel();
         let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let turn = commands.tags_turn();
         let rpc = rpc::start(commanded, &config.rpc, commands, ending);
         eprintln!("{}", banner(&config, &gossip));
         watches.reach(&config.companion, own_address(&config, &gossip));
         if let Some(path) = config.companion.hosts_file.clone() {
             tokio::spawn(hosts::follow(gossip.members(), path));
         }
-        let announcer = Announcer::new(gossip.clone(), config.gossip.tags.clone(), tags);
+        let announcer = Announcer::new(gossip.clone(), config.gossip.tags.clone(), tags, turn);
         Ok(Self {
             config,
             gossip,
@@ -291,7 +285,7 @@ impl Member {
                 }
                 () = self.rpc.left() => {
                     info!("left, as asked through RPC");
-                    return Ok(Heard::Left);
+                    return Ok(Heard::Stop(Kill::TERM));
                 }
                 taken = membership::taken_at_start(self.gossip.clone()) => {
                     return Err(Failure::new(4, membership::taken(&taken.name, taken.holder)));
@@ -384,10 +378,17 @@ fn tell(standing: &Standing) {
     }
 }
 
-async fn join(config: &config::Agent, tags: Tags) -> Result<(Handle, Option<Arc<State>>), Failure> {
+/// What a membership comes to.
+type Joined = (Handle, Option<Arc<State>>, Option<TcpListener>);
+
+async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     let state = membership::state(config.state.as_deref(), &config.gossip.node)
         .await
         .map_err(|busy| Failure::new(1, busy))?;
+    let commanded = rpc::bind(&config.rpc).await.map_err(|error| {
+        let code = if error.is_configuration() { 2 } else { 1 };
+        Failure::new(code, error)
+    })?;
     let settings = Settings {
         tags,
         ..config.gossip.clone()
@@ -405,7 +406,7 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<(Handle, Option<Arc<
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
         .map_err(|why| Failure::new(2, why))?;
-    Ok((gossip, state))
+    Ok((gossip, state, commanded))
 }
 
 fn banner(config: &config::Agent, gossip: &Handle) -> String {

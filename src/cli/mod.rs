@@ -10,6 +10,7 @@
 
 pub mod agent;
 mod ask;
+mod companion;
 mod dashes;
 pub mod exit;
 pub mod lb;

@@ -151,7 +151,7 @@ impl Merged {
             self.many.entry(name).or_default().extend(values);
         }
         self.tags.extend(flags.tags);
-        self.rpc_auth = flags.rpc_auth.or(self.rpc_auth.take());
+        self.rpc_auth = flags.rpc_auth.or_else(|| self.rpc_auth.take());
         self.key_shown |= flags.key_shown;
         self.ignored.extend(flags.ignored);
         self.ours.extend(flags.ours);

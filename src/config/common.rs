@@ -31,8 +31,8 @@ pub(super) struct Shared {
     /// The user's tags with their places, one per name.
     pub(super) tags: Vec<(String, Valued<String>)>,
     pub(super) insecure_gossip: bool,
-    pub(super) rpc: crate::rpc::Settings,
     pub(super) handlers: crate::handlers::Settings,
+    pub(super) rpc: crate::rpc::Settings,
     pub(super) admin: admin::Settings,
     pub(super) state: Option<PathBuf>,
     pub(super) log: log::Level,
@@ -127,8 +127,8 @@ fn gossip(
         &flags.encrypt_key_file,
         table.text("encrypt_key_file"),
     );
-    let rpc = rpc::read(sources, flags, &mut table);
     let handlers = handlers::read(sources, flags, &mut table, !matches!(keys, Keys::None));
+    let rpc = rpc::read(sources, flags, &mut table);
 
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
     if !insecure_gossip && matches!(keys, Keys::None) {
@@ -152,8 +152,8 @@ fn gossip(
         discover: discover.map(|discover| discover.value),
         tags,
         insecure_gossip,
-        rpc,
         handlers,
+        rpc,
         admin: defaults::admin(true),
         state: None,
         log: log::Level::default(),

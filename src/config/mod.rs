@@ -76,10 +76,10 @@ pub struct Front {
     pub discover_given: bool,
     /// Gossip in clear may use public addresses.
     pub insecure_gossip: bool,
-    /// Serf's RPC.
-    pub rpc: crate::rpc::Settings,
     /// Scripts to run on events.
     pub handlers: crate::handlers::Settings,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// In order; the first takes all requests.
     pub clusters: Vec<Cluster>,
     /// Data path.
@@ -111,10 +111,10 @@ pub struct Agent {
     pub discover_given: bool,
     /// Gossip in clear may use public addresses.
     pub insecure_gossip: bool,
-    /// Serf's RPC.
-    pub rpc: crate::rpc::Settings,
     /// Scripts to run on events.
     pub handlers: crate::handlers::Settings,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// What is announced.
     pub services: Vec<Service>,
     /// What it does for the service beside it.
@@ -250,6 +250,11 @@ pub fn reload_agent(previous: &Agent) -> Result<Agent, Errors> {
         ),
         ("agent.check_socket", old.check_socket != new.check_socket),
         ("agent.hosts_file", old.hosts_file != new.hosts_file),
+        ("gossip.rpc_addr", previous.rpc.listen != next.rpc.listen),
+        (
+            "gossip.rpc_auth_key_file",
+            previous.rpc.auth != next.rpc.auth,
+        ),
         ("admin.listen", previous.admin.listen != next.admin.listen),
         ("state.dir", previous.state != next.state),
         ("log.level", previous.log != next.log),

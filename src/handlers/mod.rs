@@ -110,16 +110,19 @@ impl Handlers {
         }
     }
 
-    /// The filters of all, each with its script.
-    pub fn told(&self) -> Vec<(String, String)> {
-        let queues = self.queues();
-        let all = queues.iter().flat_map(|queue| queue.spec.told());
-        all.collect()
-    }
-
     /// How each is doing, in the order of the specs.
     pub fn reports(&self) -> Vec<Report> {
         self.queues().iter().map(|queue| queue.report()).collect()
+    }
+
+    /// Filter and script of each, as `serf info` shows them: `user:deploy`, `member-join:`.
+    pub fn scripts(&self) -> Vec<(String, String)> {
+        let queues = self.queues();
+        let each = queues.iter().flat_map(|queue| {
+            let filters = queue.spec.filters.iter();
+            filters.map(|filter| (filter.to_string(), queue.spec.script.clone()))
+        });
+        each.collect()
     }
 
     /// Returns once nothing runs and nothing waits.

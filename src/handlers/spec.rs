@@ -95,6 +95,18 @@ impl Filter {
     }
 }
 
+/// Type, colon, name, of which the last may be empty.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*:"),
+            Self::Kind(kind) => write!(f, "{}:", kind.as_str()),
+            Self::User(name) => write!(f, "user:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+        }
+    }
+}
+
 impl FromStr for Filter {
     type Err = BadSpec;
 
@@ -128,19 +140,6 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Its filters as Serf's `info` names them (`type:NAME`), each with the script.
-    pub fn told(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.filters.iter().map(|filter| {
-            let name = match filter {
-                Filter::Any => "*:".to_owned(),
-                Filter::Kind(kind) => format!("{}:", kind.as_str()),
-                Filter::User(name) => format!("user:{name}"),
-                Filter::Query(name) => format!("query:{name}"),
-            };
-            (name, self.script.clone())
-        })
-    }
-
     /// Whether it shall run. One that matches by two filters runs once; in Serf it would run twice.
     pub fn wants(&self, kind: Kind, name: &str) -> bool {
         self.filters.iter().any(|filter| filter.wants(kind, name))

@@ -36,7 +36,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Over `gossip`; `state` forgets its peers at a leave, `handlers` are only told of.
+    /// Over `gossip`; `state` forgets its peers at a leave, of `handlers` is only told.
     pub fn new(gossip: Handle, state: Option<Arc<State>>, handlers: Handlers) -> Self {
         Self {
             gossip,
@@ -44,6 +44,11 @@ impl Commands {
             handlers,
             tags: Arc::default(),
         }
+    }
+
+    /// To be held by whoever else reads our tags, changes them and sets them.
+    pub fn tags_turn(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.tags)
     }
 }
 
@@ -61,7 +66,7 @@ impl Membership for Commands {
     }
 
     fn event_handlers(&self) -> Vec<(String, String)> {
-        self.handlers.told()
+        self.handlers.scripts()
     }
 
     async fn join(&self, addresses: Vec<String>, _replay: bool) -> Joined {
@@ -87,9 +92,7 @@ impl Membership for Commands {
 
     async fn change_tags(&self, set: Tags, delete: Vec<String>) -> Result<(), Refused> {
         let _alone = self.tags.lock().await;
-        let members = self.members();
-        let own = members.by_name.get(&self.name());
-        let mut tags = own.map(|own| own.tags.decode()).unwrap_or_default();
+        let mut tags = super::own_tags(&self.gossip).await.unwrap_or_default();
         tags.retain(|name, _| !delete.contains(name));
         tags.extend(set);
         self.gossip.set_tags(tags.clone()).await?;

@@ -21,3 +21,4 @@ mod names;
 mod octets;
 mod peers;
 mod relay;
+mod rpc;

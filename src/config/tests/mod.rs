@@ -3,6 +3,7 @@
 mod companion;
 mod faults;
 mod keys;
+mod rpc;
 mod samples;
 
 use std::collections::BTreeMap;
@@ -205,14 +206,30 @@ fn what_has_no_effect_yet_is_said_only_if_it_was_asked_for() {
     let mut flags = flags::Front::default();
     flags.common.discover = Some("web".to_owned());
 
-    let front = read_front(flags, &[("LB_RPC_ADDR", "127.0.0.1:7374")], file).expect("it is right");
+    let front = read_front(flags, &[], file).expect("it is right");
 
     let warnings = [
-        "LB_RPC_ADDR has no effect yet",
         "lb.toml:3:10: dns.listen has no effect yet",
         "lb.toml:4:1: route[0] has no effect yet: the first pool takes all requests",
     ];
     assert_eq!(front.warnings, warnings);
+}
+
+#[test]
+fn a_queue_that_nobody_will_wait_in_is_told() {
+    let of = |keys: &str| {
+        let file = format!("[cluster.web]\n{keys}\n");
+        read_front(flags::Front::default(), &[], &file)
+            .expect("it is right")
+            .warnings
+    };
+
+    assert_eq!(
+        of("queue = 7"),
+        ["lb.toml:2:9: cluster.web.queue has no effect, since nobody waits: set max_in_flight too"]
+    );
+    assert!(of("queue = 7\nmax_in_flight = 1").is_empty());
+    assert!(of("queue = 1000").is_empty(), "the default");
 }
 
 #[test]

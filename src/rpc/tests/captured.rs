@@ -28,8 +28,8 @@ enum Value {
     Float(u64),
     Str(String),
     Bin(Vec<u8>),
-    List(Vec<Value>),
-    Map(BTreeMap<String, Value>),
+    List(Vec<Self>),
+    Map(BTreeMap<String, Self>),
 }
 
 /// The value at the front, and its length; `None` if it is not whole.
