@@ -353,25 +353,9 @@ fn key(byte: u8) -> Key {
     Key::new(&[byte; 16]).expect("a key")
 }
 
-/// A member with a keyring, alone.
-fn encrypted() -> Bench {
-    let config = Config {
-        keyring: Some(Keyring::new(key(1))),
-        name: "us".to_owned(),
-        advertise: at(US),
-        tags: Tags::new(),
-        timing: Timing::of(Profile::Lan),
-        compress: false,
-        claim: false,
-    };
-    let now = crate::clock::now();
-    let node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("short tags");
-    Bench { node, now }
-}
-
 #[test]
 fn keys_are_changed_here_as_everywhere() {
-    let mut bench = encrypted();
+    let mut bench = Bench::with_keys(false, Some(Keyring::new(key(1))));
     let mut turn = |request: KeyRequest, ring: Option<&[u8]>, errors: usize| {
         bench.node.keys(bench.now, &request).expect("it may ask");
         let mut tally = KeyTally::new(1);
