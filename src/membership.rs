@@ -22,7 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
-pub use self::handlers::{Attendance, attend, who};
+pub use self::handlers::{Attendance, attend, last_scripts, who};
 use crate::announce::Tags;
 use crate::clock;
 use crate::gossip::core::io::Event;

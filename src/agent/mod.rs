@@ -332,7 +332,7 @@ impl Member {
             membership::leave(&self.gossip).await;
             info!("left");
             // Scripts that were told of the last events are not cut off in the middle.
-            let _ = tokio::time::timeout(LAST_SCRIPTS_MAX, self.handlers.idle()).await;
+            membership::last_scripts(self.attendance, &self.handlers).await;
         };
         tokio::select! {
             () = leaving => {}
@@ -343,9 +343,6 @@ impl Member {
         }
     }
 }
-
-/// How long the end waits for event handlers.
-const LAST_SCRIPTS_MAX: Duration = Duration::from_secs(5);
 
 /// Waits for the service to be there.
 async fn opened(config: &config::Agent) {

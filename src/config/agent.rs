@@ -13,7 +13,7 @@ use super::document::Table;
 use super::error::{Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
 use super::{Agent, Given, flags, parse};
-use crate::announce::{self, Service, State, Tags};
+use crate::announce::{self, CheckSpec, Service, State, Tags};
 use crate::handlers::Filter;
 
 /// Reads everything; faults are noted, and then the result is of no use.
@@ -28,7 +28,11 @@ pub(super) fn read(
     let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, false);
     no_events_of_fronts(&sources, &shared);
     let (services, companion) = services(&sources, flags, root.table("agent"), &shared, around);
-    let tags = announce::tags(&services.given, &shared.extra_tags())
+    let mut extra = shared.extra_tags();
+    if let Some(check) = &services.check_of_tagged {
+        extra.insert("check".to_owned(), check.to_string());
+    }
+    let tags = announce::tags(&services.given, &extra)
         .and_then(|tags| fits_when_changed(tags, &companion))
         .unwrap_or_else(|too_long| {
             faults.push(Error::Tags(too_long));
@@ -110,6 +114,8 @@ struct Said {
     given: Vec<Service>,
     /// By tags already.
     tagged: Vec<Service>,
+    /// `--check` beside `--tag role=web`, for the tags too.
+    check_of_tagged: Option<CheckSpec>,
 }
 
 fn services(
@@ -120,9 +126,10 @@ fn services(
     around: &Surroundings,
 ) -> (Said, Companion) {
     let (companion, check) = companion::read(sources, flags, &mut table, around);
-    let announces_check = check
+    let announced = check
         .as_ref()
-        .is_some_and(|check| check.value.announced.is_some());
+        .and_then(|check| check.value.announced.clone());
+    let announces_check = announced.is_some();
     let main = main_service(sources, flags, &mut table, shared, check);
     let more = sources
         .list(
@@ -147,7 +154,14 @@ fn services(
             given.push(valued.value);
         }
     }
-    (Said { given, tagged }, companion)
+    let has_tag = |name: &str| shared.tags.iter().any(|(tag, _)| tag == name);
+    let is_tagged = given.is_empty() && has_tag("role") && !has_tag("check");
+    let said = Said {
+        check_of_tagged: announced.filter(|_| is_tagged),
+        given,
+        tagged,
+    };
+    (said, companion)
 }
 
 /// The service of `--role` and the flags that describe it.

@@ -283,7 +283,7 @@ impl Front {
             access.close(LAST_LINES_MAX).await;
         }
         membership::leave(&self.gossip).await;
-        let _ = tokio::time::timeout(LAST_SCRIPTS_MAX, self.handlers.idle()).await;
+        membership::last_scripts(self.attendance, &self.handlers).await;
         if let Some(state) = &self.state {
             state.flush().await;
         }
@@ -355,9 +355,6 @@ const TIMELINE_ENTRIES: usize = 1000;
 
 /// How long the end waits for a disk to take the last lines of the access log.
 const LAST_LINES_MAX: Duration = Duration::from_secs(5);
-
-/// How long the end waits for event handlers that were told of the last events.
-const LAST_SCRIPTS_MAX: Duration = Duration::from_secs(5);
 
 /// How long a busy admin port is retried, and how often.
 const BUSY_MAX: Duration = Duration::from_secs(10);

@@ -6,6 +6,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -36,6 +37,21 @@ pub fn attend(gossip: &Handle, handlers: &Handlers, settings: &Settings) -> Opti
     let telling = tell(notices, gossip.clone(), handlers.clone());
     Some(Attendance(tokio::spawn(telling)))
 }
+
+/// Once gossip has ended: returns when handlers have been told of all that happened and their scripts have ended,
+/// or after a while. What runs then is killed with the program.
+pub async fn last_scripts(attendance: Option<Attendance>, handlers: &Handlers) {
+    let over = async {
+        if let Some(mut attendance) = attendance {
+            let _ = (&mut attendance.0).await;
+        }
+        handlers.idle().await;
+    };
+    let _ = tokio::time::timeout(LAST_SCRIPTS_MAX, over).await;
+}
+
+/// How long the end of a program waits for event handlers.
+const LAST_SCRIPTS_MAX: Duration = Duration::from_secs(5);
 
 /// Whom scripts run for: our name and tags as they are now.
 pub fn who(gossip: &Handle) -> Who {

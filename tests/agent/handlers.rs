@@ -307,3 +307,20 @@ fn a_shell_for_everyone_is_refused_unless_it_is_meant() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("--insecure-handlers"), "{said}");
 }
+
+#[test]
+fn a_script_for_the_last_event_is_run_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = ip(147, 10);
+    let log = directory.path().join("log");
+    let handler = format!(
+        "member-join=echo begun >> {0}; sleep 0.3; echo ended >> {0}",
+        log.display()
+    );
+    let mut agent = agent(directory.path(), &own, "web1", &own, &[&handler]);
+    eventually("it has begun", LONG, || has_line(&log, "begun"));
+
+    assert!(agent.terminate().success());
+
+    assert!(has_line(&log, "ended").is_some(), "{}", text(&log));
+}

@@ -61,6 +61,24 @@ fn fronts_can_be_told_another_check_than_the_agents_own() {
 }
 
 #[test]
+fn a_role_that_is_a_tag_is_checked_in_the_same_way() {
+    let mut flags = flags::Agent {
+        check: Some("tcp".to_owned()),
+        ..flags::Agent::default()
+    };
+    flags.common.tag = vec!["role=web".to_owned(), "port=80".to_owned()];
+    let tag = |flags: &flags::Agent| {
+        let agent = read_agent(flags.clone(), &[], "").expect("it is right");
+        assert!(agent.companion.check.is_some());
+        agent.gossip.tags.get("check").cloned()
+    };
+
+    assert_eq!(tag(&flags).as_deref(), Some("tcp"));
+    flags.common.tag.push("check=http:/health".to_owned());
+    assert_eq!(tag(&flags).as_deref(), Some("http:/health"));
+}
+
+#[test]
 fn timing_comes_from_flags_and_file() {
     let file = "[agent]\nrole = \"web\"\ncheck = \"tcp\"\ncheck_interval = \"300ms\"\ncheck_rise = 3\nstop_timeout = \"5s\"\n";
     let flags = flags::Agent {
