@@ -64,6 +64,8 @@ pub fn run_with(config: config::Agent, command: Vec<OsString>) -> ExitCode {
 }
 
 fn enter(config: config::Agent, command: Option<Vec<OsString>>) -> ExitCode {
+    // Moved about as a whole it would be on the stack more than once.
+    let config = Box::new(config);
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(EVENTS_PER_TICK)
@@ -103,7 +105,7 @@ enum Heard {
     Ended(u8),
 }
 
-async fn serve(config: config::Agent, command: Option<Vec<OsString>>) -> Result<u8, Failure> {
+async fn serve(config: Box<config::Agent>, command: Option<Vec<OsString>>) -> Result<u8, Failure> {
     let mut signals = Signals::new()
         .map_err(|error| Failure::new(1, format!("signals cannot be received: {error}")))?;
     for warning in &config.warnings {
@@ -132,7 +134,8 @@ async fn serve(config: config::Agent, command: Option<Vec<OsString>>) -> Result<
     let grace = config.companion.stop_timeout;
     // A port that stays busy for a while must not make Ctrl-C wait.
     let started = tokio::select! {
-        started = Member::start(config, watches, service.is_some()) => started,
+        // On the heap, which it gives back: the stack would keep what only a start needs.
+        started = Box::pin(Member::start(config, watches, service.is_some())) => started,
         heard = until_end(&mut service, &mut signals) => {
             return Ok(end(service, heard, grace, &mut signals).await);
         }
@@ -140,7 +143,7 @@ async fn serve(config: config::Agent, command: Option<Vec<OsString>>) -> Result<
     let ended = match started {
         Ok(mut member) => match member.live(&mut service, &mut signals).await {
             Ok(heard) => {
-                member.leave(&mut signals).await;
+                Box::pin(member.leave(&mut signals)).await;
                 Ok(heard)
             }
             Err(failure) => Err(failure),
@@ -210,7 +213,7 @@ async fn end(service: Option<Service>, heard: Heard, grace: Duration, signals: &
 
 /// The agent while it is a member.
 struct Member {
-    config: config::Agent,
+    config: Box<config::Agent>,
     gossip: Handle,
     state: Option<Arc<State>>,
     watches: Watches,
@@ -227,7 +230,7 @@ struct Member {
 impl Member {
     /// `waits`: for the service's port to open, before anybody hears of us.
     async fn start(
-        config: config::Agent,
+        config: Box<config::Agent>,
         mut watches: Watches,
         waits: bool,
     ) -> Result<Self, Failure> {
@@ -277,7 +280,7 @@ impl Member {
         loop {
             tokio::select! {
                 heard = hear(service, signals) => match heard {
-                    Heard::Reload => self.reload().await,
+                    Heard::Reload => Box::pin(self.reload()).await,
                     heard => return Ok(heard),
                 },
                 () = self.watches.changed() => {
@@ -310,7 +313,7 @@ impl Member {
         for warning in &fresh.warnings {
             warn!("{warning}");
         }
-        let old = std::mem::replace(&mut self.config, fresh);
+        let old = std::mem::replace(&mut *self.config, fresh);
         let address = own_address(&self.config, &self.gossip);
         self.watches
             .reload(&old.companion, &self.config.companion, address);
