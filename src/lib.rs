@@ -1,9 +1,9 @@
 //! `lb`: a load balancer that finds its own backends.
 //!
 //! ```text
-//! L0  clock  shutdown  log  announce  network
+//! L0  clock  shutdown  log  announce  network  script
 //! L1  gossip/core   pool   timeline
-//! L2  gossip/driver   health   state
+//! L2  gossip/driver   handlers   health   rpc   state
 //! L3  discovery   proxy
 //! L4  admin
 //! L5  config   membership
@@ -18,13 +18,16 @@ pub mod announce;
 pub mod clock;
 pub mod log;
 pub mod network;
+pub mod script;
 pub mod shutdown;
 
 pub mod gossip;
 pub mod pool;
 pub mod timeline;
 
+pub mod handlers;
 pub mod health;
+pub mod rpc;
 pub mod state;
 
 pub mod discovery;

@@ -1,11 +1,14 @@
 //! Logging: human lines on stderr, never on stdout.
 //!
 //! ```text
-//! info!(address = %a, "joined") ─▶ Lines ─▶ 2026-11-21T12:49:01.123456Z  INFO joined address=10.0.0.1:7946
+//! info!(address = %a, "joined") ─▶ Lines ─┬▶ 2026-11-21T12:49:01.123456Z  INFO joined address=10.0.0.1:7946
+//!                                         └▶ tail: 2026/11/21 12:49:01 [INFO] joined address=10.0.0.1:7946
 //! ```
 //!
 //! A subscriber of our own, since we have no spans: `tracing-subscriber` keeps a table for them that an agent pays for
 //! with 60 kB of memory.
+
+mod tail;
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -16,6 +19,8 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+
+pub use self::tail::{Tail, follow};
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -46,13 +51,16 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// Installs the process-wide subscriber, with lines timed by `wall`. A second call changes nothing.
-pub fn init(level: Level, wall: fn() -> SystemTime) {
+/// Installs the process-wide subscriber, with lines timed by `wall`; the last ones are kept for [`follow`], in at most
+/// `kept_bytes`. A second call changes nothing.
+pub fn init(level: Level, wall: fn() -> SystemTime, kept_bytes: usize) {
     use std::io::IsTerminal;
+    tail::TAIL.keep(kept_bytes);
     let _ = tracing::subscriber::set_global_default(Lines {
         max: level.into(),
         colours: std::io::stderr().is_terminal(),
         wall,
+        tail: &tail::TAIL,
     });
 }
 
@@ -62,19 +70,35 @@ struct Lines {
     max: LevelFilter,
     colours: bool,
     wall: fn() -> SystemTime,
+    tail: &'static tail::Shared,
+}
+
+impl Lines {
+    /// Of those that are written, and those that somebody follows.
+    fn widest(&self) -> LevelFilter {
+        self.max.max(self.tail.wanted())
+    }
 }
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.max
+        metadata.is_event() && *metadata.level() <= self.widest()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.max)
+        Some(self.widest())
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line::begun((self.wall)(), *event.metadata().level(), self.colours);
+        let (now, level) = ((self.wall)(), *event.metadata().level());
+        let written = level <= self.max;
+        let mut line = Line::followed(now, level);
+        event.record(&mut line);
+        self.tail.push(&line.text, level, written);
+        if !written {
+            return;
+        }
+        let mut line = Line::begun(now, level, self.colours);
         event.record(&mut line);
         line.text.push('\n');
         // In one piece, so that lines of several threads do not mix. Nobody is left to hear of a closed stderr.
@@ -119,6 +143,17 @@ impl Line {
         };
         line.styled(colour, &format!("{level:>5}"));
         line
+    }
+
+    /// As Serf's programs write them, whose tools look for the level in brackets; the time is UTC.
+    fn followed(at: SystemTime, level: tracing::Level) -> Self {
+        let time = humantime::format_rfc3339_seconds(at).to_string();
+        let time = time.replace('-', "/").replace('T', " ");
+        let time = time.trim_end_matches('Z');
+        Self {
+            text: format!("{time} [{}]", tail::name(level)),
+            colours: false,
+        }
     }
 
     fn styled(&mut self, style: &str, text: &str) {
@@ -207,6 +242,7 @@ mod tests {
                 max,
                 colours,
                 wall: || SystemTime::UNIX_EPOCH,
+                tail: &tail::TAIL,
             },
             Arc::clone(&kept),
         );

@@ -3,9 +3,14 @@
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
 //! State ──peers──▶ │               ├───▶ members ─▶ State
-//!        keyring ──┘               └───▶ keyring ─▶ State
+//!        keyring ──┘               ├───▶ keyring ─▶ State
+//!        rpc ─▶ commands ──────────┤
+//!                                  └───▶ notices ─▶ event handlers, whose output answers queries
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
 //! ```
+
+pub mod commands;
+mod handlers;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,6 +22,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tracing::{info, warn};
 
+pub use self::handlers::{Attendance, attend, who};
+use crate::announce::Tags;
 use crate::clock;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::keyring::Keyring;
@@ -47,6 +54,15 @@ pub async fn start(
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
     tokio::spawn(tell(handle.events(), handle.names()));
     Ok(handle)
+}
+
+/// Our own tags as they are now; `None` once gossip has ended.
+pub async fn own_tags(handle: &Handle) -> Option<Tags> {
+    // What was set a moment ago is in the list by the time that another question is answered.
+    handle.stats().await;
+    let members = Arc::clone(&handle.members().borrow());
+    let own = members.by_name.get(&handle.name());
+    own.map(|own| own.tags.decode())
 }
 
 /// Graceful leave, bounded: a cluster that does not listen must not keep a program from stopping.

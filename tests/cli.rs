@@ -97,9 +97,9 @@ fn a_usage_error_of_the_front_is_one_line_and_exit_2() {
         ),
         (
             &["events"],
-            "lb: events: unknown verb; `lb --help` shows all",
+            "lb: events: unknown verb; did you mean event?; `lb --help` shows all",
         ),
-        (&["event", "deploy"], "lb: event: not built yet"),
+        (&["drain", "web1"], "lb: drain: not built yet"),
         (
             &["check-config"],
             "lb: <FILE>: is missing; `lb --help` shows all",
@@ -151,8 +151,22 @@ fn a_usage_error_of_the_agent_is_one_line_and_exit_2() {
         ),
         (&["--cluster", "web"], "lb-agent: --cluster: unknown flag"),
         (&["--role", "web", "--tag", &note], "lb-agent: tags take 6"),
-        (&["members"], "lb-agent: members: "),
-        (&["leave"], "lb-agent: leave: not built yet"),
+        (
+            &["members", "--status", "("],
+            "lb-agent: (: is no regular expression: ",
+        ),
+        (
+            &["mebmers"],
+            "lb-agent: mebmers: unknown verb; did you mean members?",
+        ),
+        (&["event"], "lb-agent: <NAME>: is missing"),
+        (&["query", "x", "-timeout=5"], "lb-agent: "),
+        (&["tags"], "lb-agent: --set <KEY=VALUE>: is missing"),
+        (&["agent", "-node"], "lb-agent: -node: a value is missing"),
+        (
+            &["--role", "web", "--rpc-addr", "0.0.0.0:7373"],
+            "lb-agent: --rpc-addr 0.0.0.0:7373: lets whoever reaches it",
+        ),
     ];
     for (flags, beginning) in cases {
         let said = run(agent().args(*flags));
@@ -230,6 +244,113 @@ fn version_is_said_on_stdout() {
             format!("{name} {}\n", env!("CARGO_PKG_VERSION"))
         );
         assert_eq!(said.code, Some(0));
+    }
+}
+
+#[test]
+fn serf_s_verb_says_the_version_and_the_protocol() {
+    for (mut program, name) in [(lb(), "lb"), (agent(), "lb-agent")] {
+        let said = run(program.arg("version"));
+
+        assert_eq!(
+            said.stdout,
+            format!(
+                "{name} {}\nAgent Protocol: 5 (Understands back to: 2)\n",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+        assert_eq!(said.code, Some(0));
+    }
+}
+
+#[test]
+fn a_new_key_is_thirty_two_bytes_in_base64_and_another_each_time() {
+    let (one, other) = (run(lb().arg("keygen")), run(agent().arg("keygen")));
+
+    for said in [&one, &other] {
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+        assert_eq!(said.stdout.trim_end().len(), 44, "{}", said.stdout);
+        assert!(said.stdout.ends_with("=\n"), "{}", said.stdout);
+    }
+    assert_ne!(one.stdout, other.stdout);
+}
+
+#[test]
+fn an_rpc_address_where_nobody_answers_is_exit_5() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address")
+        .to_string();
+    let verbs: &[&[&str]] = &[
+        &["members"],
+        &["join", "10.0.0.1"],
+        &["leave"],
+        &["force-leave", "x"],
+        &["event", "x"],
+        &["query", "x"],
+        &["monitor"],
+        &["tags", "--set", "a=b"],
+        &["keys", "--list"],
+        &["reachability"],
+        &["rtt", "x"],
+        &["info"],
+    ];
+    for verb in verbs {
+        let said = run(agent().args(*verb).args(["--rpc-addr", &free]));
+
+        assert_eq!((said.code, said.stdout.as_str()), (Some(5), ""), "{verb:?}");
+        assert!(
+            said.stderr.starts_with(&format!(
+                "lb-agent: nobody answers at {free}: connection refused; "
+            )),
+            "{}",
+            said.stderr
+        );
+    }
+    for variable in ["LB_RPC_ADDR", "SERF_RPC_ADDR"] {
+        let said = run(lb().arg("members").env(variable, &free));
+        assert_eq!(said.code, Some(5), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn an_rpc_address_of_another_program_is_exit_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        stream
+            .write_all(b"SSH-2.0-OpenSSH_9.2\r\n")
+            .expect("it reads");
+        // Until the client goes, so that nothing it sent is answered by a reset.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+
+    let said = run(agent().args(["info", "-rpc-addr", &address]));
+
+    answering.join().expect("it answered");
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let begin = format!("lb-agent: connecting: {address} does not speak Serf's RPC: ");
+    assert!(said.stderr.starts_with(&begin), "{}", said.stderr);
+}
+
+#[test]
+fn flags_of_serf_may_have_one_dash_and_a_payload_any() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address");
+    for flags in [
+        &["members", "-status=alive", "-detailed", "-tag", "role=web"][..],
+        &["event", "-coalesce=false", "x", "-not-a-flag"],
+        &["query", "-no-ack", "-timeout=2s", "-relay-factor", "2", "x"],
+        &["keys", "-list"],
+        &["force-leave", "-prune", "x"],
+    ] {
+        let said = run(agent().args(flags).arg(format!("-rpc-addr={free}")));
+
+        assert_eq!(said.code, Some(5), "{flags:?}: {}", said.stderr);
     }
 }
 
@@ -347,7 +468,7 @@ fn an_admin_address_where_nobody_answers_is_exit_5() {
         .expect("an address");
     assert!(TcpStream::connect(free).is_err());
 
-    let said = run(lb().args(["members", "--admin", &free.to_string()]));
+    let said = run(lb().args(["pools", "--admin", &free.to_string()]));
 
     assert_eq!((said.code, said.stdout.as_str()), (Some(5), ""));
     assert!(
@@ -362,7 +483,7 @@ fn an_admin_address_where_nobody_answers_is_exit_5() {
 fn an_admin_address_of_another_program_is_exit_1() {
     let (address, answering) = admin_once("404 Not Found", "no");
 
-    let said = run(lb().args(["members", "--admin", &address]));
+    let said = run(lb().args(["pools", "--admin", &address]));
 
     answering.join().expect("it answered");
     assert_eq!(said.code, Some(1));

@@ -56,8 +56,8 @@ fn every_flag_of_the_front_has_a_variable() {
             .extend(name.map(|name| (name, "?".to_owned())));
         match config::front(&flags, &around) {
             Ok(front) => format!(
-                "{:?} {:?} {:?} {:?}",
-                front.gossip, front.state, front.access_log, front.warnings
+                "{:?} {:?} {:?} {:?} {:?}",
+                front.gossip, front.handlers, front.state, front.access_log, front.warnings
             ),
             Err(errors) => errors.to_string(),
         }
@@ -87,7 +87,10 @@ fn every_flag_of_the_agent_has_a_variable() {
             .variables
             .extend(name.map(|name| (name, "?".to_owned())));
         match config::agent(&flags::Agent::default(), &around) {
-            Ok(agent) => format!("{:?} {:?} {:?}", agent.gossip, agent.state, agent.warnings),
+            Ok(agent) => format!(
+                "{:?} {:?} {:?} {:?} {:?}",
+                agent.gossip, agent.handlers, agent.companion, agent.state, agent.warnings
+            ),
             Err(errors) => errors.to_string(),
         }
     };

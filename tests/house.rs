@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// Layer by layer, lowest first. `gossip::core` and `gossip::driver` are rooms of their own.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "shutdown", "log", "announce", "network"],
+    &["clock", "shutdown", "log", "announce", "network", "script"],
     &["gossip::core", "pool", "timeline"],
-    &["gossip::driver", "health", "state"],
+    &["gossip::driver", "handlers", "health", "rpc", "state"],
     &["discovery", "proxy"],
     &["admin"],
     &["config", "membership"],

@@ -12,7 +12,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Running, eventually};
+use lb::gossip::core::keyring::{Key, Keyring};
+use lb::gossip::core::member::Status;
+use lb::gossip::core::serf::keys::KeyRequest;
+use lb::gossip::core::timing::Profile;
+use lb::gossip::driver;
 use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
 
 /// Long enough for a machine that is busy with other tests; what was measured is printed.
 const LONG: Duration = Duration::from_secs(30);
@@ -335,4 +341,97 @@ fn a_place_that_can_t_be_written_costs_a_line_only() {
         let said = program.output();
         assert!(said.contains("nothing is kept over a restart"), "{said}");
     }
+}
+
+const OLD_KEY: &str = "tDtuy7Kl/mktI0I4uxaNMixEdCC/vnjmNNEC8BHRjxw=";
+const NEW_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+
+/// An agent that is given the old key, and knows what the cluster did since.
+fn keyed_agent(world: &World) -> Running {
+    let mut command = world.command(env!("CARGO_BIN_EXE_lb-agent"), "web1", 2, Some(1));
+    command.args(["--role", "web", "--port", "18080"]);
+    command.env("LB_ENCRYPT_KEY", OLD_KEY);
+    Running::start("web1", world.files.path(), &mut command)
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// A member in this process, on a thread of its own, with the old key.
+fn operator(bind: SocketAddr) -> driver::Handle {
+    let settings = driver::Settings {
+        bind,
+        advertise: None,
+        iface: None,
+        node: "operator".to_owned(),
+        join: Vec::new(),
+        profile: Profile::Lan,
+        tags: lb::announce::Tags::new(),
+        keyring: Some(Keyring::parse(OLD_KEY).expect("a key")),
+        peers: Vec::new(),
+        discover: None,
+        insecure: false,
+        when_taken: driver::WhenTaken::Wait,
+    };
+    let (started, handle) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        runtime().block_on(async {
+            let handle = driver::start(settings).await.expect("gossip starts");
+            started.send(handle).expect("the test waits");
+            std::future::pending::<()>().await;
+        });
+    });
+    handle.recv().expect("gossip starts")
+}
+
+#[test]
+fn keys_that_the_cluster_turned_outlive_a_restart_and_win_over_those_given() {
+    let world = World::new();
+    let operator = operator(world.gossip(1));
+    let caller = runtime();
+    let is = |status: Status| {
+        eventually(&format!("the agent is {status}"), LONG, || {
+            let members = operator.members().borrow().clone();
+            let agent = members.by_name.get("web1")?;
+            (agent.status == status).then_some(())
+        });
+    };
+    let mut agent = keyed_agent(&world);
+    is(Status::Alive);
+    let key = |text| Key::parse(text).expect("a key");
+    for request in [
+        KeyRequest::Install(key(NEW_KEY)),
+        KeyRequest::Use(key(NEW_KEY)),
+        KeyRequest::Remove(key(OLD_KEY)),
+    ] {
+        eventually("both obey", LONG, || {
+            let report = caller.block_on(operator.keys(request.clone()));
+            let report = report.expect("it may ask");
+            (report.responses == 2 && report.errors == 0).then_some(())
+        });
+    }
+    let wanted = format!("[\n  \"{NEW_KEY}\"\n]");
+    eventually("the agent keeps the new key alone", LONG, || {
+        (world.kept("web1", "keyring.json")? == wanted).then_some(())
+    });
+
+    agent.kill();
+    is(Status::Failed);
+    let agent = keyed_agent(&world);
+    is(Status::Alive);
+
+    let said = agent.output();
+    assert!(
+        said.contains("keyring.json: the cluster changed its keys"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("key {}", key(NEW_KEY).fingerprint())),
+        "{said}"
+    );
+    assert!(!said.contains(NEW_KEY), "no key is shown");
 }

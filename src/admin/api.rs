@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::announce::Tags;
 use crate::clock;
 use crate::gossip::core::member::Members;
+use crate::handlers::Report;
 use crate::pool::snapshot::Pool;
 
 /// `/api/v1/pools`.
@@ -34,6 +35,26 @@ pub(super) fn members(own: &str, members: &Members, now: Instant) -> Vec<u8> {
         })
         .collect();
     render(&MembersView { own, members })
+}
+
+/// `/api/v1/handlers`.
+pub(super) fn handlers(reports: &[Report]) -> Vec<u8> {
+    let handlers = reports.iter().map(|report| HandlerView {
+        handler: &report.spec,
+        runs: report.runs,
+        failures: report.failures,
+        dropped: report.dropped,
+        waiting: report.waiting,
+        last: report.last.as_ref().map(|last| LastView {
+            at: clock::rfc3339(last.at),
+            event: &last.occasion,
+            end: &last.end,
+            output: String::from_utf8_lossy(&last.output).into_owned(),
+        }),
+    });
+    render(&HandlersView {
+        handlers: handlers.collect(),
+    })
 }
 
 fn pool_view(pool: &Pool, now: Instant) -> PoolView {
@@ -132,4 +153,29 @@ struct MemberView<'a> {
     incarnation: u32,
     since: String,
     since_s: f64,
+}
+
+#[derive(Serialize)]
+struct HandlersView<'a> {
+    handlers: Vec<HandlerView<'a>>,
+}
+
+#[derive(Serialize)]
+struct HandlerView<'a> {
+    handler: &'a str,
+    runs: u64,
+    failures: u64,
+    dropped: u64,
+    waiting: usize,
+    /// Absent before the first run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<LastView<'a>>,
+}
+
+#[derive(Serialize)]
+struct LastView<'a> {
+    at: String,
+    event: &'a str,
+    end: &'a str,
+    output: String,
 }

@@ -146,7 +146,7 @@ struct Admin<S> {
 }
 
 /// Every path, and what the index says of it.
-const PATHS: [(&str, &str); 6] = [
+const PATHS: [(&str, &str); 7] = [
     ("/", "this list"),
     ("/healthz", "200 while the process lives"),
     ("/readyz", "200 when it may get traffic, else 503 and why"),
@@ -159,6 +159,10 @@ const PATHS: [(&str, &str); 6] = [
         "each pool's backends: state, in rotation or not, why, since when",
     ),
     ("/api/v1/members", "everyone known to gossip"),
+    (
+        "/api/v1/handlers",
+        "each event handler: runs, failures, how the last one ended, what it printed",
+    ),
 ];
 
 impl<S: Source> Admin<S> {
@@ -192,6 +196,9 @@ impl<S: Source> Admin<S> {
                 let members = self.source.members();
                 let json = api::members(&self.source.node(), &members, now);
                 reply(StatusCode::OK, JSON, json)
+            }
+            "/api/v1/handlers" => {
+                reply(StatusCode::OK, JSON, api::handlers(&self.source.handlers()))
             }
             _ => reply(StatusCode::OK, TEXT, index()),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::gossip::core::io::Stats;
 use crate::gossip::core::member::Members;
+use crate::handlers::Report;
 use crate::pool::snapshot::Pool;
 use crate::proxy::Scrape;
 
@@ -20,6 +21,10 @@ pub trait Source: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
     /// All pools, in order; an agent has none.
     fn pools(&self) -> Vec<Arc<Pool>> {
+        Vec::new()
+    }
+    /// How event handlers are doing, in order.
+    fn handlers(&self) -> Vec<Report> {
         Vec::new()
     }
     /// What the data path counted.

@@ -8,6 +8,7 @@
 //! that a newer agent does not fall out of an older front. No judgement here: see `pool::effective`.
 
 mod check;
+pub mod line;
 mod reading;
 #[cfg(test)]
 mod tests;

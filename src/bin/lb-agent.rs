@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use dlmalloc::GlobalDlmalloc;
+use lb::cli::agent::Todo;
 use lb::{agent, cli};
 
 /// Best fit and nothing put by. Of what the system's own keeps for the next request, most of it caches by size, an agent
@@ -12,7 +13,14 @@ static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
 
 fn main() -> ExitCode {
     match cli::agent::parse(std::env::args_os().collect()) {
-        Ok(config) => agent::run(config),
+        Ok(Todo {
+            config,
+            command: None,
+        }) => agent::run(config),
+        Ok(Todo {
+            config,
+            command: Some(command),
+        }) => agent::run_with(config, command),
         Err(code) => code,
     }
 }

@@ -142,30 +142,6 @@ pub(super) fn pools(answer: &Value) -> String {
     aligned(&rows)
 }
 
-/// A line per member.
-pub(super) fn members(answer: &Value) -> String {
-    let mut rows = vec![row(["NAME", "ADDRESS", "STATUS", "TAGS"])];
-    for member in list(answer, "members") {
-        let tags: Vec<String> = member["tags"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| format!("{name}={}", plain(value)))
-            .collect();
-        let mut status = text(member, "status");
-        if member["suspect"].as_bool().unwrap_or_default() {
-            status.push_str(" (suspect)");
-        }
-        rows.push(row([
-            &text(member, "name"),
-            &text(member, "address"),
-            &status,
-            &tags.join(","),
-        ]));
-    }
-    aligned(&rows)
-}
-
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
@@ -243,16 +219,5 @@ mod tests {
             lines[3]
         );
         assert!(lines[4].starts_with("api   -") && lines[4].ends_with("no backend yet"));
-    }
-
-    #[test]
-    fn a_name_from_the_network_cannot_steer_the_terminal() {
-        let answer = serde_json::json!({"members": [
-            {"name": "\u{1b}[31mweb", "address": "10.0.0.1:7946", "status": "alive", "tags": {"role": "web"}}]});
-
-        let text = members(&answer);
-
-        assert!(text.contains("?[31mweb"));
-        assert!(text.contains("role=web"));
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{ask, complain, exit, usage};
+use super::{ask, complain, exit, serf, usage};
 use crate::config::{self, Errors, Surroundings, flags};
 use crate::log;
 
@@ -24,7 +24,7 @@ use crate::log;
     disable_help_subcommand = true,
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",
-    after_help = "Examples:\n  lb demo                                    see it work on this machine\n  lb --cluster web --join 10.0.0.11          balance over the members with role web\n  lb --backend 10.0.0.11:80 --listen :8080   balance over fixed backends\n\nEvery flag has an environment variable, shown in brackets; lists are separated by commas there. A flag wins over the environment, that over --config FILE, that over the default.\nExit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 failed check; 4 name conflict at the start; 5 nobody answers."
+    after_help = "Examples:\n  lb demo                                    see it work on this machine\n  lb --cluster web --join 10.0.0.11          balance over the members with role web\n  lb --backend 10.0.0.11:80 --listen :8080   balance over fixed backends\n\nEvery flag has an environment variable, shown in brackets; lists are separated by commas there. A flag wins over the environment, that over --config FILE, that over the default.\nExit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 partial answer or failed check; 4 name conflict at the start; 5 nobody answers."
 )]
 struct Lb {
     #[command(flatten)]
@@ -54,8 +54,8 @@ enum Verb {
     },
     /// Show the pools of a running lb: who is in, who is out, and why
     Pools(Ask),
-    /// Show the gossip members that a running lb knows
-    Members(Ask),
+    #[command(flatten)]
+    Serf(serf::Verb),
 }
 
 /// What `lb demo` takes.
@@ -105,6 +105,9 @@ pub enum Todo {
     Exit(ExitCode),
 }
 
+/// Lines of the log that `monitor` shows first, in bytes.
+const LOG_KEPT_BYTES: usize = 64 << 10;
+
 /// The command with its help as users see it.
 pub fn command() -> clap::Command {
     flags::documented(Lb::command(), true)
@@ -126,14 +129,14 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
         Some(Verb::DemoChild { role }) => Todo::DemoChild(role),
         Some(Verb::CheckConfig { file, agent }) => Todo::Exit(check_config(&file, agent)),
         Some(Verb::Pools(with)) => asked("pools", &with, ask::pools),
-        Some(Verb::Members(with)) => asked("members", &with, ask::members),
+        Some(Verb::Serf(verb)) => Todo::Exit(serf::run("lb", verb)),
     }
 }
 
 fn serve(flags: &flags::Front) -> Todo {
     match config::front(flags, &Surroundings::of_process()) {
         Ok(front) => {
-            log::init(front.log, crate::clock::wall);
+            log::init(front.log, crate::clock::wall, LOG_KEPT_BYTES);
             for warning in &front.warnings {
                 tracing::warn!("{warning}");
             }

@@ -1,16 +1,21 @@
 //! Command lines of both programs: flags to settings, verbs to answers, faults to exit codes.
 //!
 //! ```text
-//! argv ─▶ usage (clap) ─┬─▶ lb    ─▶ Todo: serve, demo, or done (check-config, pools, members)
-//!                       └─▶ agent ─▶ Todo: run, or done
+//! argv ─▶ usage (clap) ─┬─▶ lb    ─▶ Todo: serve, demo, or done (check-config, pools)
+//!                       ├─▶ agent ─▶ run, or done        ◀─ serf_agent: the flags of `serf agent`
+//!                       └─▶ serf  ─▶ a verb of Serf's, asked of a running member
 //! ```
 //!
 //! Data goes to stdout, all else to stderr. No settings are judged here: see `crate::config`.
 
 pub mod agent;
 mod ask;
+mod companion;
+mod dashes;
 pub mod exit;
 pub mod lb;
+pub mod serf;
+mod serf_agent;
 mod usage;
 
 /// A line on stderr, behind the program's name; a closed stderr is no reason to die.

@@ -6,22 +6,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command};
 
-use super::{complain, exit};
+use super::{complain, dashes, exit};
 
 /// Verbs of the contract whose function is still to come.
 const LATER: &[&str] = &[
-    "join",
-    "leave",
-    "force-leave",
-    "event",
-    "query",
-    "monitor",
-    "tags",
-    "keys",
-    "keygen",
-    "reachability",
-    "rtt",
-    "info",
     "drain",
     "undrain",
     "weight",
@@ -42,6 +30,7 @@ pub(super) fn matches(
         complain(program, format_args!("{verb}: not built yet"));
         return Err(exit::USAGE.into());
     }
+    let argv = dashes::doubled(&command, argv);
     let verbs: Vec<String> = command
         .get_subcommands()
         .filter(|verb| !verb.is_hide_set())

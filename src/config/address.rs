@@ -77,6 +77,22 @@ pub(super) fn local(text: &str) -> Parsed<Option<SocketAddr>> {
     }
 }
 
+/// Where the RPC listens: as [`local`], and with Serf's `:PORT` for every address, and `localhost`.
+pub(super) fn rpc(text: &str) -> Parsed<Option<SocketAddr>> {
+    if text == "off" || text == "none" {
+        return Ok(None);
+    }
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST),
+        None if text.starts_with(':') => format!("{}{text}", Ipv4Addr::UNSPECIFIED),
+        None => text.to_owned(),
+    };
+    match numeric.parse::<SocketAddr>() {
+        Ok(address) => Ok(Some(address)),
+        Err(_) => Err("is not an address; write IP:PORT, like 127.0.0.1:7373, or off".to_owned()),
+    }
+}
+
 /// One of `--listen`: `:PORT` or `PORT` means dual-stack with a fall-back.
 pub(super) fn listen(text: &str) -> Parsed<Listen> {
     let fix =

@@ -7,11 +7,14 @@
 //! ```
 
 use super::common::{self, Shared};
+use super::companion::Check;
+use super::companion::{self, Companion};
 use super::document::Table;
 use super::error::{Error, Faults};
-use super::sources::{Sources, Surroundings};
+use super::sources::{Sources, Surroundings, Valued};
 use super::{Agent, Given, flags, parse};
 use crate::announce::{self, Service, State, Tags};
+use crate::handlers::Filter;
 
 /// Reads everything; faults are noted, and then the result is of no use.
 pub(super) fn read(
@@ -23,11 +26,14 @@ pub(super) fn read(
     let sources = Sources::new(around, faults);
     let mut log = root.table("log");
     let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, false);
-    let services = services(&sources, flags, root.table("agent"), &shared);
-    let tags = announce::tags(&services.given, &shared.extra_tags()).unwrap_or_else(|too_long| {
-        faults.push(Error::Tags(too_long));
-        Tags::new()
-    });
+    no_events_of_fronts(&sources, &shared);
+    let (services, companion) = services(&sources, flags, root.table("agent"), &shared, around);
+    let tags = announce::tags(&services.given, &shared.extra_tags())
+        .and_then(|tags| fits_when_changed(tags, &companion))
+        .unwrap_or_else(|too_long| {
+            faults.push(Error::Tags(too_long));
+            Tags::new()
+        });
     sources.finish();
     let services: Vec<Service> = services.given.into_iter().chain(services.tagged).collect();
     if services.is_empty() {
@@ -38,19 +44,26 @@ pub(super) fn read(
         mut gossip,
         discover,
         insecure_gossip,
+        handlers,
+        rpc,
         admin,
         state,
         log,
         ..
     } = shared;
     gossip.tags = tags;
+    let discover_given = discover.is_some();
     let discover = discover.unwrap_or(first);
     gossip.discover.clone_from(&discover);
     Agent {
         gossip,
         discover,
+        discover_given,
         insecure_gossip,
+        handlers,
+        rpc,
         services,
+        companion,
         admin,
         state,
         log,
@@ -60,6 +73,32 @@ pub(super) fn read(
             flags: flags.clone(),
             around: around.clone(),
         },
+    }
+}
+
+/// The tags as they are, if they fit also when the node says of its service all that it may.
+fn fits_when_changed(tags: Tags, companion: &Companion) -> Result<Tags, announce::TooLong> {
+    let mut longest = tags.clone();
+    if companion.check.is_some() || companion.agent_check.is_some() {
+        let reason = "x".repeat(announce::FAIL_REASON_BYTES_MAX);
+        longest.insert("state".to_owned(), State::Fail(reason).to_string());
+    }
+    if companion.agent_check.is_some() {
+        longest.insert("weight".to_owned(), "1000".to_owned());
+    }
+    announce::tags(&[], &longest).map(|_| tags)
+}
+
+/// An agent has no pools, so such a handler would wait for ever.
+fn no_events_of_fronts(sources: &Sources<'_>, shared: &Shared) {
+    for spec in &shared.handlers.specs {
+        let of_front =
+            |filter: &Filter| matches!(filter, Filter::Kind(kind) if kind.is_of_a_front());
+        if spec.filters.iter().any(of_front) {
+            sources.conflict(format!(
+                "--event-handler {spec}: only a front has pools and backends; leave that type out"
+            ));
+        }
     }
 }
 
@@ -77,8 +116,13 @@ fn services(
     flags: &flags::Agent,
     mut table: Table<'_>,
     shared: &Shared,
-) -> Said {
-    let main = main_service(sources, flags, &mut table, shared);
+    around: &Surroundings,
+) -> (Said, Companion) {
+    let (companion, check) = companion::read(sources, flags, &mut table, around);
+    let announces_check = check
+        .as_ref()
+        .is_some_and(|check| check.value.announced.is_some());
+    let main = main_service(sources, flags, &mut table, shared, check);
     let more = sources
         .list(
             "service",
@@ -88,15 +132,8 @@ fn services(
             service,
         )
         .unwrap_or_default();
-    sources.without_effect(
-        "hosts-file",
-        &flags.hosts_file,
-        table.text("hosts_file"),
-        parse::text,
-        &[],
-    );
     let mut given: Vec<Service> = main.into_iter().collect();
-    let tagged = tagged(sources, shared, !given.is_empty());
+    let tagged = tagged(sources, shared, !given.is_empty(), announces_check);
     for valued in more {
         let name = &valued.value.name;
         if given
@@ -109,7 +146,7 @@ fn services(
             given.push(valued.value);
         }
     }
-    Said { given, tagged }
+    (Said { given, tagged }, companion)
 }
 
 /// The service of `--role` and the flags that describe it.
@@ -118,6 +155,7 @@ fn main_service(
     flags: &flags::Agent,
     table: &mut Table<'_>,
     shared: &Shared,
+    check: Option<Valued<Check>>,
 ) -> Option<Service> {
     let role = sources.scalar("role", &flags.role, table.text("role"), parse::name);
     let port = sources.scalar("port", &flags.port, table.integer("port"), parse::port);
@@ -133,13 +171,6 @@ fn main_service(
         table.boolean("backup"),
         parse::boolean,
     );
-    let check = sources.scalar("check", &flags.check, table.text("check"), parse::check);
-    if let Some(check) = &check {
-        sources.warn(format!(
-            "{} is announced to fronts; the agent itself does not check yet",
-            check.at
-        ));
-    }
     let Some(role) = role else {
         if !shared.tags.iter().any(|(name, _)| name == "role") {
             let why = "says nothing without a role; add --role web";
@@ -159,16 +190,23 @@ fn main_service(
         weight: weight.map_or(1, |weight| weight.value),
         tier: 0,
         backup: backup.is_some_and(|backup| backup.value),
-        check: check.map(|check| check.value),
+        check: check.and_then(|check| check.value.announced),
         state: State::Ready,
         proto: None,
     })
 }
 
 /// Services said by tags alone, as users of `serf agent -tag role=web` are used to.
-fn tagged(sources: &Sources<'_>, shared: &Shared, has_role: bool) -> Vec<Service> {
+fn tagged(
+    sources: &Sources<'_>,
+    shared: &Shared,
+    has_role: bool,
+    announces_check: bool,
+) -> Vec<Service> {
     for (name, valued) in &shared.tags {
-        let is_short_form = ["role", "port", "weight", "backup", "check"].contains(&name.as_str());
+        // What fronts shall do may be said beside a check that only the agent can make.
+        let is_short_form = ["role", "port", "weight", "backup"].contains(&name.as_str())
+            || (name == "check" && announces_check);
         if is_short_form && has_role {
             sources.refuse(
                 valued,
@@ -191,8 +229,9 @@ fn tagged(sources: &Sources<'_>, shared: &Shared, has_role: bool) -> Vec<Service
 /// `NAME=PORT[;w=3][;p=1][;b][;c=http:/h]`, the grammar of the tag `svc.NAME`.
 fn service(text: &str) -> Result<Service, String> {
     let fix = "write NAME=PORT[;w=N][;p=N][;b][;c=CHECK], like api=8080;w=3";
+    // A colon is what people write between a name and a port.
     let (name, rest) = text
-        .split_once('=')
+        .split_once(['=', ':'])
         .ok_or_else(|| format!("is not a service; {fix}"))?;
     let name = parse::name(name)?;
     let tags = Tags::from([(format!("svc.{name}"), rest.to_owned())]);

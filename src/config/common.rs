@@ -12,8 +12,10 @@ use super::defaults;
 use super::document::{Found, Table};
 use super::error::At;
 use super::flags::Common;
+use super::handlers;
 use super::keys::{self, Keys};
 use super::parse;
+use super::rpc;
 use super::sources::{Sources, Surroundings, Valued};
 use crate::announce::{Tags, VOCABULARY};
 use crate::gossip::core::timing::Profile;
@@ -29,6 +31,8 @@ pub(super) struct Shared {
     /// The user's tags with their places, one per name.
     pub(super) tags: Vec<(String, Valued<String>)>,
     pub(super) insecure_gossip: bool,
+    pub(super) handlers: crate::handlers::Settings,
+    pub(super) rpc: crate::rpc::Settings,
     pub(super) admin: admin::Settings,
     pub(super) state: Option<PathBuf>,
     pub(super) log: log::Level,
@@ -123,7 +127,8 @@ fn gossip(
         &flags.encrypt_key_file,
         table.text("encrypt_key_file"),
     );
-    rpc_and_handlers(sources, flags, &mut table);
+    let handlers = handlers::read(sources, flags, &mut table, !matches!(keys, Keys::None));
+    let rpc = rpc::read(sources, flags, &mut table);
 
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
     if !insecure_gossip && matches!(keys, Keys::None) {
@@ -147,6 +152,8 @@ fn gossip(
         discover: discover.map(|discover| discover.value),
         tags,
         insecure_gossip,
+        handlers,
+        rpc,
         admin: defaults::admin(true),
         state: None,
         log: log::Level::default(),
@@ -220,30 +227,6 @@ fn node_name(around: &Surroundings, port: u16) -> String {
         }
         hostname => hostname.to_owned(),
     }
-}
-
-fn rpc_and_handlers(sources: &Sources<'_>, flags: &Common, table: &mut Table<'_>) {
-    sources.without_effect(
-        "event-handler",
-        &flags.event_handler,
-        table.text("event_handler"),
-        parse::text,
-        &[],
-    );
-    sources.without_effect(
-        "rpc-addr",
-        &flags.rpc_addr,
-        table.text("rpc_addr"),
-        address::local,
-        &[None, Some(defaults::RPC)],
-    );
-    sources.without_effect(
-        "rpc-auth-key-file",
-        &flags.rpc_auth_key_file,
-        table.text("rpc_auth_key_file"),
-        parse::text,
-        &[],
-    );
 }
 
 fn admin(

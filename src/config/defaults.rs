@@ -4,15 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::address::GOSSIP_PORT;
+use super::companion::{AGENT_CHECK_INTERVAL, STOP_TIMEOUT};
 use crate::gossip::core::timing::Profile;
-use crate::{admin, announce, log, pool, proxy};
+use crate::health::own;
+use crate::{admin, announce, handlers, log, pool, proxy, rpc};
 
 /// Serf's own: every interface.
 pub(super) const BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), GOSSIP_PORT);
 /// Where the admin listens. Loopback: metrics and API ask nobody for a password.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
-/// Serf's own.
-pub(super) const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
+/// Where the RPC listens, and is asked: Serf's own.
+pub const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7373);
 /// Answered by the DNS server.
 pub(super) const DNS_DOMAIN: &str = "lb.internal";
 /// HTTP's port, of the listener and of backends that announce none.
@@ -46,6 +48,15 @@ pub(super) fn admin(front: bool) -> admin::Settings {
     }
 }
 
+/// The RPC's settings.
+pub(super) fn rpc() -> rpc::Settings {
+    rpc::Settings {
+        listen: Some(RPC),
+        given: false,
+        auth: None,
+    }
+}
+
 /// The data path's settings.
 pub(super) fn proxy() -> proxy::Settings {
     proxy::Settings {
@@ -76,6 +87,15 @@ pub(super) fn shown(flag: &str, front: bool) -> Option<String> {
         "log-level" => format!("{:?}", log::Level::default()).to_lowercase(),
         "access-log" => or_off(None),
         "access-format" => format!("{:?}", proxy::access::Format::default()).to_lowercase(),
+        "handler-timeout" => {
+            humantime::format_duration(handlers::Settings::default().timeout).to_string()
+        }
+        "check-interval" => humantime::format_duration(own::defaults().interval).to_string(),
+        "check-timeout" => humantime::format_duration(own::defaults().timeout).to_string(),
+        "check-rise" => own::defaults().rise.to_string(),
+        "check-fall" => own::defaults().fall.to_string(),
+        "agent-check-interval" => humantime::format_duration(AGENT_CHECK_INTERVAL).to_string(),
+        "stop-timeout" => humantime::format_duration(STOP_TIMEOUT).to_string(),
         "weight" => "1".to_owned(),
         _ => return None,
     })

@@ -45,9 +45,15 @@ pub struct Common {
     /// Timing of gossip: lan, wan or local
     #[arg(long, value_name = "PROFILE", help_heading = GOSSIP)]
     pub profile: Option<String>,
-    /// Program to run on member events
-    #[arg(long, value_name = "COMMAND", help_heading = GOSSIP)]
-    pub event_handler: Option<String>,
+    /// Script to run on events (repeatable; lines in the variable): member-join, user:NAME, query:NAME, …
+    #[arg(long, value_name = "[TYPE,…=]SCRIPT", help_heading = GOSSIP)]
+    pub event_handler: Vec<String>,
+    /// Time after which such a script is killed
+    #[arg(long, value_name = "TIME", help_heading = GOSSIP)]
+    pub handler_timeout: Option<String>,
+    /// Handlers that run what comes on stdin, as query:x=sh, without encryption: a shell for anyone who reaches the port
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = GOSSIP)]
+    pub insecure_handlers: Option<String>,
     /// Address of Serf's RPC
     #[arg(long, value_name = "IP:PORT|off", help_heading = OPERATION)]
     pub rpc_addr: Option<String>,
@@ -118,15 +124,40 @@ pub struct Agent {
     /// Take requests only when no primary can
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub backup: Option<String>,
-    /// How fronts check it: http:[PORT]/path, https:[PORT]/path, tcp[:PORT], grpc[:SERVICE] or none; default: the front's for that pool
+    /// How the service is checked. By the agent: http:[PORT]/path, tcp[:PORT], exec:COMMAND, ttl:30s. Fronts are told to check in the same way
+    /// where they can: http, tcp, https:[PORT]/path, grpc[:SERVICE], none; default: only fronts check, as their pool has it
     #[arg(long, value_name = "CHECK")]
     pub check: Option<String>,
+    /// Time between two of the agent's checks
+    #[arg(long, value_name = "TIME")]
+    pub check_interval: Option<String>,
+    /// Time for one of them
+    #[arg(long, value_name = "TIME")]
+    pub check_timeout: Option<String>,
+    /// Passes until it is said to work
+    #[arg(long, value_name = "N")]
+    pub check_rise: Option<String>,
+    /// Failures until it is said not to
+    #[arg(long, value_name = "N")]
+    pub check_fall: Option<String>,
+    /// Socket that a ttl check is reported to; default: check.sock in $RUNTIME_DIRECTORY, else /run/lb-agent for root, else $XDG_RUNTIME_DIR/lb-agent
+    #[arg(long, value_name = "PATH")]
+    pub check_socket: Option<String>,
+    /// Command that says how much the node wants, as HAProxy's agent-check: 75%, ready, drain, maint, up, down#reason
+    #[arg(long, value_name = "COMMAND")]
+    pub agent_check: Option<String>,
+    /// Time between two of its runs
+    #[arg(long, value_name = "TIME")]
+    pub agent_check_interval: Option<String>,
     /// One more service of this node (repeatable), like api=8080;w=3
     #[arg(long, value_name = "NAME=PORT[;w=N][;p=N][;b][;c=CHECK]")]
     pub service: Vec<String>,
-    /// File that gets the members' names and addresses, in the form of /etc/hosts
+    /// File that gets the living members' names and addresses, in a block of its own, like /etc/hosts
     #[arg(long, value_name = "FILE")]
     pub hosts_file: Option<String>,
+    /// With the verb run: time for the service to stop before it is killed
+    #[arg(long, value_name = "TIME")]
+    pub stop_timeout: Option<String>,
     /// Shared with the front.
     #[command(flatten)]
     pub common: Common,

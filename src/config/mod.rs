@@ -14,13 +14,16 @@ mod access;
 mod address;
 mod agent;
 mod common;
+mod companion;
 mod defaults;
 mod document;
 mod error;
 pub mod flags;
 mod front;
+mod handlers;
 mod keys;
 mod parse;
+mod rpc;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -30,7 +33,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use self::address::is_public;
-pub use self::defaults::ADMIN;
+pub use self::companion::Companion;
+pub use self::defaults::{ADMIN, RPC};
 use self::document::{Document, Table};
 use self::error::Faults;
 pub use self::error::{At, Error, Errors};
@@ -38,6 +42,7 @@ use self::front::Purpose;
 pub use self::sources::Surroundings;
 use crate::announce::Service;
 use crate::network::Network;
+use crate::rpc::Secret;
 use crate::{admin, gossip, health, log, pool, proxy};
 
 /// What a run was started with: enough to read its settings again.
@@ -71,6 +76,10 @@ pub struct Front {
     pub discover_given: bool,
     /// Gossip in clear may use public addresses.
     pub insecure_gossip: bool,
+    /// Scripts to run on events.
+    pub handlers: crate::handlers::Settings,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// In order; the first takes all requests.
     pub clusters: Vec<Cluster>,
     /// Data path.
@@ -98,10 +107,18 @@ pub struct Agent {
     pub gossip: gossip::driver::Settings,
     /// Discovery name (`--discover`, else the role); `None`: off.
     pub discover: Option<String>,
+    /// It was chosen, rather than taken from the role.
+    pub discover_given: bool,
     /// Gossip in clear may use public addresses.
     pub insecure_gossip: bool,
+    /// Scripts to run on events.
+    pub handlers: crate::handlers::Settings,
+    /// Serf's RPC.
+    pub rpc: crate::rpc::Settings,
     /// What is announced.
     pub services: Vec<Service>,
+    /// What it does for the service beside it.
+    pub companion: Companion,
     /// Admin, off by default.
     pub admin: admin::Settings,
     /// Where state is kept; `None`: nowhere.
@@ -114,6 +131,14 @@ pub struct Agent {
     pub warnings: Vec<String>,
     /// What it was read from.
     pub given: Given<flags::Agent>,
+}
+
+/// The secret of RPC clients, from its file.
+///
+/// # Errors
+/// Why it can't be used.
+pub fn rpc_secret(path: &str) -> Result<Secret, String> {
+    rpc::of_file(path).map(|(secret, _)| secret)
 }
 
 /// Gossip in clear stays off public addresses, also those that were chosen by `--iface`.
@@ -198,26 +223,94 @@ pub fn reload(previous: &Front) -> Result<Front, Errors> {
     }
 }
 
-/// Settings that differ and can't change in a running front: all but pools, checks, backends and the log level.
-pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
-    let (a, b) = (&old.gossip, &new.gossip);
+/// As [`reload`], for `lb-agent`: what it announces, how it knows, and its handlers may change.
+///
+/// # Errors
+/// As [`reload`].
+pub fn reload_agent(previous: &Agent) -> Result<Agent, Errors> {
+    let mut next = agent(&previous.given.flags, &previous.given.around)?;
+    if !previous.discover_given && !next.discover_given {
+        // The role may change; the name we were found by stays until a restart.
+        next.discover.clone_from(&previous.discover);
+    }
+    let (old, new) = (&previous.companion, &next.companion);
+    let mut changed = restart_only_of_gossip(
+        (&previous.gossip, previous.insecure_gossip),
+        (&next.gossip, next.insecure_gossip),
+    );
+    let differ = [
+        (
+            "gossip.discover",
+            previous.discover != next.discover && (previous.discover_given || next.discover_given),
+        ),
+        // The service has its socket's name in its environment.
+        (
+            "agent.check",
+            old.check != new.check && (reports(old) || reports(new)),
+        ),
+        ("agent.check_socket", old.check_socket != new.check_socket),
+        ("agent.hosts_file", old.hosts_file != new.hosts_file),
+        ("gossip.rpc_addr", previous.rpc.listen != next.rpc.listen),
+        (
+            "gossip.rpc_auth_key_file",
+            previous.rpc.auth != next.rpc.auth,
+        ),
+        ("admin.listen", previous.admin.listen != next.admin.listen),
+        ("state.dir", previous.state != next.state),
+        ("log.level", previous.log != next.log),
+    ];
+    changed.extend(
+        differ
+            .into_iter()
+            .filter_map(|(key, differs)| differs.then_some(key)),
+    );
+    if changed.is_empty() {
+        Ok(next)
+    } else {
+        Err(Error::NeedsRestart(changed).into())
+    }
+}
+
+fn reports(companion: &Companion) -> bool {
+    matches!(companion.check, Some(health::own::OwnCheck::Ttl(_)))
+}
+
+/// Settings of membership that differ and can't change in either running program; beside each, whether gossip in clear
+/// may use public addresses. Tags are not among them.
+fn restart_only_of_gossip(
+    (a, old_insecure): (&gossip::driver::Settings, bool),
+    (b, new_insecure): (&gossip::driver::Settings, bool),
+) -> Vec<&'static str> {
     let differ = [
         ("gossip.bind", a.bind != b.bind),
         ("gossip.advertise", a.advertise != b.advertise),
         ("gossip.iface", a.iface != b.iface),
         ("gossip.node", a.node != b.node),
         ("gossip.join", a.join != b.join),
+        ("gossip.profile", a.profile != b.profile),
+        ("gossip.encrypt_key_file", a.keyring != b.keyring),
+        ("gossip.insecure_gossip", old_insecure != new_insecure),
+    ];
+    let differ = differ.into_iter();
+    differ
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+}
+
+/// Settings that differ and can't change in a running front: all but pools, checks, backends and the log level.
+pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
+    let mut changed = restart_only_of_gossip(
+        (&old.gossip, old.insecure_gossip),
+        (&new.gossip, new.insecure_gossip),
+    );
+    let differ = [
         (
             "gossip.discover",
             old.discover != new.discover && (old.discover_given || new.discover_given),
         ),
-        ("gossip.profile", a.profile != b.profile),
-        ("gossip.tags", a.tags != b.tags),
-        ("gossip.encrypt_key_file", a.keyring != b.keyring),
-        (
-            "gossip.insecure_gossip",
-            old.insecure_gossip != new.insecure_gossip,
-        ),
+        ("gossip.tags", old.gossip.tags != new.gossip.tags),
+        ("gossip.rpc_addr", old.rpc.listen != new.rpc.listen),
+        ("gossip.rpc_auth_key_file", old.rpc.auth != new.rpc.auth),
         ("admin.listen", old.admin.listen != new.admin.listen),
         (
             "admin.ready_requires_backend",
@@ -230,10 +323,12 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
         ("timeouts", old.proxy.timeouts != new.proxy.timeouts),
         ("limits", old.proxy.limits != new.proxy.limits),
     ];
-    differ
-        .into_iter()
-        .filter_map(|(key, differs)| differs.then_some(key))
-        .collect()
+    changed.extend(
+        differ
+            .into_iter()
+            .filter_map(|(key, differs)| differs.then_some(key)),
+    );
+    changed
 }
 
 fn file_of(flags: &flags::Common, around: &Surroundings) -> Option<PathBuf> {

@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub dice: u16,
     /// Where state is kept unless said otherwise; `None`: nowhere.
     pub state_home: Option<PathBuf>,
+    /// Where sockets are put; `None`: there is no such place.
+    pub runtime_home: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -40,6 +42,8 @@ impl Surroundings {
                 ours.then(|| (name, value.to_string_lossy().into_owned()))
             })
             .collect();
+        let root = rustix::process::geteuid().is_root();
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {
             variables,
             hostname: rustix::system::uname()
@@ -47,10 +51,17 @@ impl Surroundings {
                 .to_string_lossy()
                 .into_owned(),
             dice: crate::clock::random().random(),
-            state_home: state_home(rustix::process::geteuid().is_root(), &|name| {
-                std::env::var_os(name).filter(|value| !value.is_empty())
-            }),
+            state_home: state_home(root, &variable),
+            runtime_home: runtime_home(root, &variable),
         }
+    }
+}
+
+impl Surroundings {
+    /// Where the service reports to a ttl check, unless another place is given.
+    pub fn check_socket(&self) -> Option<PathBuf> {
+        let home = self.runtime_home.as_ref()?;
+        Some(home.join("check.sock"))
     }
 }
 
@@ -79,6 +90,19 @@ fn state_home(root: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> Option
         .filter(|path| path.is_absolute());
     let user = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     home.or_else(user).map(|home| home.join("lb"))
+}
+
+/// systemd's `RuntimeDirectory=`, else the place of system programs for root, else that of the user's session.
+fn runtime_home(root: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(given) = variable("RUNTIME_DIRECTORY") {
+        return std::env::split_paths(&given).next();
+    }
+    if root {
+        return Some(PathBuf::from("/run/lb-agent"));
+    }
+    let user = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    user.filter(|path| path.is_absolute())
+        .map(|home| home.join("lb-agent"))
 }
 
 /// Reads settings; notes faults and warnings.

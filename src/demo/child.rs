@@ -57,7 +57,7 @@ fn agent(given: &[String]) -> ExitCode {
         });
     match config {
         Ok(config) => {
-            log::init(config.log, crate::clock::wall);
+            log::init(config.log, crate::clock::wall, 0);
             agent::run(config)
         }
         Err(errors) => {

@@ -5,7 +5,7 @@
 //! check reports ─────────────┼─▶ Control ── Registry ──▶ ArcSwap<Snapshot>
 //! feedback of workers ───────┤      │└──── targets ────▶ health::Supervisor
 //! memory of the last run ────┤
-//! orders (reload) ───────────┘      └───── changes ────▶ log line, timeline
+//! orders (reload) ───────────┘      └───── changes ────▶ log line, timeline, event handlers
 //! ```
 
 use std::collections::BTreeMap;
@@ -18,12 +18,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::memory::Memory;
+use super::occasions;
 use super::plan::PoolPlan;
 use super::pulse::{Bystander, Pulse};
 use crate::clock;
 use crate::discovery;
 use crate::gossip::core::member::Members;
 use crate::gossip::driver::Acks;
+use crate::handlers::Handlers;
 use crate::health;
 use crate::pool::effective::State;
 use crate::pool::registry::{Change, Key, Outcome, Registry};
@@ -71,6 +73,7 @@ pub(super) struct Inputs {
     pub feedback: mpsc::Receiver<Feedback>,
     pub orders: mpsc::Receiver<Order>,
     pub memory: Memory,
+    pub handlers: Handlers,
 }
 
 /// What wakes the task.
@@ -314,6 +317,7 @@ impl Control {
         }
         while let Some(change) = self.registry.poll_change() {
             tell(&change);
+            occasions::deliver(&change, &self.inputs.handlers);
             push(&self.shared.timeline, entry(change));
         }
     }

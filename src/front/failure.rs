@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::plan::Unresolved;
 use crate::gossip::driver::{NameTaken, StartError};
-use crate::{membership, proxy, state};
+use crate::{membership, proxy, rpc, state};
 
 /// What went wrong, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,8 @@ pub(super) enum Failure {
     },
     #[error("{0}; let this user write there, or choose another with --access-log")]
     Access(#[from] proxy::access::OpenError),
+    #[error(transparent)]
+    Rpc(#[from] rpc::BindError),
     #[error(transparent)]
     Gossip(#[from] StartError),
     #[error("{}", membership::taken(&.0.name, .0.holder))]
@@ -46,6 +48,7 @@ impl Failure {
             Self::Admin { source, .. } => source.kind() != io::ErrorKind::AddrInUse,
             Self::Name(_) => return ExitCode::from(NAME_CONFLICT),
             Self::Access(error) => matches!(error, proxy::access::OpenError::File { .. }),
+            Self::Rpc(error) => error.is_configuration(),
             Self::Gossip(error) => membership::is_configuration(error),
             // A name server that does not answer yet is the usual cause.
             Self::Backend(_) | Self::State(_) | Self::System { .. } => false,

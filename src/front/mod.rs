@@ -13,6 +13,7 @@ mod banner;
 mod control;
 mod failure;
 mod memory;
+mod occasions;
 mod plan;
 mod pulse;
 mod view;
@@ -33,11 +34,13 @@ use self::failure::Failure;
 use self::memory::Memory;
 use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle};
-use crate::membership::{self, Signal, Signals};
+use crate::handlers::Handlers;
+use crate::membership::commands::Commands;
+use crate::membership::{self, Attendance, Signal, Signals};
 use crate::proxy::access;
 use crate::state::State;
 use crate::timeline::Timeline;
-use crate::{admin, clock, config, proxy, shutdown};
+use crate::{admin, clock, config, proxy, rpc, shutdown};
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
 ///
@@ -71,7 +74,8 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         started = Front::start(config) => started?,
         () = signals.stop() => return Ok(()),
     };
-    let (mut front, server) = started;
+    let (mut front, server, rpc) = started;
+    let mut left = false;
 
     loop {
         tokio::select! {
@@ -81,6 +85,10 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
                 Signal::Stop => break,
             },
             taken = membership::taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
+            () = rpc.left(), if !left => {
+                left = true;
+                warn!("out of the cluster, as asked through RPC; routing goes on by checks alone, to the backends known now; a restart joins again");
+            }
         }
     }
 
@@ -97,6 +105,8 @@ struct Front {
     config: config::Front,
     gossip: Handle,
     state: Option<Arc<State>>,
+    handlers: Handlers,
+    attendance: Option<Attendance>,
     orders: mpsc::Sender<Order>,
     phase: Arc<Phase>,
     access: Option<access::Log>,
@@ -110,17 +120,19 @@ struct Front {
 
 impl Front {
     /// Binds everything that can fail first, then starts.
-    async fn start(config: config::Front) -> Result<(Self, proxy::Server), Failure> {
+    async fn start(config: config::Front) -> Result<(Self, proxy::Server, rpc::Server), Failure> {
         raise_descriptor_limit();
         let access = config.access_log.as_ref().map(access::open).transpose()?;
         let state = membership::state(config.state.as_deref(), &config.gossip.node).await?;
         let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
         let addresses = listeners.addresses().to_vec();
         let admin = bind_admin(&config.admin).await?;
+        let commanded = rpc::bind(&config.rpc).await?;
         let own: Vec<SocketAddr> = addresses
             .iter()
             .copied()
             .chain(config.admin.listen)
+            .chain(config.rpc.listen)
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
@@ -128,6 +140,9 @@ impl Front {
         let advertised = gossip.advertised().address;
         config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
             .map_err(driver::StartError::Advertise)?;
+        let whoami = gossip.clone();
+        let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
+        let attendance = membership::attend(&gossip, &handlers, &config.handlers);
         let plans = plan::plans(&config.clusters, statics, advertised, &own);
         let memory = Memory::new(clock::now(), state.clone(), gossip.names());
         let known = Known {
@@ -146,6 +161,7 @@ impl Front {
             feedback: feedbacks,
             orders: order_queue,
             memory,
+            handlers: handlers.clone(),
         };
         let control = Control::new(
             plans,
@@ -173,9 +189,12 @@ impl Front {
             config.admin.ready_requires_backend,
         ));
         let (end, ending) = shutdown::channel();
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let rpc = rpc::start(commanded, &config.rpc, commands, ending.clone());
         if let Some(listener) = admin {
             let view = View {
                 gossip: gossip.clone(),
+                handlers: handlers.clone(),
                 shared,
                 requests: server.counters(),
                 phase: Arc::clone(&phase),
@@ -191,6 +210,8 @@ impl Front {
                 config,
                 gossip,
                 state,
+                handlers,
+                attendance,
                 orders,
                 phase,
                 access,
@@ -199,6 +220,7 @@ impl Front {
                 end,
             },
             server,
+            rpc,
         ))
     }
 
@@ -227,6 +249,10 @@ impl Front {
             || committed.await.is_err()
         {
             return error!("reload lost: the control task has ended");
+        }
+        self.handlers.replace(fresh.handlers.clone());
+        if self.attendance.is_none() {
+            self.attendance = membership::attend(&self.gossip, &self.handlers, &fresh.handlers);
         }
         for warning in &fresh.warnings {
             warn!("{warning}");
@@ -257,6 +283,7 @@ impl Front {
             access.close(LAST_LINES_MAX).await;
         }
         membership::leave(&self.gossip).await;
+        let _ = tokio::time::timeout(LAST_SCRIPTS_MAX, self.handlers.idle()).await;
         if let Some(state) = &self.state {
             state.flush().await;
         }
@@ -328,6 +355,9 @@ const TIMELINE_ENTRIES: usize = 1000;
 
 /// How long the end waits for a disk to take the last lines of the access log.
 const LAST_LINES_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end waits for event handlers that were told of the last events.
+const LAST_SCRIPTS_MAX: Duration = Duration::from_secs(5);
 
 /// How long a busy admin port is retried, and how often.
 const BUSY_MAX: Duration = Duration::from_secs(10);

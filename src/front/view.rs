@@ -14,6 +14,7 @@ use crate::clock;
 use crate::gossip::core::io::Stats;
 use crate::gossip::core::member::Members;
 use crate::gossip::driver::Handle;
+use crate::handlers::{Handlers, Report};
 use crate::pool::snapshot::Pool;
 use crate::proxy::{Counters, Scrape};
 
@@ -21,6 +22,7 @@ use crate::proxy::{Counters, Scrape};
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) gossip: Handle,
+    pub(super) handlers: Handlers,
     pub(super) shared: Shared,
     pub(super) requests: Counters,
     pub(super) phase: Arc<Phase>,
@@ -79,6 +81,10 @@ impl Source for View {
 
     fn pools(&self) -> Vec<Arc<Pool>> {
         self.shared.routes.load().pools.clone()
+    }
+
+    fn handlers(&self) -> Vec<Report> {
+        self.handlers.reports()
     }
 
     fn requests(&self) -> Scrape {

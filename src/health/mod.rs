@@ -8,8 +8,11 @@
 //!                       check: connect, ask, judge one answer
 //!                       rise_fall: what many answers mean, and when to ask again
 //! ```
+//!
+//! `own` is the other side: what a node does to know that its own service works.
 
 mod check;
+pub mod own;
 pub mod rise_fall;
 mod supervisor;
 

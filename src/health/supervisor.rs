@@ -284,11 +284,11 @@ fn excuse<K>(target: &Target<K>, started: Instant, seen: &Seen) -> Option<Void> 
 }
 
 /// A timeout that fires later than this was waited for by somebody who was not there.
-const LATE_MAX: Duration = Duration::from_millis(50);
+pub(super) const LATE_MAX: Duration = Duration::from_millis(50);
 
 /// Void checks in a row because of ourselves. One who is well passes one of so many even with a starved front;
 /// without a limit, a front that is always late would never notice a dead backend.
-const SLEPT_MAX: u32 = 10;
+pub(super) const SLEPT_MAX: u32 = 10;
 
 #[cfg(test)]
 mod tests;

@@ -1,37 +1,46 @@
 //! A worker's life: it accepts connections, one task each, until it is told to stop; then it drains.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::net::TcpStream as Watched;
 
-use super::front_h1;
-use super::stats::{WorkerStats, bump, drop_one};
+use super::front_h1::Connection;
+use super::socket::Socket;
+use super::stats::WorkerStats;
 use super::worker::{Shared, Worker};
+use crate::clock;
 
 /// Pause of accepting when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two warnings of one listener that it can't accept: it tries twenty times a second.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs a worker until it has stopped and drained. Call it inside a local runtime, which the
 /// caller drops afterwards: that cuts what is still open.
 pub(super) async fn run(
     shared: Shared,
     stats: Arc<WorkerStats>,
-    listeners: Vec<std::net::TcpListener>,
-) -> std::io::Result<()> {
+    listeners: Vec<TcpListener>,
+) -> io::Result<()> {
     let mut stop = shared.stop.clone();
     let worker = Worker::new(shared, stats);
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            let listener = TcpListener::from_std(listener)?;
+            let listener = Listener::new(listener)?;
             Ok(tokio::task::spawn_local(accept(worker.clone(), listener)))
         })
-        .collect::<std::io::Result<_>>()?;
+        .collect::<io::Result<_>>()?;
     worker.begin();
 
     stop.wait().await;
@@ -50,9 +59,10 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+async fn accept(worker: Rc<Worker>, listener: Listener) {
     let mut stopped = pin!(worker.stopped.notified());
     stopped.as_mut().enable();
+    let mut told: Option<Instant> = None;
     loop {
         let limit = worker.settings.limits.connections;
         if worker.shared.connections.load(Ordering::Relaxed) >= limit && !worker.stopping.get() {
@@ -62,15 +72,22 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         }
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
+            accepted = listener.next() => accepted,
             // Only when nobody waits in the backlog any more.
             () = &mut stopped => return,
         };
         match accepted {
-            Ok((stream, peer)) => spawn(&worker, stream, peer),
+            Ok((stream, peer)) => {
+                let connection = Connection::new(&worker, Socket::new(stream), peer);
+                tokio::task::spawn_local(connection.serve());
+            }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "not accepting for a moment");
+                let now = clock::now();
+                if told.is_none_or(|told| now.saturating_duration_since(told) >= WARN_EVERY) {
+                    told = Some(now);
+                    tracing::warn!(%error, "not accepting until this passes; connections wait in the kernel");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 if worker.stopping.get() {
                     return;
@@ -80,41 +97,34 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     }
 }
 
+/// A listening socket, whose connections are unknown to the event loop (see [`Socket`]), unlike those of tokio's.
+struct Listener(
+    /// Only its readiness is asked for, and that is the same question for a socket that listens.
+    Watched,
+);
+
+impl Listener {
+    fn new(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let socket = TcpStream::from(OwnedFd::from(listener));
+        Ok(Self(Watched::from_std(socket)?))
+    }
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accept = || Ok(acceptfrom_with(&self.0, flags)?);
+        let (socket, peer) = self.0.async_io(Interest::READABLE, accept).await?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((socket.into(), peer))
+    }
+}
+
 /// A client that left while it waited to be accepted; the next one is as good as ever.
-fn is_about_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | ConnectionRefused
     )
-}
-
-fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    worker.shared.connections.fetch_add(1, Ordering::Relaxed);
-    worker.open.set(worker.open.get() + 1);
-    bump(&worker.stats.connections_open, 1);
-    bump(&worker.stats.connections_total, 1);
-    let guard = Open(worker.clone());
-    tokio::task::spawn_local(async move {
-        let worker = &guard.0;
-        let mut serving = pin!(front_h1::serve(worker, stream, peer));
-        std::future::poll_fn(|cx| {
-            worker.begin_poll();
-            serving.as_mut().poll(cx)
-        })
-        .await;
-    });
-}
-
-/// One client connection, counted while it lives.
-struct Open(Rc<Worker>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let worker = &self.0;
-        worker.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        worker.open.set(worker.open.get() - 1);
-        drop_one(&worker.stats.connections_open);
-        worker.closed.notify_waiters();
-    }
 }

@@ -4,7 +4,7 @@
 //! cancelled per wait would be most of the timer work. Here a limit that moves later leaves the
 //! timer where it is: it fires early, everything that still waits asks again, and it is set anew.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::pin::Pin;
 use std::task::Context;
 use std::time::Instant;
@@ -12,8 +12,8 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 /// Wakes the task of its connection. Whoever waits asks again at every poll.
-#[derive(Debug, Default)]
-pub(super) struct Alarm(RefCell<Option<Box<Armed>>>);
+#[derive(Default)]
+pub(super) struct Alarm(Cell<Option<Box<Armed>>>);
 
 #[derive(Debug)]
 struct Armed {
@@ -25,37 +25,42 @@ struct Armed {
 impl Alarm {
     /// Nobody waits by it for now: frees a timer that has fired.
     pub(super) fn rest(&self) {
-        let mut slot = self.0.borrow_mut();
-        if slot.as_ref().is_some_and(|armed| armed.sleep.is_elapsed()) {
-            *slot = None;
-        }
+        let armed = self.0.take();
+        self.0.set(armed.filter(|armed| !armed.sleep.is_elapsed()));
     }
 
     /// Has the task polled again at `at`, or before.
     pub(super) fn wake_by(&self, cx: &mut Context<'_>, at: Instant) {
-        let mut slot = self.0.borrow_mut();
-        let armed = slot.get_or_insert_with(|| {
+        let armed = self.0.take();
+        let mut armed = armed.unwrap_or_else(|| {
             Box::new(Armed {
                 sleep: Box::pin(tokio::time::sleep_until(at.into())),
                 at,
                 pending: false,
             })
         });
-        if armed.pending && armed.at <= at && !armed.sleep.is_elapsed() {
+        armed.wake_by(cx, at);
+        self.0.set(Some(armed));
+    }
+}
+
+impl Armed {
+    fn wake_by(&mut self, cx: &mut Context<'_>, at: Instant) {
+        if self.pending && self.at <= at && !self.sleep.is_elapsed() {
             return;
         }
         // Out of cooperative budget a `Sleep` returns before it has noted whom to wake.
         if !tokio::task::coop::has_budget_remaining() {
-            armed.pending = false;
+            self.pending = false;
             cx.waker().wake_by_ref();
             return;
         }
-        if armed.at != at || armed.sleep.is_elapsed() {
-            armed.sleep.as_mut().reset(at.into());
-            armed.at = at;
+        if self.at != at || self.sleep.is_elapsed() {
+            self.sleep.as_mut().reset(at.into());
+            self.at = at;
         }
-        armed.pending = armed.sleep.as_mut().poll(cx).is_pending();
-        if !armed.pending {
+        self.pending = self.sleep.as_mut().poll(cx).is_pending();
+        if !self.pending {
             cx.waker().wake_by_ref();
         }
     }
@@ -69,6 +74,13 @@ mod tests {
 
     use super::*;
     use crate::clock;
+
+    fn is_set(alarm: &Alarm) -> bool {
+        let armed = alarm.0.take();
+        let is_set = armed.is_some();
+        alarm.0.set(armed);
+        is_set
+    }
 
     async fn wait(alarm: &Alarm, at: Instant) -> Instant {
         poll_fn(|cx| {
@@ -112,12 +124,12 @@ mod tests {
         .await;
 
         alarm.rest();
-        assert!(alarm.0.borrow().is_some());
+        assert!(is_set(&alarm));
 
         wait(&alarm, at).await;
         tokio::time::sleep(Duration::from_millis(2)).await;
         alarm.rest();
-        assert!(alarm.0.borrow().is_none());
+        assert!(!is_set(&alarm));
     }
 
     #[tokio::test]

@@ -62,7 +62,7 @@ pub(super) struct Told<'f> {
 pub(super) async fn tell(
     worker: &Worker,
     alarm: &Alarm,
-    asker: &mut HttpOne<'_, '_>,
+    asker: &mut HttpOne<'_>,
     told: Told<'_>,
     record: &mut Record,
 ) -> Then {
@@ -90,7 +90,7 @@ pub(super) async fn tell(
         out.append(text.as_bytes());
     }
     out.prepend(&head);
-    out.prepend(&asker.outbox.take_interim());
+    out.prepend(&asker.take_interim());
     let mut patience = Patience::default();
     let written = poll_fn(|cx| patience.poll_drain(cx, worker, alarm, &mut out, asker)).await;
     if written.is_ok() && !told.bodiless {
@@ -167,7 +167,7 @@ fn compose(
 pub(super) async fn pass(
     worker: &Rc<Worker>,
     alarm: &Alarm,
-    asker: &mut HttpOne<'_, '_>,
+    asker: &mut HttpOne<'_>,
     reply: &mut Reply,
     asked: &mut RequestHead,
     record: &mut Record,
@@ -190,7 +190,7 @@ pub(super) async fn pass(
     encode(&mut out, coding, whole);
     out.prepend(&wire);
     worker.buffers.give_head(wire);
-    let interim = asker.outbox.take_interim();
+    let interim = asker.take_interim();
     if !interim.is_empty() {
         out.prepend(&interim);
     }
@@ -214,7 +214,7 @@ pub(super) async fn pass(
             record.count();
             // Until it is told better.
             record.note(|entry, _| entry.ended(End::Lb, None));
-            tunnel::run(worker, alarm, asker, reply, record).await;
+            Box::pin(tunnel::run(worker, alarm, asker, reply, record)).await;
             Then::Close
         }
         Ok(()) if kept && asker.is_done() => {
@@ -253,7 +253,7 @@ struct Piece {
 async fn relay(
     worker: &Worker,
     alarm: &Alarm,
-    asker: &mut HttpOne<'_, '_>,
+    asker: &mut HttpOne<'_>,
     reply: &mut Reply,
     piece: &mut Piece,
     sent: &mut usize,
@@ -327,9 +327,9 @@ impl Patience {
         worker: &Worker,
         alarm: &Alarm,
         out: &mut Buffer,
-        asker: &mut HttpOne<'_, '_>,
+        asker: &mut HttpOne<'_>,
     ) -> Poll<Result<(), &'static str>> {
-        if let Poll::Ready(written) = out.poll_drain(cx, &mut asker.outbox.writer) {
+        if let Poll::Ready(written) = out.poll_drain(cx, &mut asker.socket) {
             self.slow = self.blocked.take().is_some();
             return Poll::Ready(written.map_err(|_| CLOSED));
         }

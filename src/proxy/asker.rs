@@ -16,7 +16,10 @@ pub(super) trait Asker {
     /// A wait begins: memory that is not needed for it goes back.
     fn rest(&mut self);
 
-    /// Ready: the client has left. Asked only while nothing of its body is due.
+    /// It costs nothing to ask whether the client has left.
+    fn is_watched(&self) -> bool;
+
+    /// Ready: the client has left. Asked only while nothing of its body is due. It is watched from now on.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// An interim answer (1xx), to be passed on at once.

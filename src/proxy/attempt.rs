@@ -6,8 +6,8 @@
 //! connect (race) ──┘                    └─ backend went down: moves on if somebody else can be asked
 //! ```
 
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::access::entry::Entry;
@@ -33,39 +33,67 @@ const HEAD_MAX: usize = 64 * 1024;
 impl Exchange<'_> {
     /// Tries the backend of `lease`, or the one that connects first.
     pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Box<Reply>, Fault> {
-        let idle = match self.plan.wants_new_connection() {
-            true => None,
-            false => self.site.take_idle(!self.plan.is_idempotent()),
-        };
-        let (link, lease) = match idle {
-            Some(link) => (link, lease),
-            None => Box::pin(self.connect(lease)).await?,
-        };
-        let reused = link.reused;
-        self.record.note(|entry, now| entry.connected(reused, now));
-        self.send(link, lease).await
-    }
-
-    async fn send(&mut self, link: Link, lease: Lease) -> Result<Box<Reply>, Fault> {
-        let mut flight = Box::new(Flight::new(link, &self.worker.buffers));
-        let now = self.worker.now();
-        let mut waiting = Waiting {
-            downs: lease.upstream.live.downs(),
-            sent: now,
-            progress: now,
-            moved: 0,
-            told: false,
-            look_again: None,
-        };
-        let answered = poll_fn(|cx| self.poll_answer(cx, &mut flight, &mut waiting)).await;
-        let head = match answered {
-            Ok(head) => head,
-            Err(fault) => {
-                self.spare = fault.is_stale().then_some(lease);
-                return Err(fault);
+        let (flight, lease) = match self.idle_flight() {
+            Some(flight) => (flight, lease),
+            None => {
+                let (link, lease) = Box::pin(self.connect(lease)).await?;
+                (self.flight(link), lease)
             }
         };
+        let reused = flight.link.reused;
+        self.record.note(|entry, now| entry.connected(reused, now));
+        let waiting = Waiting::begin(&lease, self.worker.now());
+        self.send(flight, lease, waiting).await
+    }
+
+    fn idle_flight(&self) -> Option<Box<Flight>> {
+        if self.plan.wants_new_connection() {
+            return None;
+        }
+        let link = self.site.take_idle(!self.plan.is_idempotent())?;
+        Some(self.flight(link))
+    }
+
+    fn flight(&self, link: Link) -> Box<Flight> {
+        Box::new(Flight::new(link, &self.worker.buffers))
+    }
+
+    /// Sends the request and waits for its answer.
+    fn send(
+        &mut self,
+        flight: Box<Flight>,
+        lease: Lease,
+        mut waiting: Waiting,
+    ) -> impl Future<Output = Result<Box<Reply>, Fault>> {
+        let mut held = Some((flight, lease));
+        poll_fn(move |cx| {
+            let Some((flight, _)) = &mut held else {
+                return Poll::Pending;
+            };
+            let answered = ready!(self.poll_answer(cx, flight, &mut waiting));
+            let Some((flight, lease)) = held.take() else {
+                return Poll::Pending;
+            };
+            Poll::Ready(match answered {
+                Ok(head) => self.receive(cx, head, flight, lease),
+                Err(fault) => {
+                    self.spare = fault.is_stale().then_some(lease);
+                    Err(fault)
+                }
+            })
+        })
+    }
+
+    /// An answer's head has come, and perhaps more.
+    fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: ResponseHead,
+        flight: Box<Flight>,
+        lease: Lease,
+    ) -> Result<Box<Reply>, Fault> {
         self.record.note(Entry::head_came);
+        let now = self.worker.now();
         let reply = Reply::new(
             head,
             flight,
@@ -73,16 +101,14 @@ impl Exchange<'_> {
             self.site.clone(),
             lease,
             self.worker.settings.timeouts.body_progress,
-            self.worker.now(),
+            now,
         );
         let mut reply = reply.map_err(Fault::Broken)?;
-        if !reply.is_whole() {
-            let now = self.worker.now();
-            let looked = poll_fn(|cx| Poll::Ready(reply.look_ahead(cx, now))).await;
-            looked.map_err(|error| {
-                self.upload = std::mem::take(&mut reply.upload);
-                Fault::Broken(error)
-            })?;
+        if !reply.is_whole()
+            && let Err(error) = reply.look_ahead(cx, now)
+        {
+            self.upload = std::mem::take(&mut reply.upload);
+            return Err(Fault::Broken(error));
         }
         Ok(reply)
     }
@@ -111,11 +137,16 @@ impl Exchange<'_> {
             self.interim = true;
             self.asker.poll_flush(cx);
         }
-        if self.upload.is_ended() && self.asker.poll_gone(cx).is_ready() {
+        // One that came for a single quick answer is not watched for it (see `socket`).
+        if self.asker.is_watched() && self.has_client_gone(cx) {
             return Poll::Ready(Err(Fault::ClientGone));
         }
         self.asker.rest();
         self.poll_waiting(cx, flight, waiting).map(Err)
+    }
+
+    fn has_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        self.upload.is_ended() && self.asker.poll_gone(cx).is_ready()
     }
 
     /// Nothing has come yet: is it time to move on, to ask for a check, or to give up?
@@ -168,6 +199,9 @@ impl Exchange<'_> {
         if !waiting.told && now >= slow {
             waiting.told = true;
             self.worker.report_slow(&self.site, now);
+            if self.has_client_gone(cx) {
+                return Poll::Ready(Fault::ClientGone);
+            }
         }
         let next = if waiting.told { limit } else { limit.min(slow) };
         let next = waiting.look_again.map_or(next, |at| next.min(at));
@@ -182,6 +216,19 @@ fn fault_of(flight: &Flight, loss: Loss) -> Fault {
         Loss::Garbage(why) => Fault::Garbage(why.to_owned()),
         Loss::Ended(_) if flight.written() == 0 => Fault::Unsent { stale },
         Loss::Ended(why) => Fault::Reset { why, stale },
+    }
+}
+
+impl Waiting {
+    fn begin(lease: &Lease, now: Instant) -> Self {
+        Self {
+            downs: lease.upstream.live.downs(),
+            sent: now,
+            progress: now,
+            moved: 0,
+            told: false,
+            look_again: None,
+        }
     }
 }
 

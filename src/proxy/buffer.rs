@@ -43,17 +43,17 @@ const HEAD_KEPT_MAX: usize = 4 * 1024;
 /// A worker's memory for bytes.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    wide: RefCell<Vec<Vec<u8>>>,
+    wide: RefCell<Vec<Box<[u8]>>>,
     heads: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
-    fn take(&self) -> Vec<u8> {
+    fn take(&self) -> Box<[u8]> {
         let kept = self.wide.borrow_mut().pop();
-        kept.unwrap_or_else(|| vec![0; WIDE])
+        kept.unwrap_or_else(|| vec![0; WIDE].into())
     }
 
-    fn give(&self, memory: Vec<u8>) {
+    fn give(&self, memory: Box<[u8]>) {
         let mut kept = self.wide.borrow_mut();
         if kept.len() < KEPT_MAX {
             kept.push(memory);
@@ -81,9 +81,9 @@ impl Buffers {
 pub(super) struct Buffer {
     lender: Rc<Buffers>,
     /// Nothing, an exact copy, or `WIDE` bytes that are the lender's.
-    memory: Vec<u8>,
-    start: usize,
-    end: usize,
+    memory: Box<[u8]>,
+    start: u32,
+    end: u32,
 }
 
 impl Buffer {
@@ -91,7 +91,7 @@ impl Buffer {
     pub(super) fn new(lender: &Rc<Buffers>) -> Self {
         Self {
             lender: lender.clone(),
-            memory: Vec::new(),
+            memory: Box::default(),
             start: 0,
             end: 0,
         }
@@ -110,17 +110,31 @@ impl Buffer {
 
     /// What is in it.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
+        &self.memory[self.start()..self.end()]
+    }
+
+    fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    fn end(&self) -> usize {
+        self.end as usize
+    }
+
+    /// Places in the memory, which is far below 4 GiB: 32 bits each, since every connection that waits has a buffer.
+    fn place(&mut self, start: usize, end: usize) {
+        (self.start, self.end) = (start as u32, end as u32);
     }
 
     /// What is in it, to be changed in place.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.end]
+        let (start, end) = (self.start(), self.end());
+        &mut self.memory[start..end]
     }
 
     /// How many.
     pub(super) fn len(&self) -> usize {
-        self.end - self.start
+        self.end() - self.start()
     }
 
     /// None.
@@ -136,7 +150,7 @@ impl Buffer {
     /// The first `bytes` are done with.
     pub(super) fn consume(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.len());
-        self.start += bytes;
+        self.start += bytes as u32;
         // Whoever waits next must not hold wide memory, and may not touch this buffer before.
         if self.is_empty() {
             self.release();
@@ -146,30 +160,31 @@ impl Buffer {
     /// Only the first `bytes` stay.
     pub(super) fn truncate(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.len());
-        self.end = self.start + bytes;
+        self.end = self.start + bytes as u32;
     }
 
     /// Puts `bytes` in front.
     pub(super) fn prepend(&mut self, bytes: &[u8]) {
-        if self.start < bytes.len() {
+        if self.start() < bytes.len() {
             self.move_to(HEADROOM.max(bytes.len()));
         }
-        self.start -= bytes.len();
-        self.memory[self.start..self.start + bytes.len()].copy_from_slice(bytes);
+        let end = self.start();
+        let start = end - bytes.len();
+        self.start = start as u32;
+        self.memory[start..end].copy_from_slice(bytes);
     }
 
     /// Puts `bytes` behind.
     pub(super) fn append(&mut self, bytes: &[u8]) {
-        if self.memory.len() - self.end < bytes.len() {
+        if self.memory.len() - self.end() < bytes.len() {
             self.widen();
         }
-        if self.memory.len() - self.end < bytes.len() {
-            let missing = bytes.len() - (self.memory.len() - self.end);
-            let memory = self.memory.len() + missing;
-            self.memory.resize(memory, 0);
+        let (start, end) = (self.end(), self.end() + bytes.len());
+        if self.memory.len() < end {
+            self.memory = longer(std::mem::take(&mut self.memory), end);
         }
-        self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
+        self.memory[start..end].copy_from_slice(bytes);
+        self.end = end as u32;
     }
 
     /// Reads once. Ready with 0: the end, or no room. Who then waits with bytes in it calls [`Self::rest`].
@@ -189,14 +204,16 @@ impl Buffer {
         most: usize,
     ) -> Poll<io::Result<usize>> {
         self.widen();
-        let end = (self.memory.len() - TAILROOM).min(self.start.max(HEADROOM).saturating_add(most));
-        let end = end.max(self.end);
-        let mut room = ReadBuf::new(&mut self.memory[self.end..end]);
+        let from = self.end();
+        let end =
+            (self.memory.len() - TAILROOM).min(self.start().max(HEADROOM).saturating_add(most));
+        let end = end.max(from);
+        let mut room = ReadBuf::new(&mut self.memory[from..end]);
         let polled = Pin::new(stream).poll_read(cx, &mut room);
         let read = room.filled().len();
         match polled {
             Poll::Ready(Ok(())) => {
-                self.end += read;
+                self.end += read as u32;
                 Poll::Ready(Ok(read))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -235,9 +252,9 @@ impl Buffer {
         if self.memory.len() < WIDE || self.len() > SLIM_MAX {
             return;
         }
-        let copy = self.bytes().to_vec();
+        let copy: Box<[u8]> = self.bytes().into();
         self.release();
-        self.end = copy.len();
+        self.place(0, copy.len());
         self.memory = copy;
     }
 
@@ -245,20 +262,23 @@ impl Buffer {
         if self.memory.len() == WIDE {
             self.lender.give(std::mem::take(&mut self.memory));
         } else {
-            self.memory = Vec::new();
+            self.memory = Box::default();
         }
-        (self.start, self.end) = (0, 0);
+        self.place(0, 0);
     }
 
     /// Makes room to read.
     fn widen(&mut self) {
-        if self.memory.len() < WIDE {
+        if self.memory.is_empty() {
+            self.memory = self.lender.take();
+            self.place(HEADROOM, HEADROOM);
+        } else if self.memory.len() < WIDE {
             self.move_to(HEADROOM);
         } else if self.is_empty() {
-            (self.start, self.end) = (HEADROOM, HEADROOM);
-        } else if self.end + TAILROOM >= self.memory.len() && self.start > HEADROOM {
-            self.memory.copy_within(self.start..self.end, HEADROOM);
-            (self.start, self.end) = (HEADROOM, HEADROOM + self.len());
+            self.place(HEADROOM, HEADROOM);
+        } else if self.end() + TAILROOM >= self.memory.len() && self.start() > HEADROOM {
+            self.memory.copy_within(self.start()..self.end(), HEADROOM);
+            self.place(HEADROOM, HEADROOM + self.len());
         }
     }
 
@@ -267,13 +287,19 @@ impl Buffer {
         let bytes = self.len();
         let mut memory = self.lender.take();
         if memory.len() < start + bytes + TAILROOM {
-            memory.resize(start + bytes + TAILROOM, 0);
+            memory = longer(memory, start + bytes + TAILROOM);
         }
         memory[start..start + bytes].copy_from_slice(self.bytes());
         self.release();
         self.memory = memory;
-        (self.start, self.end) = (start, start + bytes);
+        self.place(start, start + bytes);
     }
+}
+
+fn longer(memory: Box<[u8]>, bytes: usize) -> Box<[u8]> {
+    let mut memory = memory.into_vec();
+    memory.resize(bytes, 0);
+    memory.into()
 }
 
 impl Drop for Buffer {

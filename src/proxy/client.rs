@@ -1,14 +1,15 @@
 //! A client's connection that speaks HTTP/1: what it says, and what it is told.
 //!
 //! ```text
-//! socket ─▶ Inbox ─▶ head (whole) ─▶ front_h1
+//! Socket ─▶ Inbox ─▶ head (whole) ─▶ front_h1
 //!              └───▶ body ─▶ HttpOne (Asker) ─▶ flight
-//! socket ◀─ Outbox ◀─ interim answers, answers
+//! Socket ◀─ interim answers, answers
 //! ```
 
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::AsyncWrite;
 
 use super::asker::Asker;
 use super::buffer::Buffer;
@@ -18,6 +19,7 @@ use super::h1::chunked::Decoder;
 use super::h1::head::{self, Scan};
 use super::h1::refusal::Refusal;
 use super::h1::request::Length;
+use super::socket::Socket;
 
 /// Empty lines before a request (RFC 9112 §2.2 asks for one).
 const EMPTY_LINES_MAX: u32 = 4;
@@ -30,8 +32,7 @@ const UNWANTED_MAX: usize = 64 * 1024;
 
 /// What a client sends.
 #[derive(Debug)]
-pub(super) struct Inbox<'s> {
-    reader: ReadHalf<'s>,
+pub(super) struct Inbox {
     pub(super) input: Buffer,
     /// It will send no more.
     ended: bool,
@@ -48,11 +49,10 @@ pub(super) enum Heard {
     Closed,
 }
 
-impl<'s> Inbox<'s> {
+impl Inbox {
     /// Nothing read yet.
-    pub(super) fn new(reader: ReadHalf<'s>, input: Buffer) -> Self {
+    pub(super) fn new(input: Buffer) -> Self {
         Self {
-            reader,
             input,
             ended: false,
             empty_lines: 0,
@@ -63,6 +63,7 @@ impl<'s> Inbox<'s> {
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
+        mut socket: &Socket,
         line_max: usize,
         head_max: usize,
     ) -> Poll<Heard> {
@@ -93,7 +94,7 @@ impl<'s> Inbox<'s> {
             if self.ended {
                 return Poll::Ready(Heard::Closed);
             }
-            match self.input.poll_fill(cx, &mut self.reader) {
+            match self.input.poll_fill(cx, &mut socket) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {}
                 Poll::Ready(_) => self.ended = true,
                 Poll::Pending => {
@@ -104,12 +105,16 @@ impl<'s> Inbox<'s> {
         }
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut socket: &Socket,
+    ) -> Poll<Result<(), BodyError>> {
         let closed = || BodyError::Client("connection closed".to_owned());
         if self.ended {
             return Poll::Ready(Err(closed()));
         }
-        let broke = match ready!(self.input.poll_fill(cx, &mut self.reader)) {
+        let broke = match ready!(self.input.poll_fill(cx, &mut socket)) {
             Ok(0) => closed(),
             Ok(_) => return Poll::Ready(Ok(())),
             Err(error) => BodyError::Client(in_words(&error)),
@@ -118,11 +123,11 @@ impl<'s> Inbox<'s> {
         Poll::Ready(Err(broke))
     }
 
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>, mut socket: &Socket) -> Poll<()> {
         while !self.ended && self.input.len() < AHEAD_MAX {
             // Asked first, since a fill makes room, and usually there is nothing to fill.
-            let _ = ready!(self.reader.as_ref().poll_read_ready(cx));
-            match self.input.poll_fill(cx, &mut self.reader) {
+            ready!(socket.poll_readable(cx));
+            match self.input.poll_fill(cx, &mut socket) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {}
                 Poll::Ready(_) => self.ended = true,
                 Poll::Pending => {
@@ -138,31 +143,8 @@ impl<'s> Inbox<'s> {
     }
 
     /// Reads once more, for a tunnel. Ready with false: the end.
-    pub(super) fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.poll_fill(cx).map(|filled| filled.is_ok())
-    }
-}
-
-/// What a client is told.
-#[derive(Debug)]
-pub(super) struct Outbox<'s> {
-    pub(super) writer: WriteHalf<'s>,
-    /// Interim answers that are not out yet.
-    interim: Vec<u8>,
-}
-
-impl<'s> Outbox<'s> {
-    /// Nothing written yet.
-    pub(super) fn new(writer: WriteHalf<'s>) -> Self {
-        Self {
-            writer,
-            interim: Vec::new(),
-        }
-    }
-
-    /// What has to go out before an answer.
-    pub(super) fn take_interim(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.interim)
+    pub(super) fn poll_any(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<bool> {
+        self.poll_fill(cx, socket).map(|filled| filled.is_ok())
     }
 }
 
@@ -180,23 +162,21 @@ enum Body {
 }
 
 /// One request of an HTTP/1 client.
-#[derive(Debug)]
-pub(super) struct HttpOne<'c, 's> {
-    inbox: &'c mut Inbox<'s>,
-    pub(super) outbox: &'c mut Outbox<'s>,
+pub(super) struct HttpOne<'c> {
+    pub(super) socket: &'c Socket,
+    inbox: &'c mut Inbox,
+    /// Interim answers that are not out yet.
+    interim: Vec<u8>,
     body: Body,
 }
 
-impl<'c, 's> HttpOne<'c, 's> {
+impl<'c> HttpOne<'c> {
     /// The request's head was consumed.
-    pub(super) fn new(
-        inbox: &'c mut Inbox<'s>,
-        outbox: &'c mut Outbox<'s>,
-        length: Length,
-    ) -> Self {
+    pub(super) fn new(socket: &'c Socket, inbox: &'c mut Inbox, length: Length) -> Self {
         Self {
+            socket,
             inbox,
-            outbox,
+            interim: Vec::new(),
             body: match length {
                 Length::Exactly(bytes) => Body::Exactly(bytes),
                 Length::Chunked => Body::Chunked {
@@ -210,8 +190,13 @@ impl<'c, 's> HttpOne<'c, 's> {
     }
 
     /// Both sides of the connection, after a change of protocol.
-    pub(super) fn sides(&mut self) -> (&mut Inbox<'s>, &mut Outbox<'s>) {
-        (self.inbox, self.outbox)
+    pub(super) fn sides(&mut self) -> (&mut Inbox, &'c Socket) {
+        (self.inbox, self.socket)
+    }
+
+    /// What has to go out before an answer.
+    pub(super) fn take_interim(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.interim)
     }
 
     /// Nothing is left to read that has come already.
@@ -245,7 +230,7 @@ impl<'c, 's> HttpOne<'c, 's> {
     }
 }
 
-impl Asker for HttpOne<'_, '_> {
+impl Asker for HttpOne<'_> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], BodyError>> {
         loop {
             match &mut self.body {
@@ -276,7 +261,7 @@ impl Asker for HttpOne<'_, '_> {
                         self.inbox.input.consume(std::mem::take(gap));
                     }
                 }
-                _ => ready!(self.inbox.poll_fill(cx))?,
+                _ => ready!(self.inbox.poll_fill(cx, self.socket))?,
             }
         }
     }
@@ -299,19 +284,25 @@ impl Asker for HttpOne<'_, '_> {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.inbox.poll_gone(cx)
+        self.socket.watch();
+        self.inbox.poll_gone(cx, self.socket)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.socket.is_watched()
     }
 
     fn interim(&mut self, head: &ResponseHead) {
-        self.outbox.interim.extend_from_slice(&head.wire);
-        self.outbox.interim.extend_from_slice(b"\r\n");
+        self.interim.extend_from_slice(&head.wire);
+        self.interim.extend_from_slice(b"\r\n");
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) {
-        use tokio::io::AsyncWrite;
-        let Outbox { writer, interim } = &mut *self.outbox;
+        let Self {
+            socket, interim, ..
+        } = self;
         while !interim.is_empty() {
-            match std::pin::Pin::new(&mut *writer).poll_write(cx, interim) {
+            match Pin::new(&mut *socket).poll_write(cx, interim) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {
                     interim.drain(..bytes);
                 }

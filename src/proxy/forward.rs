@@ -27,7 +27,7 @@ use super::target::{self, Host};
 /// Who asks, as a backend is told.
 pub(super) struct Origin<'a> {
     /// The client's address.
-    pub(super) address: &'a str,
+    pub(super) address: &'a [u8],
     /// `http` or `https`.
     pub(super) proto: &'static str,
     /// It may say on whose behalf it asks.
@@ -254,7 +254,7 @@ impl Way {
     }
 
     fn write(&self, wire: &mut Vec<u8>, origin: &Origin<'_>, host: &[u8]) {
-        let (address, proto) = (origin.address.as_bytes(), origin.proto.as_bytes());
+        let (address, proto) = (origin.address, origin.proto.as_bytes());
         put(
             wire,
             &[b"x-forwarded-for: ", &self.addresses, address, b"\r\n"],
@@ -287,13 +287,23 @@ fn trace(wire: &mut Vec<u8>, dice: &mut impl Rng) {
     let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
     let (trace, span) = ids.split_at(16);
     for (at, ids) in [(16, trace), (49, span)] {
-        for (place, byte) in line[at..].chunks_exact_mut(2).zip(ids) {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            place[0] = HEX[usize::from(byte >> 4)];
-            place[1] = HEX[usize::from(byte & 15)];
+        let places = line[at..].as_chunks_mut::<8>().0.iter_mut();
+        for (place, bytes) in places.zip(ids.as_chunks::<4>().0) {
+            *place = hex(*bytes);
         }
     }
     wire.extend_from_slice(&line);
+}
+
+/// Four bytes as eight digits, all at once.
+fn hex(bytes: [u8; 4]) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(u32::from_be_bytes(bytes));
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits + ONES * 6) >> 4 & ONES;
+    (digits + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Says how a body is framed.
@@ -354,4 +364,22 @@ pub(super) fn response(
         persistent: meaning.persistent,
         upgrade: switches,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_hexadecimal_digits() {
+        for bytes in [
+            [0, 1, 0x23, 0xff],
+            [0x9a, 0xbc, 0xde, 0xf0],
+            [0xa9, 0x09, 0x90, 0x0a],
+        ] {
+            let [a, b, c, d] = bytes;
+            let expected = format!("{a:02x}{b:02x}{c:02x}{d:02x}");
+            assert_eq!(hex(bytes), expected.as_bytes());
+        }
+    }
 }

@@ -6,94 +6,130 @@
 //! ```
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::Method;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::alarm::Alarm;
 use super::answer::{Then, Told, pass, tell};
 use super::buffer::Buffer;
-use super::client::{Heard, HttpOne, Inbox, Outbox};
+use super::client::{Heard, HttpOne, Inbox};
 use super::fault::Fault;
 use super::forward::{self, Origin, RequestHead};
 use super::h1::head;
 use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
+use super::peer::Peer;
 use super::record::Record;
+use super::socket::Socket;
+use super::wakers::Slot;
 use super::worker::Worker;
 use super::{linger, service};
 
 /// One client's connection.
-struct Connection<'s> {
-    worker: &'s Rc<Worker>,
-    inbox: Inbox<'s>,
-    outbox: Outbox<'s>,
+pub(super) struct Connection {
+    worker: Rc<Worker>,
+    socket: Socket,
+    inbox: Inbox,
     alarm: Alarm,
-    peer: SocketAddr,
-    /// Of the client, as text; the address it asked is looked up when it is needed.
-    address: Box<str>,
-    slot: Cell<Option<usize>>,
+    peer: Peer,
+    slot: Cell<Option<Slot>>,
     /// Since when a head is awaited, and whether it has begun.
-    waiting: Cell<Option<(Instant, bool)>>,
+    waiting: Cell<Option<Waiting>>,
 }
 
-impl Drop for Connection<'_> {
+/// Since when a head is awaited, and whether it has begun: in eight bytes, as every connection that waits has it.
+#[derive(Clone, Copy)]
+struct Waiting(NonZeroU64);
+
+impl Waiting {
+    fn new(started: Instant, since: Instant, begun: bool) -> Self {
+        let micros = since.saturating_duration_since(started).as_micros() as u64;
+        // The next microsecond, lest a limit that counts from there is over before its time; never 0.
+        Self(NonZeroU64::MIN.saturating_add((micros << 1) + 1 + u64::from(begun)))
+    }
+
+    fn begun(self) -> bool {
+        self.0.get() & 1 == 1
+    }
+
+    fn since(self, started: Instant) -> Instant {
+        started + Duration::from_micros(self.0.get() >> 1)
+    }
+}
+
+impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.get() {
             self.worker.wakers.remove(slot);
         }
+        self.worker.ended();
     }
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(worker: &Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
-    let then = {
-        let (reader, writer) = stream.split();
-        let mut connection = Connection {
-            worker,
-            inbox: Inbox::new(reader, Buffer::new(&worker.buffers)),
-            outbox: Outbox::new(writer),
+impl Connection {
+    /// Counted from now on, and until it is dropped.
+    pub(super) fn new(worker: &Rc<Worker>, socket: Socket, peer: SocketAddr) -> Self {
+        worker.began();
+        Self {
+            worker: worker.clone(),
+            socket,
+            inbox: Inbox::new(Buffer::new(&worker.buffers)),
             alarm: Alarm::default(),
-            peer,
-            address: peer.ip().to_canonical().to_string().into(),
+            peer: Peer::new(peer),
             slot: Cell::new(None),
             waiting: Cell::new(None),
-        };
-        loop {
-            let heard = poll_fn(|cx| connection.poll_heard(cx)).await;
-            // What a request needs is on the heap while it lasts, so that a connection that waits is small.
-            match Box::pin(connection.exchange(heard)).await {
-                Then::Again => {}
-                end => break end,
+        }
+    }
+
+    /// Serves it to its end.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would store the connection twice, and each byte is taken by all that wait"
+    )]
+    pub(super) fn serve(mut self) -> impl Future<Output = ()> {
+        async move {
+            let then = loop {
+                let heard = poll_fn(|cx| self.poll_heard(cx)).await;
+                let Some(exchange) = self.take_on(heard) else {
+                    break Then::Close;
+                };
+                match exchange.await {
+                    Then::Again => {}
+                    end => break end,
+                }
+            };
+            match then {
+                Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
+                Then::Cut => self.socket.with_fd(|fd| {
+                    let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+                }),
+                Then::Again | Then::Close => {}
             }
         }
-    };
-    match then {
-        Then::Linger => Box::pin(linger::close(stream)).await,
-        Then::Cut => {
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-        }
-        Then::Again | Then::Close => {}
     }
-}
 
-impl<'s> Connection<'s> {
     /// Waits for a request's head, within limits.
     fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Option<Fault>>> {
-        let worker = self.worker;
+        let worker = &self.worker;
+        worker.begin_poll();
         if self.slot.get().is_none() {
             self.slot.set(Some(worker.wakers.add(cx.waker().clone())));
         }
         let limits = &worker.settings.limits;
-        let polled = self
-            .inbox
-            .poll_head(cx, limits.request_line_bytes, limits.head_bytes);
+        let polled = self.inbox.poll_head(
+            cx,
+            &self.socket,
+            limits.request_line_bytes,
+            limits.head_bytes,
+        );
         if let Poll::Ready(heard) = polled {
             self.idle_until(None);
             return Poll::Ready(match heard {
@@ -106,9 +142,10 @@ impl<'s> Connection<'s> {
         let now = worker.now();
         let begun = !self.inbox.input.is_empty();
         let since = match self.waiting.get() {
-            Some((since, known)) if known == begun => since,
+            Some(waiting) if waiting.begun() == begun => waiting.since(worker.started),
             _ => {
-                self.waiting.set(Some((now, begun)));
+                let waiting = Waiting::new(worker.started, now, begun);
+                self.waiting.set(Some(waiting));
                 let limit = now + timeouts.client_idle;
                 self.idle_until((!begun).then_some(limit));
                 now
@@ -139,18 +176,13 @@ impl<'s> Connection<'s> {
         }
     }
 
-    /// One request, or why there is none.
-    async fn exchange(&mut self, heard: Result<usize, Option<Fault>>) -> Then {
-        let worker = self.worker;
-        let waited = self.waiting.take();
-        let (length, refused) = match heard {
-            Ok(length) => (length, None),
-            Err(Some(fault)) => (0, Some(fault)),
-            Err(None) => return Then::Close,
-        };
-        let mut record = Record::begin(worker, self.peer);
+    /// A head of `length` bytes has come, or it is clear that none will.
+    fn begin(&mut self, length: usize, refused: Option<Fault>) -> Begun {
+        let worker = &self.worker;
+        let waited = self.waiting.take().filter(|waited| waited.begun());
+        let mut record = Record::begin(worker, self.peer.address());
         record.note(|entry, _| {
-            let since = waited.filter(|(_, begun)| *begun).map(|(since, _)| since);
+            let since = waited.map(|waited| waited.since(worker.started));
             entry.came(self.inbox.input.bytes(), since);
         });
         let head = match refused {
@@ -159,61 +191,87 @@ impl<'s> Connection<'s> {
         };
         let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
-        let mut head = match head {
-            Ok(head) => head,
+        match head {
+            Ok(head) => {
+                record.note(|entry, _| entry.sends(&head.wire));
+                Begun::Asks(head, record)
+            }
             Err(fault) => {
                 service::unanswered(worker, &mut record);
-                let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, Length::None);
-                let told = Told {
-                    fault: &fault,
+                Begun::Refused {
+                    fault,
                     bodiless,
-                    persistent: false,
-                    old: false,
-                };
-                return tell(worker, &self.alarm, &mut asker, told, &mut record).await;
+                    record,
+                }
             }
+        }
+    }
+
+    /// What the head that came, or did not, leads to. It is on the heap while it lasts, so that a connection that waits
+    /// is small.
+    fn take_on(
+        &mut self,
+        heard: Result<usize, Option<Fault>>,
+    ) -> Option<Pin<Box<impl Future<Output = Then>>>> {
+        let begun = match heard {
+            Ok(length) => self.begin(length, None),
+            Err(fault) => self.begin(0, Some(fault?)),
         };
-        record.note(|entry, _| entry.sends(&head.wire));
-        let mut asker = HttpOne::new(&mut self.inbox, &mut self.outbox, head.length);
-        match service::answer(worker, &self.alarm, &head, &mut asker, &mut record).await {
-            Ok(mut reply) => {
-                pass(
-                    worker,
-                    &self.alarm,
-                    &mut asker,
-                    &mut reply,
-                    &mut head,
-                    &mut record,
-                )
-                .await
-            }
-            Err(fault) => {
-                let told = Told {
-                    fault: &fault,
-                    bodiless: head.method == Method::HEAD,
-                    persistent: head.persistent,
-                    old: head.old,
-                };
-                tell(worker, &self.alarm, &mut asker, told, &mut record).await
-            }
+        Some(Box::pin(self.exchange(begun)))
+    }
+
+    /// One request, to the end of its answer. Not an async fn, which would store what it is given twice: within
+    /// 1,032 bytes the allocator has a place at hand.
+    #[expect(clippy::manual_async_fn, reason = "see above")]
+    fn exchange(&mut self, mut begun: Begun) -> impl Future<Output = Then> {
+        async move {
+            let worker = self.worker.clone();
+            let (socket, inbox, alarm) = (&self.socket, &mut self.inbox, &self.alarm);
+            let mut exchanging = pin!(async {
+                match &mut begun {
+                    Begun::Asks(head, record) => {
+                        let mut asker = HttpOne::new(socket, inbox, head.length);
+                        answer(&worker, alarm, head, &mut asker, record).await
+                    }
+                    Begun::Refused {
+                        fault,
+                        bodiless,
+                        record,
+                    } => {
+                        let mut asker = HttpOne::new(socket, inbox, Length::None);
+                        let told = Told {
+                            fault,
+                            bodiless: *bodiless,
+                            persistent: false,
+                            old: false,
+                        };
+                        Box::pin(tell(&worker, alarm, &mut asker, told, record)).await
+                    }
+                }
+            });
+            // Time passes between its polls.
+            poll_fn(|cx| {
+                worker.begin_poll();
+                exchanging.as_mut().poll(cx)
+            })
+            .await
         }
     }
 
     /// Reads the head that has come, and makes it fit for a backend.
     fn read_head(&self, length: usize, record: &mut Record) -> Result<RequestHead, Fault> {
-        let worker = self.worker;
+        let worker = &self.worker;
         let limits = &worker.settings.limits;
         let bytes = &self.inbox.input.bytes()[..length];
         let local = || {
-            let stream: &TcpStream = self.outbox.writer.as_ref();
-            stream
-                .local_addr()
-                .map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
+            let local = self.socket.local();
+            local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
         };
+        let address = self.peer.text();
         let origin = Origin {
-            address: &self.address,
+            address: address.as_bytes(),
             proto: "http",
-            trusted: worker.settings.trusts(self.peer.ip()),
+            trusted: worker.settings.trusts(self.peer.address().ip()),
             local: &local,
         };
         let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
@@ -227,5 +285,88 @@ impl<'s> Connection<'s> {
             let mut dice = worker.dice.borrow_mut();
             forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
         })
+    }
+}
+
+/// What a connection's next bytes were.
+enum Begun {
+    Asks(RequestHead, Record),
+    Refused {
+        fault: Fault,
+        /// It was HEAD.
+        bodiless: bool,
+        record: Record,
+    },
+}
+
+/// Has a request answered. Not an async fn for the same reason as [`Connection::exchange`].
+#[expect(clippy::manual_async_fn, reason = "see above")]
+fn answer<'a>(
+    worker: &'a Rc<Worker>,
+    alarm: &'a Alarm,
+    head: &'a mut RequestHead,
+    asker: &'a mut HttpOne<'_>,
+    record: &'a mut Record,
+) -> impl Future<Output = Then> {
+    async move {
+        match service::answer(worker, alarm, head, asker, record).await {
+            Ok(mut reply) => pass(worker, alarm, asker, &mut reply, head, record).await,
+            Err(fault) => {
+                let told = Told {
+                    fault: &fault,
+                    bodiless: head.method == Method::HEAD,
+                    persistent: head.persistent,
+                    old: head.old,
+                };
+                Box::pin(tell(worker, alarm, asker, told, record)).await
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Connection) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The runtime adds 104 bytes and rounds up to multiples of 128: one byte more costs every connection that many.
+    #[test]
+    fn a_connection_that_waits_is_a_task_of_256_bytes() {
+        let size = size_of_future(Connection::serve);
+        assert!(
+            size <= 256 - 104,
+            "{size}, of a connection {}",
+            size_of::<Connection>()
+        );
+    }
+
+    /// A larger one is not among those that the allocator has at hand.
+    #[test]
+    fn a_request_under_way_is_a_task_of_a_kilobyte() {
+        fn size_of_future<F: Future>(_: impl FnOnce(&'static mut Connection, Begun) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of_future(|connection, begun| connection.exchange(begun));
+        assert!(size <= 1032, "{size}");
+    }
+
+    #[test]
+    fn a_wait_fits_into_eight_bytes_for_centuries() {
+        let started = clock::now();
+        for micros in [0, 1, 1_000_000, u64::from(u32::MAX) * 1_000_000] {
+            let since = started + Duration::from_micros(micros);
+            for begun in [false, true] {
+                let waiting = Waiting::new(started, since, begun);
+
+                assert_eq!(waiting.begun(), begun);
+                let error = waiting.since(started).saturating_duration_since(since);
+                assert!(error <= Duration::from_micros(2), "{error:?}");
+                assert!(waiting.since(started) >= since);
+            }
+        }
     }
 }

@@ -9,15 +9,20 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::socket::Socket;
+
 /// In all, as nginx's `lingering_timeout`.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Half-closes, discards what still comes, closes.
-pub(super) async fn close(mut stream: TcpStream) {
+pub(super) async fn close(socket: &mut Socket) {
+    let Ok(stream) = socket.stream() else {
+        return;
+    };
     if stream.shutdown().await.is_err() {
         return;
     }
-    let discard = async { while stream.readable().await.is_ok() && discard(&stream) {} };
+    let discard = async { while stream.readable().await.is_ok() && discard(stream) {} };
     let _ = tokio::time::timeout(LINGER, discard).await;
 }
 

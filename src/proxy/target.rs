@@ -4,6 +4,7 @@
 
 use http::Method;
 
+use super::h1::head::Bytes;
 use super::h1::refusal::Refusal;
 
 /// A request target, taken apart.
@@ -18,6 +19,8 @@ pub(super) struct Target<'t> {
 /// `host`, `host:port`, `[v6]`, `[v6]:port`; never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Host<'t>(pub(super) &'t [u8]);
+
+static NAME: Bytes = Bytes::alphanumeric_and(b"-._~%!$&'()*+,;=:");
 
 impl<'t> Host<'t> {
     /// With the characters of RFC 3986 §3.2.2.
@@ -37,13 +40,12 @@ impl<'t> Host<'t> {
                 host.split_at(end.unwrap_or(host.len()))
             }
         };
-        let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(byte);
         let port = match rest {
             [] => true,
             [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
             _ => false,
         };
-        let sound = !name.is_empty() && name.iter().all(legal) && port;
+        let sound = !name.is_empty() && NAME.has_all(name) && port;
         sound.then_some(Self(host))
     }
 }

@@ -55,14 +55,14 @@ impl Way {
 pub(super) async fn run(
     worker: &Rc<Worker>,
     alarm: &Alarm,
-    asker: &mut HttpOne<'_, '_>,
+    asker: &mut HttpOne<'_>,
     reply: &mut Reply,
     record: &mut Record,
 ) {
     let Some((mut link, early, lease)) = reply.take_link() else {
         return;
     };
-    let (inbox, outbox) = asker.sides();
+    let (inbox, mut socket) = asker.sides();
     let mut out = Way::new(inbox.input.take());
     let mut back = Way::new(early);
     let idle_max = worker.settings.timeouts.upgrade_idle;
@@ -72,7 +72,7 @@ pub(super) async fn run(
         loop {
             let mut again = false;
             match out.poll_out(cx, &mut link.stream) {
-                Poll::Ready(true) if !out.ended => match inbox.poll_any(cx) {
+                Poll::Ready(true) if !out.ended => match inbox.poll_any(cx, socket) {
                     Poll::Ready(true) => {
                         out.bytes = inbox.input.take();
                         received += out.bytes.len();
@@ -84,7 +84,7 @@ pub(super) async fn run(
                 Poll::Ready(true) | Poll::Pending => {}
                 Poll::Ready(false) => return Poll::Ready(Some(End::Backend)),
             }
-            match back.poll_out(cx, &mut outbox.writer) {
+            match back.poll_out(cx, &mut socket) {
                 Poll::Ready(true) if !back.ended => {
                     match back.bytes.poll_fill(cx, &mut link.stream) {
                         Poll::Ready(Ok(bytes)) if bytes > 0 => {

@@ -243,6 +243,10 @@ mod tests {
 
         fn rest(&mut self) {}
 
+        fn is_watched(&self) -> bool {
+            true
+        }
+
         fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
             Poll::Pending
         }

@@ -4,6 +4,7 @@
 //! each look at a flag costs nothing per request, where a shared wait queue would cost a lock each.
 
 use std::cell::RefCell;
+use std::num::NonZeroU32;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ pub(super) struct Wakers(RefCell<Slots>);
 #[derive(Debug, Default)]
 struct Slots {
     tasks: Vec<Option<Task>>,
-    free: Vec<usize>,
+    free: Vec<Slot>,
 }
 
 #[derive(Debug)]
@@ -24,26 +25,42 @@ struct Task {
     limit: Option<Instant>,
 }
 
+/// A task's place among them; small, since every connection has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(NonZeroU32);
+
+impl Slot {
+    fn last_of<T>(tasks: &[T]) -> Self {
+        let number = u32::try_from(tasks.len()).ok().and_then(NonZeroU32::new);
+        // Descriptors run out long before.
+        Self(number.unwrap_or(NonZeroU32::MAX))
+    }
+
+    fn place(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
 impl Wakers {
     /// Adds a task; the number is for [`Wakers::remove`].
-    pub(super) fn add(&self, waker: Waker) -> usize {
+    pub(super) fn add(&self, waker: Waker) -> Slot {
         let mut slots = self.0.borrow_mut();
         let task = Some(Task { waker, limit: None });
         match slots.free.pop() {
             Some(slot) => {
-                slots.tasks[slot] = task;
+                slots.tasks[slot.place()] = task;
                 slot
             }
             None => {
                 slots.tasks.push(task);
-                slots.tasks.len() - 1
+                Slot::last_of(&slots.tasks)
             }
         }
     }
 
     /// Has a task woken at `limit`, to the next [`Self::wake_due`]; `None`: no more.
-    pub(super) fn set_limit(&self, slot: usize, limit: Option<Instant>) {
-        if let Some(task) = &mut self.0.borrow_mut().tasks[slot] {
+    pub(super) fn set_limit(&self, slot: Slot, limit: Option<Instant>) {
+        if let Some(task) = &mut self.0.borrow_mut().tasks[slot.place()] {
             task.limit = limit;
         }
     }
@@ -58,9 +75,9 @@ impl Wakers {
     }
 
     /// Forgets a task.
-    pub(super) fn remove(&self, slot: usize) {
+    pub(super) fn remove(&self, slot: Slot) {
         let mut slots = self.0.borrow_mut();
-        if slots.tasks[slot].take().is_some() {
+        if slots.tasks[slot.place()].take().is_some() {
             slots.free.push(slot);
         }
     }

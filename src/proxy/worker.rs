@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -24,7 +24,7 @@ use super::access::{Desk, Scribe};
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
-use super::stats::{Counts, Waits, WorkerStats, bump};
+use super::stats::{Counts, Waits, WorkerStats, bump, drop_one};
 use super::wakers::Wakers;
 use super::{Feedback, Routes, Settings};
 use crate::clock;
@@ -202,6 +202,22 @@ impl Worker {
                 }
             });
         }
+    }
+
+    /// One more client connection.
+    pub(super) fn began(&self) {
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        self.open.set(self.open.get() + 1);
+        bump(&self.stats.connections_open, 1);
+        bump(&self.stats.connections_total, 1);
+    }
+
+    /// One less.
+    pub(super) fn ended(&self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.open.set(self.open.get() - 1);
+        drop_one(&self.stats.connections_open);
+        self.closed.notify_waiters();
     }
 
     /// A task is polled: time has passed.

@@ -24,6 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -54,6 +55,8 @@ pub struct State {
     writer: Writer,
     /// Peers found at the start.
     found: Arc<[SocketAddr]>,
+    /// We left for good.
+    forgotten: AtomicBool,
     opened: Instant,
     _lock: File,
 }
@@ -107,6 +110,7 @@ impl State {
             directory,
             machine,
             found: Arc::default(),
+            forgotten: AtomicBool::new(false),
             opened: clock::now(),
             _lock: lock,
         };
@@ -128,7 +132,7 @@ impl State {
 
     /// Soon writes who is alive beside `own`. That nobody is, is not written: it may be us who are cut off.
     pub fn save_peers(&self, members: Arc<Members>, own: &str) {
-        if !peers::is_anyone_there(&members, own) {
+        if self.forgotten.load(Ordering::Relaxed) || !peers::is_anyone_there(&members, own) {
             return;
         }
         let (machine, own) = (self.machine.clone(), own.to_owned());
@@ -139,6 +143,16 @@ impl State {
         };
         self.writer.save(PEERS, move || {
             let content = peers::content(&members, &own, &before);
+            peers::text(&Saved { machine, content }).into_bytes()
+        });
+    }
+
+    /// Soon writes that there is nobody, and keeps to it: who left for good does not come back by itself.
+    pub fn forget_peers(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+        let machine = self.machine.clone();
+        self.writer.save(PEERS, move || {
+            let content = Vec::new();
             peers::text(&Saved { machine, content }).into_bytes()
         });
     }

@@ -12,6 +12,7 @@
 mod common;
 
 mod alive;
+mod chatter;
 mod encrypted;
 mod fail;
 mod join;
@@ -20,3 +21,4 @@ mod names;
 mod octets;
 mod peers;
 mod relay;
+mod rpc;

@@ -1,10 +1,11 @@
 //! One machine of the world: an address, and a process that may be running on it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use lb::announce::Tags;
-use lb::gossip::core::io::Event;
+use lb::gossip::core::io::{Answer, Event, QueryId};
 use lb::gossip::core::keyring::Keyring;
 use lb::gossip::core::member::{Member, Members, Status};
 use lb::gossip::core::node::Node;
@@ -41,6 +42,15 @@ pub(crate) struct Host {
     pub(crate) view: Members,
     /// What it reported, with the time.
     pub(crate) events: Vec<(Instant, Event)>,
+    /// What came back to its queries, with the time.
+    pub(crate) answers: Vec<(Instant, QueryId, Answer)>,
+    /// User events and queries that its process was told of: each must come once.
+    pub(crate) heard: BTreeSet<(u64, String, Vec<u8>)>,
+    pub(crate) asked: BTreeSet<QueryId>,
+    /// Lamport times of its process when last looked at: members, events, queries.
+    pub(crate) clocks: [u64; 3],
+    /// It answers queries, each with its name.
+    pub(crate) answers_queries: bool,
     /// The highest incarnation that any process of this name ever had.
     pub(crate) highest: u32,
     /// When the next wake-up is due.
@@ -65,6 +75,17 @@ impl Host {
     /// Runs, and does not mean to leave.
     pub(crate) fn is_live(&self) -> bool {
         self.is_running() && !self.leaving
+    }
+
+    /// Forgets what the former process knew.
+    pub(crate) fn begin_life(&mut self) {
+        self.life += 1;
+        self.leaving = false;
+        self.wants_in = false;
+        self.view = Members::default();
+        self.heard.clear();
+        self.asked.clear();
+        self.clocks = [0; 3];
     }
 
     pub(crate) fn member(&self, name: &str) -> Option<&Member> {

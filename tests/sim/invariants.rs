@@ -73,6 +73,44 @@ impl World {
         }
     }
 
+    /// Nothing is delivered twice to one process.
+    pub(crate) fn check_once(&mut self, observer: HostId, event: &Event) {
+        let host = &mut self.hosts[observer];
+        match event {
+            Event::User {
+                ltime,
+                name,
+                payload,
+                ..
+            } => {
+                let new = host.heard.insert((*ltime, name.clone(), payload.clone()));
+                assert!(new, "{} hears {event:?} again", host.name);
+            }
+            Event::Query { id, .. } => {
+                let new = host.asked.insert(*id);
+                assert!(new, "{} is asked {event:?} again", host.name);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lamport clocks never fall, as long as a process lives.
+    pub(crate) fn check_clocks(&mut self) {
+        for host in &mut self.hosts {
+            let Some(node) = &host.node else { continue };
+            let stats = node.stats();
+            let now = [stats.member_time, stats.event_time, stats.query_time];
+            for (now, before) in now.into_iter().zip(host.clocks) {
+                assert!(
+                    now >= before,
+                    "a clock of {} fell from {before} to {now}",
+                    host.name
+                );
+            }
+            host.clocks = now;
+        }
+    }
+
     /// Why the views of the live have not met yet; `None` once everyone sees all live hosts alive, exactly as they
     /// are, and nobody else alive.
     pub(crate) fn difference(&self) -> Option<String> {

@@ -10,6 +10,7 @@
 //! A failure prints the seed and the one command that replays it. `LB_SIM_SEED` sets the seed of a scenario,
 //! `LB_SIM_SECONDS` how long random seeds are tried.
 
+mod chatter;
 mod detection;
 mod host;
 mod invariants;
@@ -18,6 +19,7 @@ mod names;
 mod namesakes;
 mod network;
 mod partitions;
+mod races;
 mod random;
 mod recall;
 mod scenarios;

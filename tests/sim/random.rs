@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lb::gossip::core::member::Status;
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::host::Down;
 use crate::world::World;
@@ -24,8 +25,15 @@ fn story(seed: u64) {
         world.keyring = crate::keys::ring(&[2, 3]);
     }
     world.cluster(count, SECOND);
+    // Dice of its own, for the same reason.
+    let mut talk = seed
+        .is_multiple_of(3)
+        .then(|| ChaCha8Rng::seed_from_u64(seed));
     for _ in 0..world.random.random_range(10..40) {
         act(&mut world, cuts);
+        if let Some(random) = &mut talk {
+            crate::chatter::talk(&mut world, random);
+        }
         let pause = Duration::from_millis(world.random.random_range(0..6000));
         world.run(pause);
         if !world.network.is_calm() {

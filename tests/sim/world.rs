@@ -208,6 +208,11 @@ impl World {
             wants_in: false,
             view: lb::gossip::core::member::Members::default(),
             events: Vec::new(),
+            answers: Vec::new(),
+            heard: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            clocks: [0; 3],
+            answers_queries: true,
             highest: 0,
             wake: None,
             stock: false,
@@ -256,10 +261,7 @@ impl World {
         let node = Node::new(config, self.now, random).expect("the tags are short");
         let host = &mut self.hosts[id];
         host.node = Some(node);
-        host.life += 1;
-        host.leaving = false;
-        host.wants_in = false;
-        host.view = lb::gossip::core::member::Members::default();
+        host.begin_life();
         self.touched(id);
         self.look(id..id + 1);
     }
@@ -329,6 +331,15 @@ impl World {
         while let Some(event) = node.poll_event() {
             events.push(event);
         }
+        let now = self.now;
+        let answers = std::iter::from_fn(|| node.poll_answer());
+        self.hosts[id]
+            .answers
+            .extend(answers.map(|(id, answer)| (now, id, answer)));
+        if let Some(keyring) = node.poll_keyring() {
+            // As a state directory does.
+            self.hosts[id].keyring = Some(keyring);
+        }
         let next = node.poll_timeout();
         self.hosts[id].stale = node.generation() != self.hosts[id].view.generation;
         self.hosts[id].node = Some(node);
@@ -367,6 +378,7 @@ impl World {
 
     fn on_event(&mut self, id: HostId, event: Event) {
         self.check_event(id, &event);
+        self.check_once(id, &event);
         match &event {
             Event::JoinFinished { reached: 0, .. } if self.hosts[id].wants_in => {
                 let life = self.hosts[id].life;
@@ -374,6 +386,14 @@ impl World {
                 self.schedule(at, Delivery::Retry { host: id, life });
             }
             Event::LeaveFinished => self.stop(id),
+            Event::Query { id: query, .. } if self.hosts[id].answers_queries => {
+                let (now, query) = (self.now, *query);
+                let name = self.hosts[id].name.clone().into_bytes();
+                if self.hosts[id].is_running() {
+                    self.with(id, |node| node.respond(now, query, name))
+                        .expect("it came in time");
+                }
+            }
             _ => {}
         }
         let now = self.now;
@@ -424,6 +444,7 @@ impl World {
             while self.step(until) {}
             self.now = until;
             self.look(0..self.hosts.len());
+            self.check_clocks();
         }
     }
 

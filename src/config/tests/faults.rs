@@ -228,7 +228,7 @@ fn what_an_agent_cannot_announce_is_refused() {
         ),
         (
             |flags| flags.check = Some("ping".to_owned()),
-            "--check ping: is not a check; write http:[PORT]/path, https:[PORT]/path, tcp[:PORT], grpc[:SERVICE] or none",
+            "--check ping: is not a check; write http:[PORT]/path, tcp[:PORT], exec:COMMAND, ttl:30s, https:[PORT]/path, grpc[:SERVICE] or none",
         ),
         (
             |flags| flags.service = vec!["web=81".to_owned()],

@@ -1,7 +1,9 @@
 //! Facts about reading settings: who wins, and what is announced.
 
+mod companion;
 mod faults;
 mod keys;
+mod rpc;
 mod samples;
 
 use std::collections::BTreeMap;
@@ -46,6 +48,7 @@ fn around(variables: &[(&str, &str)]) -> Surroundings {
         hostname: "web1".to_owned(),
         dice: 0xbeef,
         state_home: Some("/var/lib/lb".into()),
+        runtime_home: Some("/run/lb-agent".into()),
     }
 }
 
@@ -201,14 +204,11 @@ fn a_file_sets_every_kind_of_value() {
 fn what_has_no_effect_yet_is_said_only_if_it_was_asked_for() {
     let file = "[cluster.web]\n[dns]\nlisten = \"10.0.0.1:53\"\n[[route]]\npath = [\"/api\"]\ncluster = \"api\"\n";
     let mut flags = flags::Front::default();
-    flags.common.event_handler = Some("/bin/true".to_owned());
     flags.common.discover = Some("web".to_owned());
 
-    let front = read_front(flags, &[("LB_RPC_ADDR", "127.0.0.1:7374")], file).expect("it is right");
+    let front = read_front(flags, &[], file).expect("it is right");
 
     let warnings = [
-        "--event-handler has no effect yet",
-        "LB_RPC_ADDR has no effect yet",
         "lb.toml:3:10: dns.listen has no effect yet",
         "lb.toml:4:1: route[0] has no effect yet: the first pool takes all requests",
     ];

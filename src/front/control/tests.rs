@@ -10,7 +10,7 @@ use crate::config::Cluster;
 use crate::discovery::Trust;
 use crate::gossip::core::member::{Member, Status};
 use crate::gossip::core::serf::tags::Encoded;
-use crate::pool;
+use crate::{handlers, pool};
 
 /// Far beyond any wait that should be needed.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -91,6 +91,7 @@ impl Front {
             feedback,
             orders,
             memory: Memory::new(clock::now(), None, watch::channel("front".into()).1),
+            handlers: Handlers::new(handlers::Settings::default(), handlers::Who::default),
         };
         let timeline = Arc::new(Mutex::new(Timeline::new(16)));
         let control = Control::new(vec![plan()], inputs, timeline);

@@ -71,7 +71,8 @@ impl Handle {
     }
 
     /// Asks everyone whom it is for, ourselves included. The receiver gets each ack and response as they come, then
-    /// [`Answer::Done`] at the deadline, never earlier; it ends without that only when gossip does.
+    /// [`Answer::Done`] at the deadline, never earlier; it ends without
+    /// that only when gossip does.
     ///
     /// # Errors
     /// [`Refused::QueryTooLong`], [`Refused::InternalQuery`], [`Refused::TooManyQueries`];

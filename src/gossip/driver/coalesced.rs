@@ -46,6 +46,11 @@ impl Door {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.sender().is_some()
+    }
+
     /// The channel, if anybody listens at its end; without listeners it goes.
     fn sender(&self) -> Option<broadcast::Sender<Arc<Notice>>> {
         let mut audience = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
 //! The driver on real loopback sockets.
 
+mod asking;
 mod encrypted;
 
 use std::net::SocketAddr;

@@ -115,10 +115,25 @@ pub struct Change {
     pub to: Option<State>,
     /// In rotation now.
     pub in_rotation: bool,
+    /// What it means for the rotation; `None`: nothing.
+    pub turn: Option<Turn>,
     /// Why.
     pub reason: String,
     /// Backends in rotation in this pool after it.
     pub in_count: usize,
+}
+
+/// A change of the rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The backend is in.
+    In,
+    /// The backend is out.
+    Out,
+    /// The last one of the pool is out.
+    Emptied,
+    /// Somebody is in again.
+    Recovered,
 }
 
 /// The only writer.
@@ -182,6 +197,7 @@ impl Registry {
                 from: None,
                 to: None,
                 in_rotation: false,
+                turn: None,
                 reason: "the pool is no longer configured".to_owned(),
                 in_count: 0,
             });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Judged};
-use super::{Change, Key, Settings, Target};
+use super::{Change, Key, Settings, Target, Turn};
 use crate::announce::CheckSpec;
 use crate::pool::effective::{State, Verdict};
 use crate::pool::snapshot::{Pool, Snapshot};
@@ -295,6 +295,11 @@ impl Roster {
                 from,
                 to,
                 in_rotation,
+                turn: match (was_in, in_rotation) {
+                    (false, true) => Some(Turn::In),
+                    (true, false) => Some(Turn::Out),
+                    _ => None,
+                },
                 reason: match after {
                     Ok(after) => after.reason.clone(),
                     Err(reason) => reason.to_owned(),
@@ -311,16 +316,25 @@ impl Roster {
         if someone || told.is_some() {
             self.told_someone = Some(someone);
         }
-        let reason = match (told, someone) {
-            (Some(true), false) => "no backend is in rotation".to_owned(),
-            (Some(false), true) => format!("{} in rotation again", self.in_count),
+        let (turn, reason) = match (told, someone) {
+            (Some(true), false) => (Turn::Emptied, "no backend is in rotation".to_owned()),
+            (Some(false), true) => (
+                Turn::Recovered,
+                format!("{} in rotation again", self.in_count),
+            ),
             _ => return,
         };
-        self.tell_all(now, reason, changes);
+        self.tell_all(now, Some(turn), reason, changes);
     }
 
     /// A line about the pool as a whole.
-    fn tell_all(&self, now: Instant, reason: String, changes: &mut VecDeque<Change>) {
+    fn tell_all(
+        &self,
+        now: Instant,
+        turn: Option<Turn>,
+        reason: String,
+        changes: &mut VecDeque<Change>,
+    ) {
         changes.push_back(Change {
             at: now,
             pool: self.pool.name.clone(),
@@ -328,6 +342,7 @@ impl Roster {
             from: None,
             to: None,
             in_rotation: self.in_count > 0,
+            turn,
             reason,
             in_count: self.in_count,
         });

@@ -31,6 +31,23 @@ pub enum Known {
     Other,
 }
 
+/// Whether `name`, in any case, is `known`, which has lower-case letters, digits and `-` only. Eight bytes at a time.
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    // What differs from one of these by this bit is the same letter, or no character of a name.
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    if name.len() != known.len() {
+        return false;
+    }
+    let ((names, name), (knowns, known)) = (name.as_chunks::<8>(), known.as_chunks::<8>());
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    let mut words = names.iter().zip(knowns);
+    words.all(|(name, known)| word(name) | CASE == word(known))
+        && name
+            .iter()
+            .zip(known)
+            .all(|(name, known)| name | 0x20 == *known)
+}
+
 const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
 
 impl Known {
@@ -61,7 +78,7 @@ impl Known {
             (_, b'x') => return Self::of_others(name),
             _ => return Self::Other,
         };
-        if name.eq_ignore_ascii_case(known.as_bytes()) {
+        if is_same(name, known.as_bytes()) {
             return field;
         }
         match first {

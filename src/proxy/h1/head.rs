@@ -83,10 +83,13 @@ pub(super) fn fields<'h, 'r>(
 pub fn length(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii();
     // 19 digits always fit.
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || value.len() > 19 {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    value.iter().try_fold(0, |number: u64, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        Some(number * 10 + digit)
+    })
 }
 
 /// The elements of a comma-separated list, trimmed, empty ones left out.
@@ -95,10 +98,37 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     elements.filter(|element| !element.is_empty())
 }
 
+/// A set of bytes, looked up in one load each.
+pub struct Bytes([bool; 256]);
+
+impl Bytes {
+    /// Letters and digits, and these.
+    pub const fn alphanumeric_and(others: &[u8]) -> Self {
+        let mut set = [false; 256];
+        let mut byte = 0;
+        while byte < set.len() {
+            set[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < others.len() {
+            set[others[at] as usize] = true;
+            at += 1;
+        }
+        Self(set)
+    }
+
+    /// No byte is outside of the set.
+    pub fn has_all(&self, bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| self.0[usize::from(*byte)])
+    }
+}
+
+static TOKEN: Bytes = Bytes::alphanumeric_and(b"!#$%&'*+-.^_`|~");
+
 /// The characters of a token (RFC 9110 §5.6.2).
 pub fn is_token(bytes: &[u8]) -> bool {
-    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(legal)
+    !bytes.is_empty() && TOKEN.has_all(bytes)
 }
 
 #[cfg(test)]

@@ -60,8 +60,12 @@ impl Bench {
 
     /// One that looks into names at two addresses, as all of ours do.
     fn claiming(claim: bool) -> Self {
+        Self::with_keys(claim, None)
+    }
+
+    fn with_keys(claim: bool, keyring: Option<Keyring>) -> Self {
         let config = Config {
-            keyring: None,
+            keyring,
             name: "us".to_owned(),
             advertise: at(US),
             tags: Tags::new(),

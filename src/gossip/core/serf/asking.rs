@@ -115,7 +115,7 @@ impl Layer {
             });
         }
         let open = Open {
-            asker: asker.clone(),
+            asker,
             deadline: now + timeout,
             wants_ack: question.wants_ack,
             acks: BTreeSet::new(),
@@ -125,10 +125,6 @@ impl Layer {
         self.asking.0.insert(id, open);
         // It moves the clock on, too.
         self.on_query(now, &query);
-        if asker == Asker::Names {
-            // Gossip may miss a member, and a vote must not turn on that.
-            self.say_directly(&message);
-        }
         self.spread_query(message);
         Ok(id)
     }

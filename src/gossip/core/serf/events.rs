@@ -6,6 +6,8 @@
 //!
 //! Source: serf `handleUserEvent`.
 
+use std::collections::BTreeMap;
+
 use super::layer::Layer;
 use crate::gossip::core::io::{Event, Past};
 use crate::gossip::core::memberlist::Cause;
@@ -29,7 +31,8 @@ const RING_BYTES_MAX: usize = 1 << 20;
 /// The last events, by Lamport time.
 #[derive(Debug, Default)]
 pub(crate) struct EventRing {
-    slots: Vec<Option<RecordedEvents>>,
+    /// By Lamport time modulo [`SLOTS`]; an agent that hears no events has none.
+    slots: BTreeMap<u64, RecordedEvents>,
     bytes: usize,
     /// Older events are ignored.
     min_time: u64,
@@ -37,7 +40,7 @@ pub(crate) struct EventRing {
 
 impl EventRing {
     pub(super) fn recorded(&self) -> impl Iterator<Item = &RecordedEvents> {
-        self.slots.iter().flatten()
+        self.slots.values()
     }
 
     pub(super) fn ignore_before(&mut self, time: u64) {
@@ -57,14 +60,12 @@ impl EventRing {
         if event.ltime < self.min_time || too_old {
             return Err(None);
         }
-        if self.slots.is_empty() {
-            self.slots.resize_with(SLOTS as usize, || None);
-        }
-        let slot = &mut self.slots[(event.ltime % SLOTS) as usize];
-        if let Some(old) = slot.take_if(|slot| slot.ltime != event.ltime) {
+        let place = event.ltime % SLOTS;
+        let other = self.slots.get(&place).map(|slot| slot.ltime) != Some(event.ltime);
+        if other && let Some(old) = self.slots.remove(&place) {
             self.bytes -= old.events.iter().map(size).sum::<usize>();
         }
-        let recorded = slot.get_or_insert_with(|| RecordedEvents {
+        let recorded = self.slots.entry(place).or_insert_with(|| RecordedEvents {
             ltime: event.ltime,
             events: Vec::new(),
         });

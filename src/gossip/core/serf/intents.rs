@@ -75,6 +75,33 @@ pub(crate) enum Source {
     State,
 }
 
+/// Members that were pruned lately, and at which time: whoever missed that is told again.
+#[derive(Debug, Default)]
+pub(crate) struct Pruned(BTreeMap<String, (u64, Instant)>);
+
+impl Pruned {
+    fn note(&mut self, now: Instant, name: &str, ltime: u64) {
+        if self.0.len() < RECENT_MAX {
+            self.0.insert(name.to_owned(), (ltime, now));
+        }
+    }
+
+    /// Whether what happened at `ltime` is covered by the prune.
+    fn covers(&self, name: &str, ltime: u64) -> Option<u64> {
+        let (pruned, _) = self.0.get(name)?;
+        (ltime <= *pruned).then_some(*pruned)
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    pub(crate) fn expire(&mut self, now: Instant, timeout: Duration) {
+        self.0
+            .retain(|_, (_, at)| now.saturating_duration_since(*at) <= timeout);
+    }
+}
+
 impl Layer {
     /// True if it is to be passed on.
     pub(super) fn on_join_intent(
@@ -168,11 +195,34 @@ impl Layer {
                 Timer::Prune(name.to_owned()),
                 now + self.timing.broadcast_timeout + self.timing.leave_propagate_delay,
             ),
-            Some(Status::Left | Status::Failed) => self.erase(name),
+            Some(Status::Left | Status::Failed) => {
+                if let Some(member) = self.members.get(name) {
+                    self.pruned.note(now, name, member.status_ltime);
+                }
+                self.erase(name);
+            }
+        }
+    }
+
+    /// A peer knows `name`, last heard of at `ltime`, and we do not. If it was pruned, the peer has missed that.
+    ///
+    /// In Serf such a peer keeps the member for a day, and its operator wonders.
+    pub(super) fn prune_again(&mut self, name: &str, ltime: u64) {
+        if let Some(ltime) = self.pruned.covers(name, ltime) {
+            let intent = LeaveIntent {
+                ltime,
+                node: name.to_owned(),
+                prune: true,
+            };
+            self.spread_intent(SerfMessage::Leave(intent).encode());
         }
     }
 
     fn note_intent(&mut self, now: Instant, name: &str, kind: Kind, ltime: u64) -> bool {
+        // What is still said of one that is forgotten must not be said of it again when it comes back.
+        if self.pruned.covers(name, ltime).is_some() {
+            return false;
+        }
         self.recent.note(now, name, kind, ltime).unwrap_or_else(|| {
             self.refuse("intents_full");
             false

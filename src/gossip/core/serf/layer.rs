@@ -11,13 +11,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::answers::{Answerable, ReturnPath};
 use super::asking::Asking;
 use super::coordinate::{self, Vivaldi};
 use super::events::EventRing;
-use super::intents::{Recent, Source};
+use super::intents::{Pruned, Recent, Source};
+use super::is_company;
 use super::keys::Order;
 use super::lamport::Clock;
 use super::members::MemberState;
@@ -39,6 +41,9 @@ use crate::gossip::core::wire::stream::PushNode;
 
 /// Messages per queue; the most-transmitted beyond are given up. Source: serf `MaxQueueDepth`.
 const QUEUE_MAX: usize = 4096;
+
+/// Beyond so many members the broadcast alone is quick and sure enough, and one burst of packets would not be.
+const DIRECT_MAX: usize = 64;
 
 /// What the longest message must leave of a packet: compound header, one length, memberlist's type byte.
 const FRAME_BYTES: usize = 5;
@@ -117,6 +122,7 @@ pub(crate) struct Layer {
     pub(super) joined: u64,
     pub(super) failed: Failed,
     pub(super) recent: Recent,
+    pub(super) pruned: Pruned,
     pub(super) events: EventRing,
     /// Joins that do not simply skip the events of the past.
     pub(super) pasts: BTreeMap<JoinId, Past>,
@@ -160,6 +166,7 @@ impl Layer {
             joined: 0,
             failed: Failed::default(),
             recent: Recent::default(),
+            pruned: Pruned::default(),
             events: EventRing::default(),
             pasts: BTreeMap::new(),
             met: false,
@@ -190,18 +197,32 @@ impl Layer {
         id
     }
 
+    /// Sends a message of ours straight to the others, besides the broadcast.
+    ///
+    /// Serf only broadcasts, which takes a gossip tick or two and does not reach everyone: of nine members each sends a
+    /// message on to four at random, so that one in a hundred never hears of a query, and of an event half a minute later.
+    pub(super) fn say_directly(&mut self, message: &[u8]) {
+        let others = self.members.values().map(|member| &member.shown);
+        let company = others.filter(|other| other.name != self.name && is_company(other.status));
+        let chosen = company.sample(&mut self.random, DIRECT_MAX);
+        let letters = chosen.iter().map(|other| (other.address, message.to_vec()));
+        self.tray.direct.extend(letters);
+    }
+
     pub(super) fn is_spreading(&self, id: BroadcastId) -> bool {
         self.intent_queue.is_waiting(id)
     }
 
-    /// Queues a user event of ours.
+    /// Tells everyone of a user event of ours.
     pub(super) fn spread_event(&mut self, message: Vec<u8>) {
+        self.say_directly(&message);
         self.event_queue.push(message, None);
         self.event_queue.prune(QUEUE_MAX);
     }
 
-    /// Queues a query of ours.
+    /// Tells everyone of a query of ours.
     pub(super) fn spread_query(&mut self, message: Vec<u8>) {
+        self.say_directly(&message);
         self.query_queue.push(message, None);
         self.query_queue.prune(QUEUE_MAX);
     }

@@ -9,11 +9,9 @@
 
 use std::time::Instant;
 
-use rand::seq::IteratorRandom;
-
+use super::Serf;
 use super::intents::Source;
-use super::layer::{Layer, Timer};
-use super::{Serf, is_company};
+use super::layer::Timer;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::memberlist::broadcast::BroadcastId;
 use crate::gossip::core::wire::serf::{LeaveIntent, SerfMessage};
@@ -31,23 +29,6 @@ pub(crate) enum Life {
     /// Until it is likely to have reached everyone; pings are still answered.
     Linger,
     Left,
-}
-
-/// Beyond so many members the broadcast alone is quick enough, and one burst of packets would not be.
-const DIRECT_MAX: usize = 64;
-
-impl Layer {
-    /// Sends a message straight to the others, besides the broadcast.
-    ///
-    /// Serf only broadcasts. A front that hears a farewell at once drains at once, without waiting for a gossip tick
-    /// or two; and when many leave together, those who should pass the broadcast on are going as well.
-    pub(super) fn say_directly(&mut self, message: &[u8]) {
-        let others = self.members.values().map(|member| &member.shown);
-        let company = others.filter(|other| other.name != self.name && is_company(other.status));
-        let chosen = company.sample(&mut self.random, DIRECT_MAX);
-        let letters = chosen.iter().map(|other| (other.address, message.to_vec()));
-        self.tray.direct.extend(letters);
-    }
 }
 
 impl Serf {
@@ -76,6 +57,8 @@ impl Serf {
         self.layer.on_leave_intent(now, &intent, Source::Gossip);
         if others {
             let message = SerfMessage::Leave(intent).encode();
+            // Serf only broadcasts. A front that hears at once drains at once; and when many leave together, those
+            // who should pass the broadcast on are going as well.
             self.layer.say_directly(&message);
             let id = self.layer.spread_intent(message);
             self.wait(now, Life::Intent(id));

@@ -52,6 +52,7 @@ impl MemberState {
 impl Layer {
     pub(super) fn node_joined(&mut self, now: Instant, node: &NodeState) {
         self.joined += 1;
+        self.pruned.remove(&node.name);
         let joined = self.joined;
         let shown = Member {
             name: node.name.clone(),

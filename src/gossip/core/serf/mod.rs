@@ -254,8 +254,9 @@ impl Serf {
         };
         self.layer.on_leave_intent(now, &intent, Source::Gossip);
         if self.layer.others_alive() {
-            self.layer
-                .spread_intent(SerfMessage::Leave(intent).encode());
+            let message = SerfMessage::Leave(intent).encode();
+            self.layer.say_directly(&message);
+            self.layer.spread_intent(message);
         }
         self.settle(now);
         Ok(())

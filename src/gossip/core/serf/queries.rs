@@ -7,6 +7,7 @@
 //!
 //! Source: serf `handleQuery`, `internal_query.go`.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::answers::ReturnPath;
@@ -36,7 +37,8 @@ pub(super) const PING: &str = "_serf_ping";
 /// Which queries were seen, by Lamport time.
 #[derive(Debug, Default)]
 pub(crate) struct QueryRing {
-    slots: Vec<Option<(u64, Vec<u32>)>>,
+    /// By Lamport time modulo [`SLOTS`]; an agent that hears no queries has none.
+    slots: BTreeMap<u64, (u64, Vec<u32>)>,
 }
 
 impl QueryRing {
@@ -45,14 +47,12 @@ impl QueryRing {
         if current > SLOTS && ltime < current - SLOTS {
             return false;
         }
-        if self.slots.is_empty() {
-            self.slots.resize_with(SLOTS as usize, || None);
+        let slot = self.slots.entry(ltime % SLOTS);
+        let (of, ids) = slot.or_insert_with(|| (ltime, Vec::new()));
+        if *of != ltime {
+            *of = ltime;
+            ids.clear();
         }
-        let slot = &mut self.slots[(ltime % SLOTS) as usize];
-        let (_, ids) = match slot {
-            Some(seen) if seen.0 == ltime => seen,
-            other => other.insert((ltime, Vec::new())),
-        };
         if ids.contains(&id) || ids.len() >= PER_SLOT_MAX {
             return false;
         }

@@ -44,6 +44,7 @@ impl Layer {
         }
         self.recall_the_undecided(now);
         self.recent.expire(now, self.timing.recent_intent_timeout);
+        self.pruned.expire(now, self.timing.recent_intent_timeout);
         self.answerable.expire(now);
     }
 

@@ -47,6 +47,9 @@ impl Layer {
         self.merge_left(now, state);
         let left: BTreeSet<&str> = state.left_members.iter().map(|name| &**name).collect();
         for (name, &ltime) in &state.status_ltimes {
+            if !self.members.contains_key(name) {
+                self.prune_again(name, ltime);
+            }
             if !left.contains(&**name) {
                 let join = JoinIntent {
                     ltime,

@@ -1,8 +1,10 @@
-//! The msgpack dialect of the gossip port, by hand.
+//! The msgpack dialects of Serf's two ports, by hand.
 //!
 //! ```text
-//! what Go writes            Writer: raw strings (a0|n, da, db; never d9 or c4), shortest integers
-//! what Go accepts and more  Reader: raw, str8, bin, any integer width, nil for anything, unknown keys
+//! what Go writes            Writer: shortest integers, and
+//!   gossip port               raw strings (a0|n, da, db; never d9 or c4): raw
+//!   RPC port                  strings (a0|n, d9, da, db) and byte arrays (c4, c5, c6): str, bin
+//! what Go accepts and more  Reader: all of these, any integer width, nil for anything, unknown keys
 //! ```
 //!
 //! A struct is a map whose keys are the Go field names in byte order; an array in declaration
@@ -88,7 +90,7 @@ impl Writer {
         }
     }
 
-    /// A string or a byte array: on this port the same thing.
+    /// A string or a byte array: on the gossip port the same thing.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         match bytes.len() {
             len @ 0..=31 => self.out.push(0xa0 | len as u8),
@@ -103,6 +105,30 @@ impl Writer {
             Some(bytes) => self.raw(bytes),
             None => self.nil(),
         }
+    }
+
+    /// A string on the RPC port.
+    pub(crate) fn str(&mut self, text: &str) {
+        match text.len() {
+            len @ 32..=0xff => self.out.extend([0xd9, len as u8]),
+            _ => return self.raw(text.as_bytes()),
+        }
+        self.append(text.as_bytes());
+    }
+
+    /// A byte array on the RPC port; nil for an empty one.
+    pub(crate) fn bin_or_nil(&mut self, bytes: &[u8]) {
+        match bytes.len() {
+            0 => return self.nil(),
+            len @ 1..=0xff => self.out.extend([0xc4, len as u8]),
+            len @ 0x100..=0xffff => self.wide(0xc5, &(len as u16).to_be_bytes()),
+            len => self.wide(0xc6, &(len as u32).to_be_bytes()),
+        }
+        self.append(bytes);
+    }
+
+    pub(crate) fn float(&mut self, value: f64) {
+        self.wide(0xcb, &value.to_be_bytes());
     }
 
     pub(crate) fn map(&mut self, entries: usize) {
@@ -230,6 +256,16 @@ impl<'a> Reader<'a> {
             Head::Uint(1) => Ok(true),
             Head::Bool(value) => Ok(value),
             _ => Err(WireError::Msgpack("bool expected")),
+        }
+    }
+
+    /// A float of either width; nil is 0.
+    pub(crate) fn float(&mut self) -> Result<f64, WireError> {
+        match self.take(1)?[0] {
+            0xc0 => Ok(0.0),
+            0xca => Ok(f64::from(f32::from_bits(self.big_endian(4)? as u32))),
+            0xcb => Ok(f64::from_bits(self.big_endian(8)?)),
+            _ => Err(WireError::Msgpack("float expected")),
         }
     }
 

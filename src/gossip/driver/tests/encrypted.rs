@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gossip::core::keyring::{Key, Keyring};
+use crate::gossip::core::serf::keys::KeyRequest;
 
 fn ring(bytes: &[u8]) -> Keyring {
     let mut keyring = Keyring::new(Key::new(&[bytes[0]; 32]).unwrap());
@@ -109,4 +110,38 @@ async fn packets_of_others_are_counted_by_what_they_are() {
         assert!(clock::now() < deadline, "{dropped:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn keys_are_turned_in_the_whole_cluster_and_told_to_those_above() {
+    let one = sealed("one", &[], &[1]).await;
+    let seed = one.advertised().address.to_string();
+    let two = sealed("two", &[&seed], &[1]).await;
+    sees(&one, "two", Status::Alive).await;
+    sees(&two, "one", Status::Alive).await;
+    let mut told = two.keyring();
+    let key = |byte| Key::new(&[byte; 32]).unwrap();
+
+    for (request, wanted) in [
+        (KeyRequest::Install(key(2)), ring(&[1, 2])),
+        (KeyRequest::Use(key(2)), ring(&[2, 1])),
+        (KeyRequest::Remove(key(1)), ring(&[2])),
+    ] {
+        // Again, should an answer be late on a busy machine.
+        let report = loop {
+            let report = one.keys(request.clone()).await.expect("it may ask");
+            if report.responses == 2 {
+                break report;
+            }
+        };
+        assert_eq!((report.nodes, report.errors), (2, 0), "{report:?}");
+        let told = told.wait_for(|ring| ring.as_ref() == Some(&wanted));
+        let told = tokio::time::timeout(Duration::from_secs(30), told).await;
+        assert!(told.is_ok(), "{request:?}");
+    }
+    let three = sealed("three", &[&seed], &[2]).await;
+    sees(&three, "two", Status::Alive).await;
+    let late = sealed("late", &[], &[1]).await;
+    let fingerprint = ring(&[1]).primary().fingerprint();
+    assert!(cause_of(&late, &seed).await.contains(&fingerprint));
 }

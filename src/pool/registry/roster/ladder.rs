@@ -107,7 +107,7 @@ impl Roster {
             ),
             false => "the panic is over".to_owned(),
         };
-        self.tell_all(now, reason, changes);
+        self.tell_all(now, None, reason, changes);
     }
 
     /// A front that is cut off sees everyone fail: who was lost with most of the pool stays until a check of
@@ -153,7 +153,7 @@ impl Roster {
             let reason = format!(
                 "{fresh} of {all} lost within 5s, so it may be us: each stays until a check of its own fails"
             );
-            self.tell_all(now, reason, changes);
+            self.tell_all(now, None, reason, changes);
         }
     }
 }

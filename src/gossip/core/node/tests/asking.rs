@@ -97,6 +97,27 @@ fn a_query_says_all_that_was_asked() {
 }
 
 #[test]
+fn the_others_hear_at_once() {
+    let mut bench = Bench::with_peer();
+    bench.sent();
+    bench.asks(question("uptime"));
+    bench
+        .node
+        .user_event(bench.now, "deploy", Vec::new(), false)
+        .expect("it is short");
+
+    let sent = bench.sent_serf();
+    let [
+        (to, SerfMessage::Query(_)),
+        (also, SerfMessage::UserEvent(_)),
+    ] = &sent[..]
+    else {
+        panic!("{sent:?}");
+    };
+    assert_eq!((*to, *also), (at(PEER), at(PEER)));
+}
+
+#[test]
 fn we_answer_ourselves_like_any_other() {
     let mut bench = Bench::with_peer();
     let id = bench.asks(Question {
@@ -122,7 +143,10 @@ fn we_answer_ourselves_like_any_other() {
     );
     assert_eq!(bench.node.respond(bench.now, id, b"1 day".to_vec()), Ok(()));
     assert_eq!(bench.answers(), [response("us", "1 day")]);
-    assert!(bench.sent_serf().is_empty(), "nothing of it goes by packet");
+    let sent = bench.sent_serf();
+    let answered =
+        |(_, message): &(_, SerfMessage)| matches!(message, SerfMessage::QueryResponse(_));
+    assert!(!sent.iter().any(answered), "our answers go by no packet");
 }
 
 #[test]
@@ -329,25 +353,9 @@ fn key(byte: u8) -> Key {
     Key::new(&[byte; 16]).expect("a key")
 }
 
-/// A member with a keyring, alone.
-fn encrypted() -> Bench {
-    let config = Config {
-        keyring: Some(Keyring::new(key(1))),
-        name: "us".to_owned(),
-        advertise: at(US),
-        tags: Tags::new(),
-        timing: Timing::of(Profile::Lan),
-        compress: false,
-        claim: false,
-    };
-    let now = crate::clock::now();
-    let node = Node::new(config, now, ChaCha8Rng::seed_from_u64(1)).expect("short tags");
-    Bench { node, now }
-}
-
 #[test]
 fn keys_are_changed_here_as_everywhere() {
-    let mut bench = encrypted();
+    let mut bench = Bench::with_keys(false, Some(Keyring::new(key(1))));
     let mut turn = |request: KeyRequest, ring: Option<&[u8]>, errors: usize| {
         bench.node.keys(bench.now, &request).expect("it may ask");
         let mut tally = KeyTally::new(1);

@@ -1,0 +1,166 @@
+//! A client's socket, known to the event loop only once somebody has to wait for it.
+//!
+//! ```text
+//! accepted ─▶ Fresh: read and write at once ─┬─ served and closed: the event loop never heard of it
+//!                                            └─ would block ─▶ Watched (registered) ─▶ …
+//! ```
+//!
+//! Most connections that carry one request have it in the kernel by the time they are accepted, and take their answer
+//! at once: registering and forgetting them would be two system calls and a wake-up each.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream as Plain};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// One client's socket. Shared by its reader and its writer, which live in one task.
+pub(super) struct Socket(Cell<State>);
+
+#[derive(Default)]
+enum State {
+    /// Non-blocking, and unknown to the event loop.
+    Fresh(Plain),
+    Watched(TcpStream),
+    /// Handed to the event loop, which did not take it; and while one of its methods runs.
+    #[default]
+    Gone,
+}
+
+impl State {
+    /// Waits from now on are the event loop's.
+    fn watch(&mut self) -> io::Result<&mut TcpStream> {
+        if let Self::Fresh(_) = self
+            && let Self::Fresh(plain) = std::mem::replace(self, Self::Gone)
+        {
+            *self = Self::Watched(TcpStream::from_std(plain)?);
+        }
+        match self {
+            Self::Watched(stream) => Ok(stream),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+fn would_block<T>(done: &io::Result<T>) -> bool {
+    matches!(done, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// A signal may come between.
+fn again<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+impl Socket {
+    /// `accepted` is non-blocking.
+    pub(super) fn new(accepted: Plain) -> Self {
+        Self(Cell::new(State::Fresh(accepted)))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.0.take();
+        let done = act(&mut state);
+        self.0.set(state);
+        done
+    }
+
+    /// The address that the client connected to.
+    pub(super) fn local(&self) -> io::Result<SocketAddr> {
+        self.with(|state| match state {
+            State::Fresh(plain) => plain.local_addr(),
+            State::Watched(stream) => stream.local_addr(),
+            State::Gone => Err(io::ErrorKind::NotConnected.into()),
+        })
+    }
+
+    /// Whether reading may give something; asks the event loop only. Pending also while it does not know the socket.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.with(|state| match state {
+            State::Fresh(_) => Poll::Pending,
+            State::Watched(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            State::Gone => Poll::Ready(()),
+        })
+    }
+
+    /// The event loop knows it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.with(|state| !matches!(state, State::Fresh(_)))
+    }
+
+    /// From now on [`Self::poll_readable`] tells when the client says something or leaves.
+    pub(super) fn watch(&self) {
+        // One that the event loop does not take is gone, which the next read says.
+        self.with(|state| drop(state.watch()));
+    }
+
+    /// Calls `act` on its descriptor.
+    pub(super) fn with_fd(&self, act: impl FnOnce(BorrowedFd<'_>)) {
+        self.with(|state| match state {
+            State::Fresh(plain) => act(plain.as_fd()),
+            State::Watched(stream) => act(stream.as_fd()),
+            State::Gone => {}
+        });
+    }
+
+    /// For the event loop alone, from now on.
+    pub(super) fn stream(&mut self) -> io::Result<&mut TcpStream> {
+        self.0.get_mut().watch()
+    }
+}
+
+impl AsyncRead for &Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.with(|state| {
+            if let State::Fresh(plain) = state {
+                let read = again(|| plain.read(room.initialize_unfilled()));
+                if !would_block(&read) {
+                    return Poll::Ready(read.map(|bytes| room.advance(bytes)));
+                }
+            }
+            Pin::new(state.watch()?).poll_read(cx, room)
+        })
+    }
+}
+
+impl AsyncWrite for &Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|state| {
+            if let State::Fresh(plain) = state {
+                let written = again(|| plain.write(bytes));
+                if !would_block(&written) {
+                    return Poll::Ready(written);
+                }
+            }
+            Pin::new(state.watch()?).poll_write(cx, bytes)
+        })
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|state| match state {
+            State::Fresh(plain) => Poll::Ready(plain.shutdown(Shutdown::Write)),
+            State::Watched(stream) => Pin::new(stream).poll_shutdown(cx),
+            State::Gone => Poll::Ready(Ok(())),
+        })
+    }
+}
