@@ -108,6 +108,7 @@ fn finish(
         given: Given {
             flags: flags.clone(),
             around: around.clone(),
+            serf: None,
         },
     }
 }

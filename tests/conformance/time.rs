@@ -51,15 +51,11 @@ pub(crate) fn cases(cases: &mut Vec<Case>) {
 fn tunnels(cases: &mut Vec<Case>) {
     const RULE: &str = "upgrade idle";
     const SECTION: &str = "RFC 9110 §7.8";
-    let sides: [fn(&'static str, &'static str, Version, String) -> Case; 2] =
-        [Case::client, Case::backend];
-    for side in sides {
-        let quiet = side(
-            RULE,
-            SECTION,
-            Version::V11,
-            "one in which nobody speaks is ended".to_owned(),
-        );
+    const QUIET: &str = "one in which nobody speaks is ended";
+    for quiet in [
+        Case::client(RULE, SECTION, Version::V11, QUIET),
+        Case::backend(RULE, SECTION, Version::V11, QUIET),
+    ] {
         cases.push(
             impatient(quiet)
                 .send(ASK)

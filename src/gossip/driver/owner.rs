@@ -121,7 +121,7 @@ impl Owner {
 
     /// Until the leave is complete or every handle is gone. Sockets and stream tasks end with it.
     pub(super) async fn run(mut self) {
-        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         while !self.ended {
             let now = clock::now();
             if self.node.poll_timeout().is_some_and(|due| due <= now) {
@@ -224,7 +224,7 @@ impl Owner {
         let _ = self.events.send(event);
     }
 
-    async fn wait(&mut self, buffer: &mut [u8]) {
+    async fn wait(&mut self, buffer: &mut Vec<u8>) {
         let due = [self.node.poll_timeout(), self.coalesced.due()];
         let due = due.into_iter().flatten().min();
         tokio::select! {
@@ -243,13 +243,13 @@ impl Owner {
         }
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) {
+    fn receive(&mut self, buffer: &mut Vec<u8>) {
         let now = clock::now();
         for _ in 0..BURST {
-            let Some((len, from)) = self.udp.receive(buffer) else {
+            let Some(from) = self.udp.receive(buffer) else {
                 return;
             };
-            self.node.handle_packet(now, from, &buffer[..len]);
+            self.node.handle_packet(now, from, buffer);
         }
     }
 

@@ -64,10 +64,11 @@ impl Udp {
         let _ = self.socket.readable().await;
     }
 
-    /// The next datagram that is here already.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        match self.socket.try_recv_from(buffer) {
-            Ok((len, from)) => Some((len, SocketAddr::new(from.ip().to_canonical(), from.port()))),
+    /// The next datagram that is here already, in place of what is in `buffer`; as much of it as there is room for.
+    pub(super) fn receive(&self, buffer: &mut Vec<u8>) -> Option<SocketAddr> {
+        buffer.clear();
+        match self.socket.try_recv_buf_from(buffer) {
+            Ok((_, from)) => Some(SocketAddr::new(from.ip().to_canonical(), from.port())),
             Err(error) => {
                 // An ICMP answer to something we sent; the error is taken off the socket by this read.
                 if error.kind() != io::ErrorKind::WouldBlock {
