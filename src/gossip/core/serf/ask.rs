@@ -56,7 +56,7 @@ impl Serf {
     }
 
     pub(crate) fn keys(&mut self, now: Instant, request: &KeyRequest) -> Result<QueryId, Refused> {
-        self.ask(now, &request.question())
+        self.ask(now, &request.question(self.layer.members.len()))
     }
 
     fn ask(&mut self, now: Instant, question: &Question) -> Result<QueryId, Refused> {

@@ -13,7 +13,7 @@ fn key(byte: u8) -> Key {
 }
 
 fn order(request: &KeyRequest) -> Order {
-    let question = request.question();
+    let question = request.question(6);
     Order::of(&question.name, &question.payload).expect("it is about keys")
 }
 
@@ -25,12 +25,20 @@ fn said(answer: &KeyAnswer) -> (bool, &str) {
 fn questions_and_answers_are_those_of_a_real_agent() {
     let keyring = Keyring::parse(KEY).expect("a ring");
 
-    assert_eq!(KeyRequest::List.question().payload, b"\x07\x81\xa3Key\xa0");
+    assert_eq!(KeyRequest::List.question(6).payload, b"\x07\x81\xa3Key\xa0");
     assert_eq!(KeyAnswer::list(&keyring).encode(), CAPTURED);
     assert_eq!(
         KeyAnswer::decode(&CAPTURED[1..]),
         Ok(KeyAnswer::list(&keyring))
     );
+}
+
+#[test]
+fn answers_are_relayed_as_far_as_there_are_others() {
+    for (members, relays) in [(0, 0), (1, 0), (2, 1), (4, 3), (300, 3)] {
+        let question = KeyRequest::List.question(members);
+        assert_eq!(question.relay_factor, relays, "{members} members");
+    }
 }
 
 #[test]
