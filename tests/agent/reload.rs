@@ -86,3 +86,49 @@ fn handlers_are_replaced() {
             .then_some(())
     });
 }
+
+#[test]
+fn a_check_follows_its_port_and_its_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let (front, own) = (ip(133, 1), ip(133, 10));
+    let file = directory.path().join("agent.toml");
+    let agent_toml = |port: u16, check: &str| {
+        put(
+            &file,
+            &format!(
+                "[agent]\nrole = \"web\"\nport = {port}\ncheck = \"{check}\"\ncheck_interval = \"50ms\"\n"
+            ),
+        );
+    };
+    rig::web(&own);
+    agent_toml(rig::SERVICE, "tcp");
+    let _front = rig::start_front(directory.path(), &front);
+    let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_lb-agent"));
+    agent
+        .args(rig::common_flags(&own, "web1"))
+        .args(["--join", &front]);
+    agent.arg("--config").arg(&file);
+    let agent = Running::start("web1", directory.path(), &mut agent);
+    let fails = |why: &str| {
+        eventually(why, LONG, || {
+            (tag(&front, "web1", "state")? == format!("fail:{why}")).then_some(())
+        });
+    };
+    rig::until_backend(&front, "web1", "up", "");
+
+    agent_toml(rig::SERVICE + 1, "tcp");
+    agent.signal(Signal::HUP);
+    fails("connection refused");
+    agent_toml(rig::SERVICE, "tcp");
+    agent.signal(Signal::HUP);
+    rig::until_backend(&front, "web1", "up", "");
+    agent_toml(rig::SERVICE, "exec:echo no; exit 2");
+    agent.signal(Signal::HUP);
+    fails("no");
+    agent_toml(rig::SERVICE, "ttl:30s");
+    agent.signal(Signal::HUP);
+    eventually("it is refused", LONG, || {
+        let refused = "agent.check, agent.check_socket changed, which needs a restart";
+        agent.output().contains(refused).then_some(())
+    });
+}

@@ -55,10 +55,11 @@ fn it_joins_when_the_port_opens_and_leaves_before_the_service_stops() {
     eventually("the service is asked to stop", LONG, || {
         stopped.exists().then_some(())
     });
-    assert!(
-        rig::is(&front, "web1", "left"),
-        "the service was stopped first"
-    );
+    let log = agent.output();
+    assert!(log.contains(" INFO left"), "the service was stopped first");
+    eventually("all know", LONG, || {
+        rig::is(&front, "web1", "left").then_some(())
+    });
     put(&go, "");
     assert_eq!(agent.wait(LONG).code(), Some(7));
 }
@@ -152,7 +153,9 @@ fn signals_that_mean_nothing_to_the_agent_reach_the_service() {
 
     assert_eq!(agent.wait(LONG).code(), Some(0));
     hears("QUIT");
-    assert!(rig::is(&front, "web1", "left"));
+    eventually("it has left", LONG, || {
+        rig::is(&front, "web1", "left").then_some(())
+    });
 }
 
 #[test]
