@@ -426,7 +426,7 @@ fn the_flags_of_a_serf_agent_start_one_of_ours() {
     let said = agent.ask(&["members"]);
     assert_eq!(
         said.stdout,
-        format!("old  {at}:7946  alive  port=8081,role=web,v=1\n")
+        format!("old  {at}:7946  alive  port=8081,role=web\n")
     );
     let said = agent.ask(&["keys", "-list"]);
     assert!(

@@ -84,10 +84,11 @@ pub fn parse(mut argv: Vec<OsString>) -> Result<Todo, ExitCode> {
         flags::agent()
     };
     let matches = usage::matches("lb-agent", all, argv)?;
-    let given = LbAgent::from_arg_matches(&matches).map_err(refused)?;
+    let mut given = LbAgent::from_arg_matches(&matches).map_err(refused)?;
     if let Some(verb) = given.verb {
         return Err(serf::run("lb-agent", verb));
     }
+    given.flags.serf = serf_s.is_some();
     let mut config = config::agent(&given.flags, &variables).map_err(refused)?;
     if serf_s.is_some() {
         config.given.serf = serf_s;

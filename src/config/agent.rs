@@ -28,7 +28,7 @@ pub(super) fn read(
     let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, false);
     no_events_of_fronts(&sources, &shared);
     let (services, companion) = services(&sources, flags, root.table("agent"), &shared, around);
-    let mut extra = shared.extra_tags();
+    let mut extra = extra_tags(flags, &shared);
     if let Some(check) = &services.check_of_tagged {
         extra.insert("check".to_owned(), check.to_string());
     }
@@ -141,7 +141,7 @@ fn services(
         )
         .unwrap_or_default();
     let mut given: Vec<Service> = main.into_iter().collect();
-    let tagged = tagged(sources, shared, !given.is_empty(), announces_check);
+    let tagged = tagged(sources, flags, shared, !given.is_empty(), announces_check);
     for valued in more {
         let name = &valued.value.name;
         if given
@@ -214,6 +214,7 @@ fn main_service(
 /// Services said by tags alone, as users of `serf agent -tag role=web` are used to.
 fn tagged(
     sources: &Sources<'_>,
+    flags: &flags::Agent,
     shared: &Shared,
     has_role: bool,
     announces_check: bool,
@@ -231,14 +232,28 @@ fn tagged(
         }
     }
     let mut services = Vec::new();
-    for heard in announce::read(&shared.extra_tags()) {
+    for heard in announce::read(&extra_tags(flags, shared)) {
         let wrong = heard.unusable.iter().chain(&heard.warnings);
         for why in wrong {
-            sources.conflict(format!("--tag: service {}: {why}", heard.service.name));
+            let told = format!("--tag: service {}: {why}", heard.service.name);
+            if flags.serf {
+                sources.warn(told);
+            } else {
+                sources.conflict(told);
+            }
         }
         services.push(heard.service);
     }
     services
+}
+
+/// What is announced beside services; in place of a serf agent exactly its tags.
+fn extra_tags(flags: &flags::Agent, shared: &Shared) -> Tags {
+    let mut tags = shared.extra_tags();
+    if flags.serf && !shared.tags.iter().any(|(name, _)| name == "v") {
+        tags.remove("v");
+    }
+    tags
 }
 
 /// `NAME=PORT[;w=3][;p=1][;b][;c=http:/h]`, the grammar of the tag `svc.NAME`.

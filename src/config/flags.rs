@@ -158,6 +158,9 @@ pub struct Agent {
     /// With the verb run: time for the service to stop before it is killed
     #[arg(long, value_name = "TIME")]
     pub stop_timeout: Option<String>,
+    /// They came from a command line of `serf agent`, whose tags may be anything.
+    #[arg(skip)]
+    pub serf: bool,
     /// Shared with the front.
     #[command(flatten)]
     pub common: Common,

@@ -50,10 +50,11 @@ pub(super) fn again(
     let failed = |why: String| Errors::from(Error::Conflict(why));
     let command = flags::agent();
     let translated = translate(arguments.clone(), &command).map_err(failed)?;
-    let flags = command
+    let mut flags = command
         .try_get_matches_from(translated.argv)
         .and_then(|matches| flags::Agent::from_arg_matches(&matches))
         .map_err(|error| failed(error.to_string()))?;
+    flags.serf = true;
     let mut around = around.clone();
     around.variables.extend(translated.variables);
     Ok((flags, around))

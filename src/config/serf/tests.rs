@@ -139,6 +139,31 @@ fn a_file_is_read_and_flags_win_over_it() {
 }
 
 #[test]
+fn tags_of_a_serf_agent_are_announced_as_they_are_whatever_they_mean() {
+    let arguments = [
+        "-node=web1",
+        "-role=web",
+        "-tag",
+        "state=CA",
+        "-tag=port=eth0",
+    ];
+    let arguments = Arguments(arguments.iter().map(OsString::from).collect());
+    let (flags, around) = again(&arguments, &Surroundings::default()).expect("it is right");
+
+    let agent = crate::config::agent(&flags, &around).expect("it starts");
+
+    let tags: Vec<String> = agent
+        .gossip
+        .tags
+        .into_iter()
+        .map(|(k, v)| k + "=" + &v)
+        .collect();
+    assert_eq!(tags, ["port=eth0", "role=web", "state=CA"]);
+    let told = agent.warnings.join("\n");
+    assert!(told.contains("eth0") && told.contains("CA"), "{told}");
+}
+
+#[test]
 fn a_reload_reads_the_file_again() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let write = |text: &str| std::fs::write(file.path(), text).expect("written");
