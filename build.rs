@@ -11,6 +11,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs};
 
 /// Parts of symbols, mangled in either way. Libraries that only some agents need, at some time:
@@ -47,8 +48,7 @@ const LIBRARIES: &[&str] = &[
     "flt2dec",
     "fmt5float",
     "slice4sort",
-    "hashbrown",
-    "7process",
+    "7process7Command",
     "cgroups",
     "to_lowercase",
 ];
@@ -71,27 +71,34 @@ const MODULES: &[&str] = &[
     "agent..announcer",
     "serf7queries",
     "serf6asking",
-    "serf7answers",
     "serf6events",
     "serf4keys",
     "driver3ask",
 ];
 
 /// What is run all the time and has such a part in its name.
-const OFTEN: &[&str] = &["raw_vec", "drop_in_place", "insert_tail", "starts_with"];
+const OFTEN: &[&str] = &[
+    "raw_vec",
+    "VechE7reserve",
+    "drop_in_place",
+    "insert_tail",
+    "starts_with",
+    "3fmtRe",
+    "3fmtRh",
+    "3fmtSh",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let (Ok(out), Ok(system)) = (env::var("OUT_DIR"), env::var("CARGO_CFG_TARGET_OS")) else {
-        return;
-    };
+    let variable = |name: &str| env::var(name).unwrap_or_default();
     // target/PROFILE/build/lb-HASH/out: cargo does not tell the name of a profile that is not its own.
-    let out = Path::new(&out);
-    let profile = out.ancestors().nth(3).and_then(Path::file_name);
-    if system != "linux" || profile.is_none_or(|profile| profile != "agent") {
+    let out = variable("OUT_DIR");
+    let profile = Path::new(&out).ancestors().nth(3);
+    let is_agent = profile.is_some_and(|profile| profile.ends_with("agent"));
+    if !is_agent || variable("CARGO_CFG_TARGET_OS") != "linux" {
         return;
     }
-    let path = out.join("agent.ld");
+    let path = Path::new(&out).join("agent.ld");
     if fs::write(&path, script()).is_ok() {
         // The table that finds the tables which are left out.
         println!("cargo::rustc-link-arg-bin=lb-agent=-Wl,--no-eh-frame-hdr");
@@ -99,6 +106,38 @@ fn main() {
             "cargo::rustc-link-arg-bin=lb-agent=-Wl,-T,{}",
             path.display()
         );
+    }
+    // What follows asks this machine, which must be like the one that the agent is for.
+    if variable("TARGET") == variable("HOST") && variable("CARGO_CFG_TARGET_ENV") == "gnu" {
+        link_smaller();
+    }
+}
+
+/// Leaves out a library, and 90 kB of places in memory that the loader is to correct.
+///
+/// The agent runs then where glibc is 2.36 or newer; it is done where that is so anyway.
+fn link_smaller() {
+    let said = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        text.lines().next().map(str::to_owned)
+    };
+    // "ldd (Debian GLIBC 2.36-9+deb12u9) 2.36"
+    let glibc = said("ldd", "--version").and_then(|line| {
+        let (major, minor) = line.rsplit(' ').next()?.split_once('.')?;
+        Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+    });
+    if glibc.is_some_and(|version| version >= (2, 36)) {
+        println!("cargo::rustc-link-arg-bin=lb-agent=-Wl,-z,pack-relative-relocs");
+    }
+    // The few functions of libgcc_s that are used, out of the archive: a shared library costs 80 kB.
+    let archive = said("cc", "-print-file-name=libgcc_eh.a").unwrap_or_default();
+    if let Some(directory) = Path::new(&archive)
+        .parent()
+        .filter(|_| Path::new(&archive).is_absolute())
+    {
+        println!("cargo::rustc-link-search=native={}", directory.display());
+        println!("cargo::rustc-link-lib=static=gcc_eh");
     }
 }
 
