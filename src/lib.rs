@@ -1,8 +1,8 @@
 //! `lb`: a load balancer that finds its own backends.
 //!
 //! ```text
-//! L0  clock  shutdown  log  announce  network  script
-//! L1  gossip/core   pool   timeline
+//! L0  clock  shutdown  log  announce  network
+//! L1  gossip/core   pool   script   timeline
 //! L2  gossip/driver   handlers   health   rpc   state
 //! L3  discovery   proxy
 //! L4  admin
@@ -18,11 +18,11 @@ pub mod announce;
 pub mod clock;
 pub mod log;
 pub mod network;
-pub mod script;
 pub mod shutdown;
 
 pub mod gossip;
 pub mod pool;
+pub mod script;
 pub mod timeline;
 
 pub mod handlers;

@@ -30,7 +30,6 @@ use tracing::{error, info, warn};
 
 use self::announcer::Announcer;
 use self::service::Service;
-use self::standing::Standing;
 use self::watches::Watches;
 use crate::announce::Tags;
 use crate::gossip::driver::{Handle, Settings};
@@ -216,6 +215,8 @@ struct Member {
     state: Option<Arc<State>>,
     watches: Watches,
     announcer: Announcer,
+    /// The check's word that has had its line.
+    told: Option<Opinion>,
     handlers: Handlers,
     attendance: Option<Attendance>,
     rpc: rpc::Server,
@@ -236,7 +237,7 @@ impl Member {
         watches.begin(&config.companion);
         let _ = tokio::time::timeout(FIRST_WORD_MAX, watches.first_word()).await;
         let standing = watches.standing();
-        tell(&standing);
+        tell(standing.check.as_ref());
         let tags = standing.announced(&config.gossip.tags);
         let (gossip, state, commanded) = join(&config, tags.clone()).await?;
         // Before anything happens: of all that does, scripts are told.
@@ -259,6 +260,7 @@ impl Member {
             state,
             watches,
             announcer,
+            told: standing.check,
             handlers,
             attendance,
             rpc,
@@ -280,7 +282,10 @@ impl Member {
                 },
                 () = self.watches.changed() => {
                     let standing = self.watches.standing();
-                    tell(&standing);
+                    if self.told != standing.check {
+                        tell(standing.check.as_ref());
+                        self.told.clone_from(&standing.check);
+                    }
                     self.announcer.say(&standing).await;
                 }
                 () = self.rpc.left() => {
@@ -310,7 +315,7 @@ impl Member {
         self.watches
             .reload(&old.companion, &self.config.companion, address);
         self.handlers.replace(self.config.handlers.clone());
-        if self.attendance.is_none() {
+        if self.attendance.is_none() || self.config.handlers.specs.is_empty() {
             self.attendance =
                 membership::attend(&self.gossip, &self.handlers, &self.config.handlers);
         }
@@ -369,8 +374,8 @@ fn own_address(config: &config::Agent, gossip: &Handle) -> SocketAddr {
 }
 
 /// One line for what the check says.
-fn tell(standing: &Standing) {
-    match &standing.check {
+fn tell(check: Option<&Opinion>) {
+    match check {
         Some(Opinion::Passes(said)) => info!("the service's check passes: {said}"),
         Some(Opinion::Fails(why)) => warn!("the service's check fails: {why}"),
         Some(Opinion::Unproven(why)) => info!("the service is not proven yet: {why}"),

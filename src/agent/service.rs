@@ -77,12 +77,15 @@ impl Service {
         // Before the child: from now on they no longer end us and leave it alone.
         let usr2 = unix::signal(SignalKind::user_defined2()).map_err(not_started)?;
         let quit = unix::signal(SignalKind::quit()).map_err(not_started)?;
-        let child = Command::new(&program)
+        let mut started = Command::new(&program);
+        started
             .args(command.iter().skip(1))
             .envs(env.iter().map(|(name, value)| (name, value)))
-            .process_group(0)
-            .spawn()
-            .map_err(not_started)?;
+            .process_group(0);
+        for secret in script::SECRETS {
+            started.env_remove(secret);
+        }
+        let child = started.spawn().map_err(not_started)?;
         let group = child.id().unwrap_or_default();
         info!(pid = group, "started {}", program.to_string_lossy());
         Ok(Self {

@@ -8,7 +8,7 @@
 //! Gossip waits for none of them, and neither does the end of the program.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,6 +23,9 @@ use crate::health::own::ttl::Deadline;
 use crate::health::own::{self, Opinion, OwnCheck};
 use crate::script::{self, Keep, Order};
 
+/// Of a check that asks no address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// For an answer of the agent-check command.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -34,6 +37,8 @@ const ANSWER_BYTES_MAX: usize = 1024;
 pub(super) struct Watches {
     check: Option<Watch<Opinion>>,
     is_checked_by_fronts: bool,
+    /// That a check asks.
+    address: Option<SocketAddr>,
     wish: Option<Watch<Wish>>,
 }
 
@@ -81,9 +86,7 @@ impl Watches {
     /// Begins with what needs no address.
     pub(super) fn begin(&mut self, settings: &Companion) {
         if let Some(check @ OwnCheck::Exec(_)) = &settings.check {
-            // No address is looked at.
-            let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-            self.start(check.clone(), nowhere, settings, None);
+            self.start(check.clone(), NOWHERE, settings, None);
         }
         self.hear(settings);
     }
@@ -92,17 +95,28 @@ impl Watches {
     pub(super) fn reach(&mut self, settings: &Companion, address: SocketAddr) {
         if let Some(check @ OwnCheck::Network(_)) = &settings.check {
             self.is_checked_by_fronts = true;
+            self.address = Some(address);
             self.start(check.clone(), address, settings, None);
         }
     }
 
     /// Takes over what differs. Until a new check has found out more, the old one's word stands.
     pub(super) fn reload(&mut self, old: &Companion, new: &Companion, address: SocketAddr) {
-        if (&old.check, &old.timing) != (&new.check, &new.timing) {
+        let moved = self.address.is_some_and(|known| known != address);
+        let differs = (&old.check, &old.timing) != (&new.check, &new.timing) || moved;
+        // A ttl check has no timing but its own, and stays as it is until a restart.
+        if differs && !matches!(new.check, Some(OwnCheck::Ttl(_))) {
             let known = self.check.take().map(|watch| watch.seen.borrow().clone());
-            self.is_checked_by_fronts = matches!(new.check, Some(OwnCheck::Network(_)));
-            if let Some(check) = &new.check {
-                self.start(check.clone(), address, new, known);
+            self.address = None;
+            self.is_checked_by_fronts = false;
+            match &new.check {
+                Some(check @ OwnCheck::Network(_)) => {
+                    self.is_checked_by_fronts = true;
+                    self.address = Some(address);
+                    self.start(check.clone(), address, new, known);
+                }
+                Some(check) => self.start(check.clone(), NOWHERE, new, known),
+                None => {}
             }
         }
         let agent_check = |settings: &Companion| {

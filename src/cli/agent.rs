@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::{companion, complain, exit, serf, serf_agent, usage};
+use super::{companion, complain, exit, serf, usage};
+use crate::config::serf::Arguments;
 use crate::config::{self, Surroundings, flags};
 use crate::log;
 
@@ -47,13 +48,6 @@ pub fn command() -> clap::Command {
     flags::documented(LbAgent::command(), false)
 }
 
-/// The flags alone: verbs and help would take a tenth of an agent's heap for as long as it runs.
-fn flags_only() -> clap::Command {
-    let command = clap::Command::new("lb-agent").version(env!("CARGO_PKG_VERSION"));
-    // As with help: "--weight -1" is told about weight.
-    flags::Agent::augment_args(command).mut_args(|arg| arg.allow_negative_numbers(true))
-}
-
 /// Whether anything but an agent's flags stands in `argv`.
 fn wants_more(argv: &[OsString]) -> bool {
     let word = argv.get(1).and_then(|word| word.to_str());
@@ -67,8 +61,8 @@ fn wants_more(argv: &[OsString]) -> bool {
 /// # Errors
 /// The exit code, once everything was said.
 pub fn parse(mut argv: Vec<OsString>) -> Result<Todo, ExitCode> {
-    let mut around = Surroundings::of_process();
-    let mut warnings = Vec::new();
+    let around = Surroundings::of_process();
+    let (mut variables, mut warnings, mut serf_s) = (around.clone(), Vec::new(), None);
     let mut service = None;
     match argv.get(1).and_then(|verb| verb.to_str()) {
         Some("report") => return Err(companion::report(argv, &around)),
@@ -77,23 +71,28 @@ pub fn parse(mut argv: Vec<OsString>) -> Result<Todo, ExitCode> {
             service = companion::behind_dashes(&mut argv)?;
         }
         Some("agent") => {
-            let serf = serf_agent::translate(argv.split_off(2), &flags_only()).map_err(refused)?;
-            around.variables.extend(serf.variables);
-            (argv, warnings) = (serf.argv, serf.warnings);
+            let given = argv.split_off(2);
+            let ours = config::serf::translate(given.clone(), &flags::agent()).map_err(refused)?;
+            variables.variables.extend(ours.variables);
+            (argv, warnings, serf_s) = (ours.argv, ours.warnings, Some(Arguments(given)));
         }
         _ => {}
     }
     let all = if wants_more(&argv) {
         command()
     } else {
-        flags_only()
+        flags::agent()
     };
     let matches = usage::matches("lb-agent", all, argv)?;
     let given = LbAgent::from_arg_matches(&matches).map_err(refused)?;
     if let Some(verb) = given.verb {
         return Err(serf::run("lb-agent", verb));
     }
-    let mut config = config::agent(&given.flags, &around).map_err(refused)?;
+    let mut config = config::agent(&given.flags, &variables).map_err(refused)?;
+    if serf_s.is_some() {
+        config.given.serf = serf_s;
+        config.given.around = around;
+    }
     config.warnings.splice(0..0, warnings);
     log::init(config.log, crate::clock::wall, LOG_KEPT_BYTES);
     Ok(Todo {

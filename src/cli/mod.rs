@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! argv ─▶ usage (clap) ─┬─▶ lb    ─▶ Todo: serve, demo, or done (check-config, pools)
-//!                       ├─▶ agent ─▶ run, or done        ◀─ serf_agent: the flags of `serf agent`
+//!                       ├─▶ agent ─▶ run, or done        ◀─ config::serf: the flags of `serf agent`
 //!                       └─▶ serf  ─▶ a verb of Serf's, asked of a running member
 //! ```
 //!
@@ -15,7 +15,6 @@ mod dashes;
 pub mod exit;
 pub mod lb;
 pub mod serf;
-mod serf_agent;
 mod usage;
 
 /// A line on stderr, behind the program's name; a closed stderr is no reason to die.

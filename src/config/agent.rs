@@ -72,6 +72,7 @@ pub(super) fn read(
         given: Given {
             flags: flags.clone(),
             around: around.clone(),
+            serf: None,
         },
     }
 }

@@ -171,6 +171,13 @@ pub fn variable(flag: &str) -> String {
     format!("LB_{}", flag.to_uppercase().replace('-', "_"))
 }
 
+/// The flags of `lb-agent` alone: verbs and help would take a tenth of its heap for as long as it runs.
+pub fn agent() -> Command {
+    let command = Command::new("lb-agent").version(env!("CARGO_PKG_VERSION"));
+    // As with help: "--weight -1" is told about weight.
+    Agent::augment_args(command).mut_args(|arg| arg.allow_negative_numbers(true))
+}
+
 /// Puts default and variable behind the help of every flag.
 pub fn documented(command: Command, front: bool) -> Command {
     command.mut_args(|arg| {

@@ -108,6 +108,7 @@ fn finish(
         given: Given {
             flags: flags.clone(),
             around: around.clone(),
+            serf: None,
         },
     }
 }
@@ -391,9 +392,20 @@ fn room(sources: &Sources<'_>, table: &mut Table<'_>, limits: &mut pool::queue::
         table.integer("max_in_flight"),
         parse::number("max_in_flight", 0, 1_000_000),
     );
+    let queue = table.integer("queue");
+    // The default may stand there for all to see.
+    let unlike = queue
+        .as_ref()
+        .filter(|found| found.text != limits.queue.to_string());
+    if let (0, Some(queue)) = (limits.max_in_flight, unlike) {
+        sources.warn(format!(
+            "{} has no effect, since nobody waits: set max_in_flight too",
+            queue.at
+        ));
+    }
     sources.set(
         &mut limits.queue,
-        table.integer("queue"),
+        queue,
         parse::number("queue", 0, 1_000_000),
     );
     sources.set(

@@ -24,6 +24,7 @@ mod handlers;
 mod keys;
 mod parse;
 mod rpc;
+pub mod serf;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,8 @@ pub struct Given<F> {
     pub flags: F,
     /// Environment and hostname at the start.
     pub around: Surroundings,
+    /// What followed the verb `agent`: flags and files of `serf agent`, of which `flags` came.
+    pub serf: Option<serf::Arguments>,
 }
 
 /// One `[cluster.NAME]`.
@@ -228,7 +231,15 @@ pub fn reload(previous: &Front) -> Result<Front, Errors> {
 /// # Errors
 /// As [`reload`].
 pub fn reload_agent(previous: &Agent) -> Result<Agent, Errors> {
-    let mut next = agent(&previous.given.flags, &previous.given.around)?;
+    let mut next = match &previous.given.serf {
+        Some(arguments) => {
+            let (flags, around) = serf::again(arguments, &previous.given.around)?;
+            let mut next = agent(&flags, &around)?;
+            next.given = previous.given.clone();
+            next
+        }
+        None => agent(&previous.given.flags, &previous.given.around)?,
+    };
     if !previous.discover_given && !next.discover_given {
         // The role may change; the name we were found by stays until a restart.
         next.discover.clone_from(&previous.discover);

@@ -251,7 +251,7 @@ impl Front {
             return error!("reload lost: the control task has ended");
         }
         self.handlers.replace(fresh.handlers.clone());
-        if self.attendance.is_none() {
+        if self.attendance.is_none() || fresh.handlers.specs.is_empty() {
             self.attendance = membership::attend(&self.gossip, &self.handlers, &fresh.handlers);
         }
         for warning in &fresh.warnings {

@@ -30,6 +30,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use self::server::{BindError, Server, bind, start};
+use crate::gossip::core::wire::WireError;
 
 /// What the RPC server needs to know; keys of `[rpc]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,25 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// What the server makes of `bytes`: how many whole requests begin them, how long these are together, and what comes
+/// behind them: [`WireError::Truncated`] where more bytes may make another one. For fuzzing.
+pub fn requests(bytes: &[u8]) -> (usize, usize, WireError) {
+    let (mut count, mut at) = (0, 0);
+    loop {
+        let read = request::Header::read(&bytes[at..]).and_then(|(header, length)| {
+            let body = &bytes[at + length..];
+            match request::Request::read(&header.command, body)? {
+                Some((_, taken)) => Ok(length + taken),
+                None => Err(WireError::Field("Command")),
+            }
+        });
+        match read {
+            Ok(length) => (count, at) = (count + 1, at + length),
+            Err(error) => return (count, at, error),
+        }
     }
 }
 

@@ -319,3 +319,6 @@ fn pairs(r: &mut Reader<'_>, field: &'static str) -> Result<BTreeMap<String, Str
     }
     Ok(pairs)
 }
+
+#[cfg(test)]
+mod tests;

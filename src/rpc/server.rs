@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::Settings;
 use super::membership::Membership;
-use super::session::{Limits, Session};
+use super::session::{Ended, Limits, Session};
 use crate::clock;
 use crate::shutdown::Shutdown;
 
@@ -24,6 +24,9 @@ const BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// Between two tries, also after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two lines about the same nuisance: whoever reaches the port must not fill the log.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Why there is no RPC at the address that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +120,8 @@ impl Server {
             settings: settings.clone(),
             limits,
             left: Arc::new(leaving),
+            crowded: Nuisance::default(),
+            wrong_keys: Arc::default(),
         };
         tokio::spawn(host.serve(listener, shutdown));
         Self { left }
@@ -138,6 +143,26 @@ struct Host<M> {
     settings: Settings,
     limits: Limits,
     left: Arc<watch::Sender<bool>>,
+    /// Refused for want of room, and for wrong keys.
+    crowded: Nuisance,
+    wrong_keys: Arc<Nuisance>,
+}
+
+/// Something that clients do again and again.
+#[derive(Debug, Default)]
+struct Nuisance(Mutex<Option<Instant>>);
+
+impl Nuisance {
+    /// Whether it is time to say so again.
+    fn is_due(&self) -> bool {
+        let now = clock::now();
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = told.is_none_or(|told| now.duration_since(told) >= TOLD_EVERY);
+        if due {
+            *told = Some(now);
+        }
+        due
+    }
 }
 
 impl<M: Membership> Host<M> {
@@ -151,7 +176,10 @@ impl<M: Membership> Host<M> {
                 (stream, peer) = accept(&listener) => match Arc::clone(&room).try_acquire_owned() {
                     Ok(place) => self.admit(&mut open, stream, peer, place),
                     // A client that waits would wait for one that may stay for days.
-                    Err(_) => warn!(%peer, "RPC client refused: {CLIENTS_MAX} are connected"),
+                    Err(_) if self.crowded.is_due() => {
+                        warn!(%peer, "RPC client refused: {CLIENTS_MAX} are connected");
+                    }
+                    Err(_) => {}
                 },
                 Some(_) = open.join_next() => {}
             }
@@ -167,7 +195,7 @@ impl<M: Membership> Host<M> {
     ) {
         let (membership, auth) = (self.membership.clone(), self.settings.auth.clone());
         let session = Session::new(membership, auth, self.limits);
-        let left = Arc::clone(&self.left);
+        let (left, wrong_keys) = (Arc::clone(&self.left), Arc::clone(&self.wrong_keys));
         open.spawn(async move {
             let _place = place;
             // Records are small and somebody waits for each.
@@ -177,6 +205,9 @@ impl<M: Membership> Host<M> {
                 .await
             {
                 Ok(()) => debug!(%peer, "RPC client is done"),
+                Err(Ended::WrongKeys) if wrong_keys.is_due() => {
+                    warn!(%peer, "RPC client does not know the secret; perhaps somebody is guessing");
+                }
                 Err(ended) => debug!(%peer, "RPC session ended: {ended}"),
             }
         });

@@ -96,7 +96,7 @@ impl Leftover {
 }
 
 /// Variables of ours that are secrets: nobody's child needs them.
-const SECRETS: [&str; 2] = ["LB_ENCRYPT_KEY", "LB_RPC_AUTH_KEY"];
+pub const SECRETS: [&str; 2] = ["LB_ENCRYPT_KEY", "LB_RPC_AUTH_KEY"];
 
 /// How long output is awaited after the end, from children that it left behind.
 const DRAIN: Duration = Duration::from_millis(100);

@@ -187,10 +187,11 @@ impl State {
         self.directory.join(KEYRING)
     }
 
-    /// Soon writes `keyring`, as `serf agent -keyring-file` does and can read.
+    /// Writes `keyring` at once, as `serf agent -keyring-file` does and can read: a node that is killed before would
+    /// come back with keys that the cluster may have removed.
     pub fn save_keyring(&self, keyring: Keyring) {
         self.writer
-            .save(KEYRING, move || keyring.to_json().into_bytes());
+            .save_now(KEYRING, move || keyring.to_json().into_bytes());
     }
 
     /// Returns when everything given so far was written, at the latest after two seconds.

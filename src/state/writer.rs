@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! save ─▶ pending ──100 ms later, 1 s after the write before, or at a flush──▶ a blocking thread ─▶ disk
+//! save_now ─▶ pending ──at once──────────────────────────────────────────────────▲
 //! ```
 //!
 //! Not in the caller's task: that one answers gossip, and an fsync may take seconds.
@@ -29,6 +30,8 @@ type Render = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
 enum Order {
     Save(&'static str, Render),
+    /// The same, at once.
+    SaveNow(&'static str, Render),
     Flush(oneshot::Sender<()>),
 }
 
@@ -63,6 +66,15 @@ impl Writer {
     ) {
         // The task ends with the runtime only; then there is nobody to tell either.
         let _ = self.0.send(Order::Save(file, Box::new(render)));
+    }
+
+    /// The same without waiting for company.
+    pub(super) fn save_now(
+        &self,
+        file: &'static str,
+        render: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) {
+        let _ = self.0.send(Order::SaveNow(file, Box::new(render)));
     }
 
     /// Returns once nothing given before is pending.
@@ -100,6 +112,10 @@ impl Task {
                         self.due = spaced.map_or(collected, |spaced| spaced.max(collected));
                     }
                     self.pending.insert(file, render);
+                }
+                Some(Order::SaveNow(file, render)) => {
+                    self.pending.insert(file, render);
+                    self.write().await;
                 }
                 Some(Order::Flush(reply)) => {
                     self.write().await;

@@ -12,6 +12,7 @@ mod discover;
 mod faults;
 mod fire;
 mod load;
+mod mixed;
 mod namesakes;
 mod net;
 mod partition;

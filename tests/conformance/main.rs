@@ -14,6 +14,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/hanging.rs"]
+mod hanging;
 
 mod backend;
 mod case;

@@ -224,6 +224,26 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule("first byte", "a silent backend is a 504", OF_RESPONSES),
     rule(
+        "slow connect",
+        "a backend that does not take a connection is given up in time",
+        &[
+            none(Side::Client, "about the way to backends"),
+            not_in(
+                Side::Backend,
+                Version::V10,
+                "no version is spoken yet: see 1.1",
+            ),
+        ],
+    ),
+    rule(
+        "upgrade idle",
+        "a tunnel in which nothing moves is ended, a slow one is not",
+        &[
+            not_in(Side::Client, Version::V10, "1.0 knows no upgrade"),
+            not_in(Side::Backend, Version::V10, "1.0 knows no 101"),
+        ],
+    ),
+    rule(
         "idle",
         "an idle connection is closed without a word",
         &[not_in(

@@ -1,11 +1,13 @@
 //! Runs cases: per profile some lanes, each a subject with a backend of its own, one case at a time.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::backend::Backend;
 use crate::case::Case;
 use crate::client;
+use crate::hanging::Hanging;
 use crate::outcome::Outcome;
 use crate::subject::{Kind, Profile, Subject};
 
@@ -36,7 +38,7 @@ pub(crate) fn all(kind: Kind, cases: &[Case]) -> Vec<Verdict> {
                 .collect();
             let lanes = match profile {
                 Profile::Plain | Profile::Impatient => LANES,
-                Profile::Trusting => 1,
+                Profile::Trusting | Profile::Dark => 1,
             };
             let (queue, next) = (
                 std::sync::Arc::new(queue),
@@ -46,7 +48,8 @@ pub(crate) fn all(kind: Kind, cases: &[Case]) -> Vec<Verdict> {
                 let (queue, next, verdicts) = (queue.clone(), next.clone(), &verdicts);
                 scope.spawn(move || {
                     let backend = Backend::start();
-                    let mut subject = Subject::start(kind, profile, backend.address);
+                    let (address, _dark) = way(profile, &backend);
+                    let mut subject = Subject::start(kind, profile, address);
                     while let Some(index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let verdict = one(&cases[*index], &mut subject, &backend);
                         *verdicts[*index].lock().expect("no panic") = verdict;
@@ -65,12 +68,24 @@ pub(crate) fn all(kind: Kind, cases: &[Case]) -> Vec<Verdict> {
     verdicts
 }
 
+/// Where the subject's backend is, and what is to be kept for as long.
+fn way(profile: Profile, backend: &Backend) -> (SocketAddr, Option<Hanging>) {
+    match profile {
+        Profile::Dark => {
+            let hanging = Hanging::new();
+            (hanging.address, Some(hanging))
+        }
+        _ => (backend.address, None),
+    }
+}
+
 /// Judges rules about time once more, one by one: what was too slow may have been this machine.
 fn again(cases: &[Case], verdicts: &mut [Verdict]) {
     for (case, verdict) in cases.iter().zip(verdicts) {
-        if case.profile == Profile::Impatient && verdict.is_err() {
+        if case.profile.is_impatient() && verdict.is_err() {
             let backend = Backend::start();
-            let mut subject = Subject::start(Kind::Ours, case.profile, backend.address);
+            let (address, _dark) = way(case.profile, &backend);
+            let mut subject = Subject::start(Kind::Ours, case.profile, address);
             *verdict = one(case, &mut subject, &backend);
         }
     }

@@ -33,6 +33,8 @@ pub(crate) enum Profile {
     Impatient,
     /// Clients are trusted proxies.
     Trusting,
+    /// Impatient, before a backend that takes no connection.
+    Dark,
 }
 
 /// Every limit of the impatient profile.
@@ -55,7 +57,12 @@ impl Kind {
 
 impl Profile {
     /// All.
-    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Impatient, Self::Trusting];
+    pub(crate) const ALL: [Self; 4] = [Self::Plain, Self::Impatient, Self::Trusting, Self::Dark];
+
+    /// Its limits of time are short.
+    pub(crate) fn is_impatient(self) -> bool {
+        matches!(self, Self::Impatient | Self::Dark)
+    }
 }
 
 /// A running one.
@@ -182,13 +189,15 @@ address = "{backend}"
 workers = 1
 "#
     );
-    if profile == Profile::Impatient {
+    if profile.is_impatient() {
         text.push_str("[timeouts]\n");
         for key in [
             "request_head",
             "first_byte",
             "body_progress",
             "client_idle",
+            "connect",
+            "upgrade_idle",
             "upstream_idle",
         ] {
             let _ = writeln!(text, "{key} = \"{}ms\"", SHORT.as_millis());
@@ -204,13 +213,13 @@ workers = 1
 fn nginx(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
     let short = SHORT.as_millis();
     let times = match profile {
-        Profile::Impatient => format!(
-            "client_header_timeout {short}ms; client_body_timeout {short}ms; keepalive_timeout {short}ms; proxy_read_timeout {short}ms; proxy_send_timeout {short}ms;"
+        _ if profile.is_impatient() => format!(
+            "proxy_connect_timeout {short}ms; client_header_timeout {short}ms; client_body_timeout {short}ms; keepalive_timeout {short}ms; proxy_read_timeout {short}ms; proxy_send_timeout {short}ms;"
         ),
         _ => String::new(),
     };
     let upstream_idle = match profile {
-        Profile::Impatient => format!("keepalive_timeout {short}ms;"),
+        _ if profile.is_impatient() => format!("keepalive_timeout {short}ms;"),
         _ => String::new(),
     };
     let forwarded = match profile {
@@ -258,12 +267,13 @@ http {{
 }
 
 fn haproxy(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
-    let (client, server, head) = match profile {
-        Profile::Impatient => (SHORT, SHORT, SHORT),
+    let (client, server, head, connect) = match profile {
+        _ if profile.is_impatient() => (SHORT, SHORT, SHORT, SHORT),
         _ => (
             Duration::from_secs(60),
             Duration::from_secs(60),
             Duration::from_secs(10),
+            Duration::from_secs(5),
         ),
     };
     let forwarded = match profile {
@@ -279,7 +289,8 @@ fn haproxy(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr)
   maxconn 500
 defaults
   mode http
-  timeout connect 5s
+  timeout connect {}ms
+  timeout tunnel {}ms
   timeout client {}ms
   timeout server {}ms
   timeout http-request {}ms
@@ -295,6 +306,8 @@ frontend f
 backend b
   server s {backend}
 "#,
+        connect.as_millis(),
+        client.as_millis(),
         client.as_millis(),
         server.as_millis(),
         head.as_millis(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::backend::{Act, When};
 use crate::case::{BOTH, Case, OK, Version};
 use crate::subject::{Profile, SHORT};
+use crate::upgrade::{AGREED, ASK};
 
 /// The cases of this theme.
 pub(crate) fn cases(cases: &mut Vec<Case>) {
@@ -31,6 +32,84 @@ pub(crate) fn cases(cases: &mut Vec<Case>) {
         cases.push(impatient(silent.send(request).acts(When::Head, FOREVER)).status(&[504]));
     }
     idle(cases);
+    cases.push(
+        Case::backend(
+            "slow connect",
+            "RFC 9110 §15.6.5",
+            Version::V11,
+            "no answer to a connect: 502, 503 or 504",
+        )
+        .profile(Profile::Dark)
+        .status(&[502, 503, 504])
+        .holds("not before its time", |outcome| {
+            outcome.took > SHORT.mul_f32(0.8)
+        }),
+    );
+    tunnels(cases);
+}
+
+fn tunnels(cases: &mut Vec<Case>) {
+    const RULE: &str = "upgrade idle";
+    const SECTION: &str = "RFC 9110 §7.8";
+    const QUIET: &str = "one in which nobody speaks is ended";
+    for quiet in [
+        Case::client(RULE, SECTION, Version::V11, QUIET),
+        Case::backend(RULE, SECTION, Version::V11, QUIET),
+    ] {
+        cases.push(
+            impatient(quiet)
+                .send(ASK)
+                .acts(When::Whole, [Act::Send(AGREED.into()), Act::AwaitEnd])
+                .status(&[101])
+                .closed(),
+        );
+    }
+    let step = SHORT / 4;
+    let words = (0..8).fold(
+        Case::client(
+            RULE,
+            SECTION,
+            Version::V11,
+            "a client that says little, but says it, keeps it",
+        )
+        .profile(Profile::Impatient)
+        .send(ASK)
+        .await_client("\r\n\r\n"),
+        |case, _| case.pause(step).send("x"),
+    );
+    cases.push(
+        words
+            .await_client("heard")
+            .acts(
+                When::Whole,
+                [
+                    Act::Send(AGREED.into()),
+                    Act::AwaitReceived("xxxxxxxx"),
+                    Act::Send(b"heard".to_vec()),
+                    Act::Close,
+                ],
+            )
+            .status(&[101]),
+    );
+    let mut acts = vec![Act::Send(AGREED.into())];
+    for _ in 0..8 {
+        acts.push(Act::Pause(step));
+        acts.push(Act::Send(b"x".to_vec()));
+    }
+    acts.push(Act::Close);
+    cases.push(
+        Case::backend(
+            RULE,
+            SECTION,
+            Version::V11,
+            "a backend that says little, but says it, keeps it",
+        )
+        .profile(Profile::Impatient)
+        .send(ASK)
+        .await_client("xxxxxxxx")
+        .acts(When::Whole, acts)
+        .status(&[101]),
+    );
 }
 
 /// Longer than any limit of the impatient profile; the end of the case ends it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 fn main() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for target in ["packet", "stream", "serf", "member"] {
+    for target in ["packet", "stream", "serf", "member", "rpc"] {
         fs::create_dir_all(here.join("corpus").join(target)).expect("the corpus can be made");
     }
     let mut written = 0;
@@ -68,6 +68,7 @@ fn seeds(transport: &str, bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             ("stream", [&[7, 3], bytes].concat()),
             ("member", framed(4)),
         ],
+        "rpc" => vec![("rpc", bytes.to_vec())],
         _ => Vec::new(),
     }
 }

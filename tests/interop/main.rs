@@ -15,6 +15,7 @@ mod alive;
 mod chatter;
 mod encrypted;
 mod fail;
+mod handlers;
 mod join;
 mod leave;
 mod names;

@@ -293,18 +293,26 @@ fn every_verb_that_reads_tells_the_same_everywhere() {
             &["event", "deploy"],
             &["force-leave", "nobody"],
         ] {
-            let serf = node.done(Cli::Serf, verb);
-            let ours = node.ask(Cli::Ours, verb);
-            assert_eq!(ours.sorted(), serf.sorted(), "{verb:?} of {}", node.name);
             // Nobody has a handler: without acks the one that was asked has not answered.
             let wanted = if verb.contains(&"-no-ack") { 3 } else { 0 };
-            assert_eq!(
-                ours.code,
-                Some(wanted),
-                "{verb:?} of {}: {}",
-                node.name,
-                ours.all
-            );
+            // A busy machine may lose an answer, of either; a difference stays.
+            for attempt in 1.. {
+                let serf = node.ask(Cli::Serf, verb);
+                let ours = node.ask(Cli::Ours, verb);
+                let same = serf.sorted() == ours.sorted();
+                if same && (serf.code, ours.code) == (Some(0), Some(wanted)) {
+                    break;
+                }
+                assert!(
+                    attempt < 10,
+                    "{verb:?} of {}:\n{:?} {}\n{:?} {}",
+                    node.name,
+                    serf.code,
+                    serf.all,
+                    ours.code,
+                    ours.all
+                );
+            }
         }
         let list = node.done(Cli::Serf, &["keys", "-list"]);
         assert!(
@@ -364,7 +372,7 @@ fn distances_are_told(all: &[Node]) {
                 let begin = format!("Estimated {} <-> {} rtt: ", other.name, node.name);
                 let rest = said.stdout.strip_prefix(&begin)?.to_owned();
                 let ms: f64 = rest.trim().strip_suffix(" ms")?.parse().ok()?;
-                (ms > 0.0).then_some(())
+                (ms >= 0.0).then_some(())
             });
         }
         let said = node.ask(Cli::Serf, &["rtt", "nobody", node.name]);

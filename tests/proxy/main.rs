@@ -8,6 +8,8 @@
 //! Nothing here names hyper, so these tests outlive it. Waits are for conditions, with a deadline.
 
 mod front;
+#[path = "../common/hanging.rs"]
+mod hanging;
 mod peer;
 mod toy;
 

@@ -7,8 +7,9 @@ use lb::proxy::Feedback;
 use lb::proxy::stats::Reason;
 
 use crate::front::{Front, settings};
+use crate::hanging::Hanging;
 use crate::peer::Peer;
-use crate::toy::{Hanging, Then, Toy, answer};
+use crate::toy::{Then, Toy, answer};
 
 /// Accepts, reads the request, resets: a crash while it works.
 fn crashing() -> Toy {

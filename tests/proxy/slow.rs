@@ -7,7 +7,8 @@ use lb::proxy::stats::Reason;
 use lb::proxy::{Feedback, Settings};
 
 use crate::front::{Front, settings, spec};
-use crate::toy::{Hanging, Then, Toy, answer};
+use crate::hanging::Hanging;
+use crate::toy::{Then, Toy, answer};
 
 const SHORT: Duration = Duration::from_millis(60);
 

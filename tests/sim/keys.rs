@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use lb::gossip::core::io::Event;
 use lb::gossip::core::keyring::{Key, Keyring};
 use lb::gossip::core::member::Status;
+use lb::gossip::core::serf::keys::{KeyRequest, KeyTally};
 
 use crate::world::World;
 
@@ -153,4 +155,59 @@ fn a_member_that_comes_back_with_another_key_is_failed_to_the_others() {
     world.boot(ids[3]);
     world.join(ids[3], ids[0]);
     world.run_until_met(60 * SECOND);
+}
+
+/// Everyone takes one step of a rotation; asked again until all have, as packets are lost.
+fn turn(world: &mut World, by: usize, request: &KeyRequest) {
+    for _ in 0..10 {
+        let now = world.now;
+        let asked = world.with(by, |node| node.keys(now, request));
+        let query = asked.expect("it may ask");
+        let mut tally = KeyTally::new(world.live().len());
+        world.run(5 * SECOND);
+        let answers = world.hosts[by].answers.iter();
+        for (_, _, answer) in answers.filter(|(_, of, _)| *of == query) {
+            if tally.add(answer) {
+                break;
+            }
+        }
+        let report = tally.report();
+        assert_eq!(report.errors, 0, "{request:?}: {report:?}");
+        if report.responses == report.nodes {
+            return;
+        }
+    }
+    panic!("not everyone takes {request:?}");
+}
+
+#[test]
+fn a_rotation_loses_nobody_though_packets_are_lost() {
+    let mut world = World::new("keys::a_rotation_loses_nobody_though_packets_are_lost", 75);
+    world.keyring = ring(&[2]);
+    let ids = world.cluster(9, SECOND);
+    world.run_until_met(20 * SECOND);
+    world.network.loss = 0.1;
+    let key = |number: u8| ring(&[number]).expect("one").primary().clone();
+
+    turn(&mut world, ids[1], &KeyRequest::Install(key(3)));
+    turn(&mut world, ids[2], &KeyRequest::Use(key(3)));
+    // One is killed and comes back with what it kept.
+    world.crash(ids[8], crate::host::Down::Refuses);
+    world.boot(ids[8]);
+    world.join(ids[8], ids[0]);
+    world.run(5 * SECOND);
+    turn(&mut world, ids[3], &KeyRequest::Remove(key(2)));
+    world.run(30 * SECOND);
+    world.heal();
+    world.run_until_met(60 * SECOND);
+
+    for &id in &ids {
+        assert_eq!(world.hosts[id].keyring, ring(&[3]));
+        assert_eq!(dropped(&mut world, id, "decrypt"), 0);
+        let events = world.hosts[id].events.iter();
+        let failed: Vec<_> = events
+            .filter(|(_, event)| matches!(event, Event::Failed(member) if member.name != "n8"))
+            .collect();
+        assert!(failed.is_empty(), "{failed:?}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::show::{json, note, put, tame};
+use super::show::{data, json, note, put, tame};
 use super::{Failed, Outcome, Rpc, Voice, pairs};
 use crate::cli::exit;
 use crate::clock;
@@ -91,8 +91,7 @@ impl Query {
             Answer::Response { from, payload } => {
                 let payload = String::from_utf8_lossy(&payload).into_owned();
                 if text {
-                    // The answer is data, lines and all.
-                    let shown = payload.strip_suffix('\n').unwrap_or(&payload);
+                    let shown = data(payload.strip_suffix('\n').unwrap_or(&payload));
                     put(format_args!("Response from '{}': {shown}", tame(&from)));
                 }
                 missing.remove(&from);

@@ -59,6 +59,18 @@ pub(super) fn columns(rows: &[Vec<String>]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// An answer as it is, lines and all; on a terminal without what that would obey.
+pub(super) fn data(text: &str) -> String {
+    use std::io::IsTerminal;
+    if !std::io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    let obeyed = |letter: char| letter.is_control() && !"\n\t".contains(letter);
+    text.chars()
+        .map(|letter| if obeyed(letter) { '?' } else { letter })
+        .collect()
+}
+
 /// Without what a terminal would obey: names and payloads come from the network.
 pub(super) fn tame(text: &str) -> String {
     text.chars()

@@ -216,6 +216,23 @@ fn what_has_no_effect_yet_is_said_only_if_it_was_asked_for() {
 }
 
 #[test]
+fn a_queue_that_nobody_will_wait_in_is_told() {
+    let of = |keys: &str| {
+        let file = format!("[cluster.web]\n{keys}\n");
+        read_front(flags::Front::default(), &[], &file)
+            .expect("it is right")
+            .warnings
+    };
+
+    assert_eq!(
+        of("queue = 7"),
+        ["lb.toml:2:9: cluster.web.queue has no effect, since nobody waits: set max_in_flight too"]
+    );
+    assert!(of("queue = 7\nmax_in_flight = 1").is_empty());
+    assert!(of("queue = 1000").is_empty(), "the default");
+}
+
+#[test]
 fn a_variable_that_is_nearly_ours_is_told() {
     let variables = [
         ("LB_CLUTSER", "web"),

@@ -1,14 +1,14 @@
 //! A Serf member without sockets, clock or dice.
 //!
 //! ```text
-//!            handle_packet / handle_stream_* / handle_timeout / join / leave / set_tags
+//!     handle_packet / handle_stream_* / handle_timeout / join / leave / set_tags / user_event / query / keys
 //!                                        │
 //!                                        ▼
-//!   Node ── serf (intents, Lamport clocks, member states, events and queries relayed)
+//!   Node ── serf (intents, Lamport clocks, member states, events, queries, keys, coordinates)
 //!     └──── memberlist (probe, suspicion, awareness, broadcasts, push/pull)
 //!                                        │
 //!                                        ▼
-//!            poll_transmit / poll_stream / poll_event / poll_timeout / stats
+//!     poll_transmit / poll_stream / poll_event / poll_answer / poll_keyring / poll_timeout / stats
 //! ```
 //!
 //! Serf owns memberlist and lends it a `&mut dyn Delegate`. Streams are here too, as an id

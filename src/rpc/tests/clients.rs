@@ -1,15 +1,18 @@
 //! Clients that send half a request, too much, rubbish, or read nothing.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::member::{Actor, member, user};
 use crate::clock;
+use crate::gossip::core::io::Answer;
 use crate::gossip::core::wire::msgpack::Writer;
 use crate::rpc::session::Limits;
+use crate::rpc::{self, BindError, Settings};
 
 fn request(command: &str, seq: u64, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut w = Writer::default();
@@ -265,6 +268,63 @@ async fn a_reader_that_reads_nothing_at_all_is_let_go() {
         assert!(clock::now() < deadline, "it is still there");
         let _ = actor.notices.send(user(1, "x", &[b'p'; 500]).into());
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn every_answer_of_a_large_cluster_comes_and_done_is_the_last() {
+    let actor = actor();
+    let mut answers: Vec<Answer> = (0..2000)
+        .map(|node| Answer::Response {
+            from: format!("node{node}"),
+            payload: vec![b'p'; 100],
+        })
+        .collect();
+    answers.push(Answer::Done);
+    actor.with(|script| script.answers = answers);
+    let (address, _server, _stop) = actor.serve(None, Limits::default()).await;
+    let mut stream = greeted(address).await;
+    let ask = one_text("query", 2, "Name", "uptime");
+    stream.write_all(&ask).await.expect("it reads");
+    // A second one meanwhile, so that their numbers tell them apart.
+    let ask = one_text("query", 3, "Name", "uptime");
+    stream.write_all(&ask).await.expect("it reads");
+
+    let mut got = Vec::new();
+    let done = |got: &[u8]| got.windows(4).filter(|part| *part == b"done").count();
+    while done(&got[got.len().saturating_sub(64)..]) == 0 || done(&got) < 2 {
+        let read = stream.read_buf(&mut got);
+        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+        assert!(read.expect("in time").expect("a connection") > 0);
+    }
+
+    let text = String::from_utf8_lossy(&got);
+    assert_eq!(text.matches("response").count(), 4000);
+    assert!(text.ends_with("done"), "{}", &text[text.len() - 40..]);
+}
+
+#[tokio::test]
+async fn a_busy_address_is_a_failure_only_if_it_was_asked_for() {
+    let holder = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let busy = holder.local_addr().ok();
+    let settings = |listen, given| Settings {
+        listen,
+        given,
+        auth: None,
+    };
+
+    let default = rpc::bind(&settings(busy, false)).await;
+    assert!(matches!(default, Ok(None)), "{default:?}");
+    let off = rpc::bind(&settings(None, false)).await;
+    assert!(matches!(off, Ok(None)), "{off:?}");
+    for (kind, again) in [
+        (ErrorKind::AddrInUse, false),
+        (ErrorKind::AddrNotAvailable, true),
+        (ErrorKind::PermissionDenied, true),
+    ] {
+        let address = "127.0.0.1:7373".parse().expect("an address");
+        let source = kind.into();
+        assert_eq!(BindError { address, source }.is_configuration(), again);
     }
 }
 

@@ -291,10 +291,21 @@ fn random_bytes_never_panic_and_are_counted() {
     println!("seed {seed}");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut bench = Bench::with_peer();
+    let filtered = Query {
+        filters: vec![b"\x01\x82\xa4Expr\xabw(e|b){1,3}b*\xa3Tag\xa4role".to_vec()],
+        ..query(2, 1)
+    };
+    let keyed = Query {
+        name: "_serf_install-key".to_owned(),
+        payload: b"\x07\x81\xa3Key\xb00123456789abcdef".to_vec(),
+        ..query(3, 1)
+    };
     let samples = [
         Message::Alive(alive("x", THIRD, 3)).encode(),
         Message::Dead(accusation("peer", 1, "x")).encode(),
         Message::User(SerfMessage::Query(query(1, 1)).encode()).encode(),
+        Message::User(SerfMessage::Query(filtered).encode()).encode(),
+        Message::User(SerfMessage::Query(keyed).encode()).encode(),
         push_pull(
             vec![push_node("y", THIRD, 1, 0)],
             Some(SerfState::default()),

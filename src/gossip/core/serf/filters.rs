@@ -21,8 +21,12 @@ use crate::gossip::core::wire::msgpack::{Reader, Writer};
 const NODES: u8 = 0;
 const TAG: u8 = 1;
 
-/// Memory of one compiled expression. Go refuses to repeat something more than a thousand times, which fits.
-const EXPRESSION_BYTES_MAX: usize = 256 << 10;
+/// Memory of one compiled expression. Go refuses to repeat something more than a thousand times, which fits; what
+/// repeats repetitions is refused, as it would keep us from gossip while we search.
+const EXPRESSION_BYTES_MAX: usize = 128 << 10;
+
+/// Filters of one query, for the same reason.
+const FILTERS_MAX: usize = 16;
 
 /// Filters for a query.
 pub(super) fn encode(nodes: &[String], tags: &BTreeMap<String, String>) -> Vec<Vec<u8>> {
@@ -45,8 +49,18 @@ pub(super) fn encode(nodes: &[String], tags: &BTreeMap<String, String>) -> Vec<V
     filters
 }
 
+/// Whether all `filters` let a member through.
+pub(super) fn pass<'a>(
+    filters: &[Vec<u8>],
+    name: &str,
+    tag: impl Fn(&str) -> Option<&'a str>,
+) -> bool {
+    let mut all = filters.iter();
+    filters.len() <= FILTERS_MAX && all.all(|filter| passes(filter, name, &tag))
+}
+
 /// Whether a filter lets a member through. One that can't be evaluated does not.
-pub(super) fn passes<'a>(filter: &[u8], name: &str, tag: impl Fn(&str) -> Option<&'a str>) -> bool {
+fn passes<'a>(filter: &[u8], name: &str, tag: impl Fn(&str) -> Option<&'a str>) -> bool {
     match filter.split_first() {
         Some((&NODES, names)) => names_us(names, name),
         Some((&TAG, filter)) => tag_matches(filter, tag).unwrap_or_default(),
@@ -238,6 +252,16 @@ mod tests {
     fn an_expression_of_great_size_is_refused() {
         assert!(!meant("((a{1000}){1000}){1000}", Some("a")));
         assert!(meant("^(a{1,1000})$", Some("a")));
+    }
+
+    #[test]
+    fn too_many_filters_let_nobody_through() {
+        let filter = encode(&["us".to_owned()], &BTreeMap::new());
+        let many = |count| vec![filter[0].clone(); count];
+
+        assert!(pass(&many(FILTERS_MAX), "us", |_| None));
+        assert!(!pass(&many(FILTERS_MAX + 1), "us", |_| None));
+        assert!(pass(&[], "us", |_| None));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Serf's layer: intents, Lamport clocks, member states.
+//! Serf's layer: intents, Lamport clocks, member states, events and queries.
 //!
 //! ```text
 //!  Node ─▶ Serf ── memberlist (packets, streams, probes)

@@ -85,8 +85,7 @@ impl Layer {
     fn is_for_us(&self, query: &Query) -> bool {
         let own = self.members.get(&*self.name);
         let tag = |name: &str| own.and_then(|own| own.shown.tags.get(name));
-        let mut filters = query.filters.iter();
-        filters.all(|filter| filters::passes(filter, &self.name, tag))
+        filters::pass(&query.filters, &self.name, tag)
     }
 
     fn on_internal_query(&mut self, now: Instant, query: &Query) {

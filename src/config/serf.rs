@@ -13,18 +13,50 @@ mod json;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 
-use clap::Command;
+use clap::{Command, FromArgMatches};
+
+use super::error::{Error, Errors};
+use super::flags;
+use super::sources::Surroundings;
+
+/// What followed the verb. Never shown: a key may be among it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Arguments(pub Vec<OsString>);
+
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arguments({} words)", self.0.len())
+    }
+}
 
 /// What the command line comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Translated {
+pub struct Translated {
     /// Ours, the program's name first.
-    pub(super) argv: Vec<OsString>,
+    pub argv: Vec<OsString>,
     /// Settings that may not be in argv.
-    pub(super) variables: BTreeMap<String, String>,
+    pub variables: BTreeMap<String, String>,
     /// What is accepted and has no effect, or another one.
-    pub(super) warnings: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// Reads the same command line again, and the files that it names.
+pub(super) fn again(
+    Arguments(arguments): &Arguments,
+    around: &Surroundings,
+) -> Result<(flags::Agent, Surroundings), Errors> {
+    let failed = |why: String| Errors::from(Error::Conflict(why));
+    let command = flags::agent();
+    let translated = translate(arguments.clone(), &command).map_err(failed)?;
+    let flags = command
+        .try_get_matches_from(translated.argv)
+        .and_then(|matches| flags::Agent::from_arg_matches(&matches))
+        .map_err(|error| failed(error.to_string()))?;
+    let mut around = around.clone();
+    around.variables.extend(translated.variables);
+    Ok((flags, around))
 }
 
 /// What flags and files say together.
@@ -82,7 +114,7 @@ const SWITCHES: &[&str] = &["disable-compression", "rejoin", "replay", "syslog"]
 ///
 /// # Errors
 /// What is wrong, in one line.
-pub(super) fn translate(arguments: Vec<OsString>, command: &Command) -> Result<Translated, String> {
+pub fn translate(arguments: Vec<OsString>, command: &Command) -> Result<Translated, String> {
     let mut merged = Merged::default();
     let mut files = Merged::default();
     let mut arguments = arguments.into_iter();

@@ -1,11 +1,10 @@
 //! Command lines of `serf agent`, and what they become.
 
 use super::*;
-use crate::cli::agent;
 
 fn translated(arguments: &[&str]) -> Result<Translated, String> {
     let arguments = arguments.iter().map(OsString::from).collect();
-    translate(arguments, &agent::command())
+    translate(arguments, &flags::agent())
 }
 
 fn argv(translated: &Translated) -> Vec<&str> {
@@ -137,6 +136,30 @@ fn a_file_is_read_and_flags_win_over_it() {
         all.warnings,
         ["leave_on_terminate of serf agent is accepted and has no effect"]
     );
+}
+
+#[test]
+fn a_reload_reads_the_file_again() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let write = |text: &str| std::fs::write(file.path(), text).expect("written");
+    let path = file.path().to_str().expect("text").to_owned();
+    let arguments = ["-node=web1", "-config-file", &path];
+    let arguments = Arguments(arguments.iter().map(OsString::from).collect());
+    let read = || {
+        let (flags, around) = again(&arguments, &Surroundings::default())?;
+        crate::config::agent(&flags, &around)
+    };
+    write(r#"{"tags": {"role": "web", "zone": "a"}, "encrypt_key": "MDEyMzQ1Njc4OWFiY2RlZg=="}"#);
+    let mut old = read().expect("it is right");
+    old.given.serf = Some(arguments.clone());
+
+    write(r#"{"tags": {"role": "web", "zone": "b"}, "encrypt_key": "MDEyMzQ1Njc4OWFiY2RlZg=="}"#);
+    let new = crate::config::reload_agent(&old).expect("only tags differ");
+    assert_eq!(new.gossip.tags["zone"], "b");
+    assert_eq!(new.given.serf, old.given.serf);
+
+    write(r#"{"tags": {"role": "web"}, "node_name": 7, "start_join": "x"}"#);
+    assert!(crate::config::reload_agent(&new).is_err());
 }
 
 #[test]
