@@ -87,7 +87,7 @@ fn a_check_that_hangs_is_a_failure_and_harms_no_membership() {
     let mut agent = rig::agent(&own, "web1", &front);
     agent.args([
         "--check",
-        "exec:trap '' TERM; sleep 1000",
+        "exec:trap '' TERM; sleep 200",
         "--check-timeout",
         "200ms",
     ]);
@@ -113,7 +113,10 @@ fn a_service_that_is_not_checked_yet_is_not_used() {
     let go = directory.path().join("go");
     let _front = rig::start_front(directory.path(), &front);
     let mut agent = rig::agent(&own, "web1", &front);
-    let check = format!("exec:while ! test -e {}; do sleep 0.01; done", go.display());
+    let check = format!(
+        "exec:while kill -0 $PPID && ! test -e {}; do sleep 0.01; done",
+        go.display()
+    );
     agent.args(["--check", &check, "--check-timeout", "600s"]);
     let _agent = Running::start("web1", directory.path(), &mut agent);
 

@@ -1,4 +1,6 @@
 //! `lb-agent run`: the service is started, joined, left and stopped in this order.
+//!
+//! Services here end with the agent, so that a test that fails leaves none behind.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -34,7 +36,7 @@ fn it_joins_when_the_port_opens_and_leaves_before_the_service_stops() {
     );
     let _front = rig::start_front(directory.path(), &front);
     let script = format!(
-        "trap 'echo > {stopped}; while ! test -e {go}; do sleep 0.02; done; exit 7' TERM; echo > {begun}; while true; do sleep 0.02; done",
+        "trap 'echo > {stopped}; while kill -0 $PPID && ! test -e {go}; do sleep 0.02; done; exit 7' TERM; echo > {begun}; while kill -0 $PPID; do sleep 0.02; done",
         begun = begun.display(),
         stopped = stopped.display(),
         go = go.display()
@@ -75,7 +77,10 @@ fn a_service_that_ends_by_itself_ends_the_membership() {
         let go = directory.path().join("go");
         let _front = rig::start_front(directory.path(), &front);
         let _listener = TcpListener::bind((own.as_str(), SERVICE)).expect("it is free");
-        let waits = format!("while ! test -e {}; do sleep 0.02; done; ", go.display());
+        let waits = format!(
+            "while kill -0 $PPID && ! test -e {}; do sleep 0.02; done; ",
+            go.display()
+        );
         let script = format!("{waits}{}", script.trim_start_matches("read x; "));
         let mut agent = service(directory.path(), &own, &front, &script);
         joined(&front);
@@ -97,7 +102,7 @@ fn a_service_that_does_not_stop_is_killed_with_what_it_started() {
     let _front = rig::start_front(directory.path(), &front);
     let _listener = TcpListener::bind((own.as_str(), SERVICE)).expect("it is free");
     let script = format!(
-        "trap '' TERM; (trap '' TERM; sleep 1000) & echo $! > {0}.new; mv {0}.new {0}; while true; do sleep 0.05; done",
+        "trap '' TERM; (trap '' TERM; sleep 200) & echo $! > {0}.new; mv {0}.new {0}; while kill -0 $PPID; do sleep 0.05; done",
         pids.display()
     );
     let mut command = rig::agent_run(&own, "web1", &front);
@@ -128,7 +133,7 @@ fn signals_that_mean_nothing_to_the_agent_reach_the_service() {
     let _front = rig::start_front(directory.path(), &front);
     let _listener = TcpListener::bind((own.as_str(), SERVICE)).expect("it is free");
     let script = format!(
-        "for s in HUP USR1 USR2; do trap \"echo $s >> {0}\" $s; done; trap 'echo QUIT >> {0}; exit 0' QUIT; echo ready >> {0}; while true; do sleep 0.02; done",
+        "for s in HUP USR1 USR2; do trap \"echo $s >> {0}\" $s; done; trap 'echo QUIT >> {0}; exit 0' QUIT; echo ready >> {0}; while kill -0 $PPID; do sleep 0.02; done",
         heard.display()
     );
     let mut agent = service(directory.path(), &own, &front, &script);
@@ -187,7 +192,7 @@ fn a_stop_while_the_port_is_awaited_stops_the_service() {
     let own = ip(117, 10);
     let begun = directory.path().join("begun");
     let script = format!(
-        "trap 'exit 9' TERM; echo > {}; while true; do sleep 0.02; done",
+        "trap 'exit 9' TERM; echo > {}; while kill -0 $PPID; do sleep 0.02; done",
         begun.display()
     );
     let mut agent = service(directory.path(), &own, &own, &script);
@@ -206,7 +211,7 @@ fn a_service_can_report_as_it_would_to_systemd() {
     rig::web(&own);
     let _front = rig::start_front(directory.path(), &front);
     let script = format!(
-        "test $WATCHDOG_USEC = 30000000 || exit 1; while true; do {} report pass; sleep 0.2; done",
+        "test $WATCHDOG_USEC = 30000000 || exit 1; while kill -0 $PPID; do {} report pass; sleep 0.2; done",
         env!("CARGO_BIN_EXE_lb-agent")
     );
     let mut command = rig::agent_run(&own, "web1", &front);
@@ -214,9 +219,11 @@ fn a_service_can_report_as_it_would_to_systemd() {
         .args(["--check", "ttl:30s", "--check-socket"])
         .arg(&socket);
     command.args(["--", "sh", "-c", &script]);
-    let _agent = Running::start("web1", directory.path(), &mut command);
+    let mut agent = Running::start("web1", directory.path(), &mut command);
 
     rig::until_backend(&front, "web1", "up", "");
 
     assert_eq!(rig::tag(&front, "web1", "state"), None);
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait(LONG).code(), Some(143));
 }
