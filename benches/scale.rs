@@ -69,7 +69,10 @@ fn row(size: usize) {
     // A whole period of the push/pull: everyone exchanges once as the one who begins.
     let timing = Timing::of(Profile::Lan);
     let doublings = (size as f64 / 32.0).log2().ceil().max(0.0) as u32;
-    let length = (timing.push_pull_interval * (doublings + 1)).max(Duration::from_secs(60));
+    let flat = timing.push_pull_interval.mul_f64(size as f64 / 150.0);
+    let length = (timing.push_pull_interval * (doublings + 1))
+        .max(flat)
+        .max(Duration::from_secs(60));
     let calm = world.measured(|world| world.run(length));
     let each_second = |count: u64| count as f64 / length.as_secs_f64() / size as f64;
     let calm = format!(

@@ -19,13 +19,18 @@ use crate::gossip::core::wire::stream::{self, PushNodeRef, PushNodes, PushPull};
 /// Up to this many nodes the period of push/pulls is not stretched.
 const SCALE_FROM: usize = 32;
 
+/// Nodes exchanged in an interval, at most: from about 900 on the period grows with the table, so that its bytes a
+/// second stay as they are. Serf's logarithm lets them grow without end, 2.4 kB/s each way among 3,000.
+const NODES_PER_INTERVAL: usize = 150;
+
 /// The period in a table of `nodes`: the interval itself up to 32, twice for 33, three times for 65.
 pub(super) fn period(interval: Duration, nodes: usize) -> Duration {
     if nodes <= SCALE_FROM {
         return interval;
     }
     let doublings = libm::ceil(libm::log2(nodes as f64) - libm::log2(SCALE_FROM as f64));
-    interval * (doublings as u32 + 1)
+    let flat = interval.mul_f64(nodes as f64 / NODES_PER_INTERVAL as f64);
+    flat.max(interval * (doublings as u32 + 1))
 }
 
 impl Memberlist {
@@ -195,7 +200,16 @@ mod tests {
     #[test]
     fn the_period_grows_with_the_cluster() {
         let second = Duration::from_secs(1);
-        for (nodes, periods) in [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3), (128, 3)] {
+        for (nodes, periods) in [
+            (1, 1),
+            (32, 1),
+            (33, 2),
+            (64, 2),
+            (65, 3),
+            (128, 3),
+            (900, 6),
+            (3000, 20),
+        ] {
             assert_eq!(period(second, nodes), periods * second, "{nodes} nodes");
         }
     }
