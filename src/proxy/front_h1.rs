@@ -106,6 +106,8 @@ impl Connection {
                     end => break end,
                 }
             };
+            // Whatever came with garbage: who lingers needs no memory, and there may be thousands.
+            drop(self.inbox.input.take());
             match then {
                 Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
                 Then::Cut => self.socket.with_fd(|fd| {

@@ -11,6 +11,7 @@ mod common;
 mod discover;
 mod faults;
 mod fire;
+mod keys;
 mod load;
 mod mixed;
 mod namesakes;
