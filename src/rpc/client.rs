@@ -14,17 +14,18 @@ use std::time::Duration;
 
 use super::{Secret, VERSION};
 use crate::announce::Tags;
-use crate::gossip::core::io::{Answer, Question};
 use crate::gossip::core::serf::coordinate::Coordinate;
 use crate::gossip::core::serf::keys::KeyReport;
 use crate::gossip::core::wire::WireError;
 use crate::gossip::core::wire::msgpack::{Reader, Writer};
 
 mod decode;
+mod streams;
 
 #[cfg(test)]
 pub(in crate::rpc) use self::decode::coordinate as coordinate_of;
 pub use self::decode::{MemberInfo, Notice};
+pub use self::streams::Record;
 
 /// Someone waits in front of a terminal.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -92,17 +93,6 @@ pub enum KeyChange<'k> {
     Remove(&'k str),
     /// Tell which there are.
     List,
-}
-
-/// What a stream or a monitor tells.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Record {
-    /// An event.
-    Event(Notice),
-    /// A line of the log.
-    Log(String),
-    /// Something was missed; the member says what.
-    Missed(String),
 }
 
 /// A connection to a member, greeted and allowed in.
@@ -238,46 +228,6 @@ impl Client {
         })
     }
 
-    /// Asks a query, and calls `each` with every answer but the last, which says that it is done.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn query(
-        &mut self,
-        question: &Question,
-        mut started: impl FnMut(),
-        mut each: impl FnMut(Answer),
-    ) -> Result<(), ClientError> {
-        let wait = question.timeout.unwrap_or_default();
-        self.patience(ERRAND_MAX + wait)?;
-        let seq = self.ask("query", |w| {
-            w.map(7);
-            w.key("FilterNodes");
-            texts(w, &question.nodes);
-            w.key("FilterTags");
-            pairs(w, &question.tags);
-            w.key("Name");
-            w.str(&question.name);
-            w.key("Payload");
-            w.bin_or_nil(&question.payload);
-            w.key("RelayFactor");
-            w.uint(question.relay_factor.into());
-            w.key("RequestAck");
-            w.bool(question.wants_ack);
-            w.key("Timeout");
-            w.uint(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX >> 1));
-        })?;
-        self.header_of(seq)?.ok()?;
-        started();
-        loop {
-            self.header_of(seq)?.ok()?;
-            match self.object(decode::answer)? {
-                Answer::Done => return Ok(()),
-                answer => each(answer),
-            }
-        }
-    }
-
     /// Looks at or changes the keys of all members. The report comes with the reason for which it is no success.
     ///
     /// # Errors
@@ -322,46 +272,6 @@ impl Client {
     pub fn coordinate(&mut self, node: &str) -> Result<Option<Coordinate>, ClientError> {
         self.text("get-coordinate", "Node", node)?;
         self.object(decode::coordinate)
-    }
-
-    /// Streams all events and the log up to `level` to `each`, for ever.
-    ///
-    /// # Errors
-    /// [`ClientError::Lost`] when the member ends.
-    pub fn monitor(
-        &mut self,
-        level: &str,
-        mut each: impl FnMut(Record),
-    ) -> Result<(), ClientError> {
-        let events = self.ask("stream", |w| {
-            w.map(1);
-            w.key("Type");
-            w.str("*");
-        })?;
-        self.header_of(events)?.ok()?;
-        let lines = self.ask("monitor", |w| {
-            w.map(1);
-            w.key("LogLevel");
-            w.str(level);
-        })?;
-        self.forever()?;
-        let mut started = false;
-        loop {
-            let header = self.object(decode_header)?;
-            if header.seq == lines && !started {
-                // Only now it is known whether there will be lines; events may have come before.
-                header.ok()?;
-                started = true;
-            } else if header.seq == lines {
-                each(Record::Log(self.object(decode::line)?));
-            } else {
-                let notice = self.object(decode::notice)?;
-                each(match header.error.as_str() {
-                    "" => Record::Event(notice),
-                    _ => Record::Missed(header.error),
-                });
-            }
-        }
     }
 
     /// A command whose answer is a header alone, or is followed by a body of [`Self::object`].
