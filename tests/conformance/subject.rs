@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use lb::clock;
@@ -151,16 +152,19 @@ fn relay(listen: SocketAddr, backend: SocketAddr) {
     });
 }
 
-/// On a network of loopback that no other test uses.
+/// On a network of loopback that no other test uses, and at an address that nothing else here has: a port that is free now
+/// could be another subject's before this one binds it.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.64.1:0").expect("a port");
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let [upper, lower] = TAKEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 64, upper, lower), 0)).expect("a port");
     listener.local_addr().expect("an address")
 }
 
 fn ours(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
     let mut text = format!(
         r#"[gossip]
-bind = "127.0.64.1:{}"
+bind = "{}"
 discover = "off"
 node = "conformance"
 [admin]
@@ -170,7 +174,7 @@ dir = "none"
 [listener.web]
 listen = ["{listen}"]
 "#,
-        free_address().port()
+        free_address()
     );
     if profile == Profile::Trusting {
         text.push_str("trusted_proxies = [\"127.0.0.0/8\"]\n");
