@@ -57,14 +57,18 @@ pub(super) fn rpc() -> rpc::Settings {
     }
 }
 
+/// A listener about which only the name is known.
+pub(super) fn listener(name: &str) -> proxy::Listener {
+    proxy::Listener::plain(name, proxy::Listen::Default { port: HTTP_PORT })
+}
+
 /// The data path's settings.
 pub(super) fn proxy() -> proxy::Settings {
     proxy::Settings {
-        listen: proxy::Listen::Default { port: HTTP_PORT },
+        listeners: vec![listener("web")],
         workers: 0,
         timeouts: proxy::Timeouts::default(),
         limits: proxy::Limits::default(),
-        trusted_proxies: vec![],
     }
 }
 

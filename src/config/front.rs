@@ -5,16 +5,12 @@
 //! --listen, or [listener.NAME]                                  ──▶ the data path
 //! ```
 
-use std::net::SocketAddr;
-
 use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
-use super::{Cluster, Front, Given, access, address, defaults, flags, parse};
-use crate::network::Network;
+use super::{Cluster, Front, Given, access, address, defaults, flags, listener, parse};
 use crate::pool::registry::StaticBackend;
-use crate::proxy::Listen;
 use crate::{announce, health, pool, proxy};
 
 /// What the settings are read for.
@@ -38,12 +34,11 @@ pub(super) fn read(
     let mut log = root.table("log");
     let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, true);
     let access_log = access::read(&sources, flags, log);
-    let (listen, trusted_proxies) = listen(&sources, flags, &mut root);
     let clusters = clusters(&sources, flags, &mut root);
+    let listeners = listener::read(&sources, flags, &mut root, &clusters);
     routes(&sources, &mut root);
     let mut proxy = proxy::Settings {
-        listen,
-        trusted_proxies,
+        listeners,
         timeouts: timeouts(&sources, root.table("timeouts")),
         ..defaults::proxy()
     };
@@ -54,7 +49,7 @@ pub(super) fn read(
             "nothing to balance: name the pool, like `lb --cluster web`, or give --backend HOST:PORT; `lb demo` shows it without either",
         ));
     }
-    one_socket_each(&sources, &shared, &proxy.listen);
+    listener::one_socket_each(&sources, &shared, &proxy.listeners);
     sources.finish();
     Front {
         access_log,
@@ -110,98 +105,6 @@ fn finish(
             around: around.clone(),
             serf: None,
         },
-    }
-}
-
-/// What to listen on, and whom to believe there.
-fn listen(
-    sources: &Sources<'_>,
-    flags: &flags::Front,
-    root: &mut Table<'_>,
-) -> (Listen, Vec<Network>) {
-    let mut tables = root.named("listener");
-    let (mut written, mut trusted) = (None, Vec::new());
-    for (index, (name, table)) in tables.iter_mut().enumerate() {
-        let addresses = table.texts("listen");
-        let networks = table.texts("trusted_proxies").unwrap_or_default();
-        let networks = networks
-            .into_iter()
-            .filter_map(|found| sources.key(Some(found), address::network));
-        let networks: Vec<Network> = networks.collect();
-        if index == 0 {
-            (written, trusted) = (addresses, networks);
-        } else {
-            sources.faults.value(
-                &name.at,
-                &name.text,
-                "is a second listener; one is supported so far, with a list of addresses",
-            );
-        }
-    }
-    let listens = sources
-        .list(
-            "listen",
-            &flags.listen,
-            written,
-            parse::split,
-            address::listen,
-        )
-        .unwrap_or_default();
-    (addresses(sources, &listens), trusted)
-}
-
-/// All that is listened on: every address, or exactly those.
-fn addresses(sources: &Sources<'_>, listens: &[Valued<Listen>]) -> Listen {
-    if let [only] = listens {
-        return only.value.clone();
-    }
-    let mut exactly: Vec<SocketAddr> = Vec::new();
-    for valued in listens {
-        match &valued.value {
-            Listen::Default { port } => sources.refuse(
-                valued,
-                format!("means every address and stands alone; beside others write 0.0.0.0:{port} or [::]:{port}"),
-            ),
-            Listen::Exactly(addresses) => {
-                if addresses.iter().any(|address| exactly.contains(address)) {
-                    sources.refuse(valued, "is given twice");
-                }
-                exactly.extend(addresses);
-            }
-        }
-    }
-    if exactly.is_empty() {
-        defaults::proxy().listen
-    } else {
-        Listen::Exactly(exactly)
-    }
-}
-
-/// Two TCP listeners can't share a port of an address.
-fn one_socket_each(sources: &Sources<'_>, shared: &Shared, listen: &Listen) {
-    let any = |port| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
-    let served = match listen {
-        Listen::Default { port } => vec![any(*port)],
-        Listen::Exactly(addresses) => addresses.clone(),
-    };
-    let mut sockets: Vec<(&str, SocketAddr)> = served
-        .into_iter()
-        .map(|address| ("--listen", address))
-        .collect();
-    sockets.push(("--bind (gossip)", shared.gossip.bind));
-    sockets.extend(shared.admin.listen.map(|address| ("--admin", address)));
-    for (index, (what, address)) in sockets.iter().enumerate() {
-        for (other, theirs) in &sockets[..index] {
-            let same = address.ip() == theirs.ip()
-                || address.ip().is_unspecified()
-                || theirs.ip().is_unspecified();
-            if what != other && same && address.port() == theirs.port() && address.port() != 0 {
-                sources.conflict(format!(
-                    "{other} and {what} both want port {}; give one of them another",
-                    address.port()
-                ));
-            }
-        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod flags;
 mod front;
 mod handlers;
 mod keys;
+mod listener;
 mod parse;
 mod rpc;
 pub mod serf;
@@ -329,7 +330,7 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
         ),
         ("state.dir", old.state != new.state),
         ("log.access", old.access_log != new.access_log),
-        ("listener", old.proxy.listen != new.proxy.listen),
+        ("listener", old.proxy.listeners != new.proxy.listeners),
         ("limits.workers", old.proxy.workers != new.proxy.workers),
         ("timeouts", old.proxy.timeouts != new.proxy.timeouts),
         ("limits", old.proxy.limits != new.proxy.limits),

@@ -218,6 +218,18 @@ impl<'a> Sources<'a> {
         self.parsed(found?, &parse).map(|valued| valued.value)
     }
 
+    /// The typed values of a file's list that has no flag.
+    pub(super) fn keys<T>(
+        &self,
+        found: Vec<Found>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<Valued<T>> {
+        let found = found.into_iter();
+        found
+            .filter_map(|found| self.parsed(found, &parse))
+            .collect()
+    }
+
     /// Overwrites `setting` if the file has a value for it.
     pub(super) fn set<T>(
         &self,

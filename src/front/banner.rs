@@ -9,7 +9,7 @@ use crate::gossip::driver::Advertised;
 #[derive(Debug)]
 pub(super) struct Banner<'a> {
     pub pools: Vec<&'a str>,
-    pub listeners: &'a [SocketAddr],
+    pub entries: Vec<Entry<'a>>,
     pub workers: usize,
     pub admin: Option<SocketAddr>,
     pub node: &'a str,
@@ -18,6 +18,14 @@ pub(super) struct Banner<'a> {
     pub key: Option<String>,
     pub join: &'a [String],
     pub known: Known,
+}
+
+/// One address where clients come in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub address: SocketAddr,
+    /// The pool behind it; `None`: the first.
+    pub cluster: Option<&'a str>,
 }
 
 /// Backends before anyone has joined.
@@ -41,9 +49,15 @@ impl Banner<'_> {
             pools(&self.pools)
         );
         let urls: Vec<String> = self
-            .listeners
+            .entries
             .iter()
-            .map(|address| url(*address, self.gossip.address.ip()))
+            .map(|entry| {
+                let url = url(entry.address, self.gossip.address.ip());
+                match entry.cluster {
+                    Some(cluster) => format!("{url} → {cluster}"),
+                    None => url,
+                }
+            })
             .collect();
         let workers = if self.workers == 1 {
             "1 worker".to_owned()
@@ -151,7 +165,16 @@ mod tests {
         };
         let banner = Banner {
             pools: vec!["web"],
-            listeners: &["[::]:80".parse().unwrap()],
+            entries: vec![
+                Entry {
+                    address: "[::]:80".parse().unwrap(),
+                    cluster: None,
+                },
+                Entry {
+                    address: "10.0.0.2:81".parse().unwrap(),
+                    cluster: Some("api"),
+                },
+            ],
             workers: 2,
             admin: Some("127.0.0.1:9901".parse().unwrap()),
             node: "front",
@@ -164,7 +187,7 @@ mod tests {
         let text = banner.text();
 
         assert!(
-            text.contains("proxy   http://10.0.0.1/  (2 workers)"),
+            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ → api  (2 workers)"),
             "{text}"
         );
         assert!(text.contains("http://127.0.0.1:9901/"), "{text}");
@@ -196,7 +219,7 @@ mod tests {
         };
         let banner = Banner {
             pools: vec!["web"],
-            listeners: &[],
+            entries: vec![],
             workers: 1,
             admin: None,
             node: "x",

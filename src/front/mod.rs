@@ -38,6 +38,7 @@ use crate::handlers::Handlers;
 use crate::membership::commands::Commands;
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::proxy::access;
+use crate::proxy::listeners::Bound;
 use crate::state::State;
 use crate::timeline::Timeline;
 use crate::{admin, clock, config, proxy, rpc, shutdown};
@@ -124,13 +125,13 @@ impl Front {
         raise_descriptor_limit();
         let access = config.access_log.as_ref().map(access::open).transpose()?;
         let state = membership::state(config.state.as_deref(), &config.gossip.node).await?;
-        let listeners = proxy::bind(&config.proxy.listen, config.proxy.workers).await?;
-        let addresses = listeners.addresses().to_vec();
+        let listeners = proxy::bind(&config.proxy.listeners, config.proxy.workers).await?;
+        let bound = listeners.addresses().to_vec();
         let admin = bind_admin(&config.admin).await?;
         let commanded = rpc::bind(&config.rpc).await?;
-        let own: Vec<SocketAddr> = addresses
+        let own: Vec<SocketAddr> = bound
             .iter()
-            .copied()
+            .map(|bound| bound.address)
             .chain(config.admin.listen)
             .chain(config.rpc.listen)
             .collect();
@@ -203,7 +204,7 @@ impl Front {
         }
         eprint!(
             "{}",
-            banner(&config, &addresses, server.workers(), &gossip, known)
+            banner(&config, &bound, server.workers(), &gossip, known)
         );
         Ok((
             Self {
@@ -309,7 +310,7 @@ async fn bind_admin(settings: &admin::Settings) -> Result<Option<TcpListener>, F
 
 fn banner(
     config: &config::Front,
-    listeners: &[SocketAddr],
+    bound: &[Bound],
     workers: usize,
     gossip: &Handle,
     known: Known,
@@ -320,7 +321,15 @@ fn banner(
             .iter()
             .map(|cluster| cluster.pool.name.as_str())
             .collect(),
-        listeners,
+        entries: bound
+            .iter()
+            .map(|bound| banner::Entry {
+                address: bound.address,
+                cluster: config.proxy.listeners[usize::from(bound.listener)]
+                    .cluster
+                    .as_deref(),
+            })
+            .collect(),
         workers,
         admin: config.admin.listen,
         node: &gossip.name(),

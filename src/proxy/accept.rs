@@ -13,8 +13,8 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::Interest;
 use tokio::net::TcpStream as Watched;
 
-use super::front_h1::Connection;
-use super::socket::Socket;
+use super::arrival;
+use super::peer::Peer;
 use super::stats::WorkerStats;
 use super::worker::{Shared, Worker};
 use crate::clock;
@@ -30,15 +30,16 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub(super) async fn run(
     shared: Shared,
     stats: Arc<WorkerStats>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(u8, TcpListener)>,
 ) -> io::Result<()> {
     let mut stop = shared.stop.clone();
     let worker = Worker::new(shared, stats);
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| {
+        .map(|(number, listener)| {
             let listener = Listener::new(listener)?;
-            Ok(tokio::task::spawn_local(accept(worker.clone(), listener)))
+            let accepting = accept(worker.clone(), listener, number);
+            Ok(tokio::task::spawn_local(accepting))
         })
         .collect::<io::Result<_>>()?;
     worker.begin();
@@ -59,7 +60,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn accept(worker: Rc<Worker>, listener: Listener) {
+async fn accept(worker: Rc<Worker>, listener: Listener, number: u8) {
     let mut stopped = pin!(worker.stopped.notified());
     stopped.as_mut().enable();
     let mut told: Option<Instant> = None;
@@ -78,8 +79,7 @@ async fn accept(worker: Rc<Worker>, listener: Listener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = Connection::new(&worker, Socket::new(stream), peer);
-                tokio::task::spawn_local(connection.serve());
+                arrival::begin(&worker, stream, Peer::new(peer, number));
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {

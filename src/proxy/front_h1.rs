@@ -7,7 +7,6 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -76,14 +75,14 @@ impl Drop for Connection {
 
 impl Connection {
     /// Counted from now on, and until it is dropped.
-    pub(super) fn new(worker: &Rc<Worker>, socket: Socket, peer: SocketAddr) -> Self {
+    pub(super) fn new(worker: &Rc<Worker>, socket: Socket, peer: Peer) -> Self {
         worker.began();
         Self {
             worker: worker.clone(),
             socket,
             inbox: Inbox::new(Buffer::new(&worker.buffers)),
             alarm: Alarm::default(),
-            peer: Peer::new(peer),
+            peer,
             slot: Cell::new(None),
             waiting: Cell::new(None),
         }
@@ -182,7 +181,7 @@ impl Connection {
     fn begin(&mut self, length: usize, refused: Option<Fault>) -> Begun {
         let worker = &self.worker;
         let waited = self.waiting.take().filter(|waited| waited.begun());
-        let mut record = Record::begin(worker, self.peer.address());
+        let mut record = Record::begin(worker, self.peer);
         record.note(|entry, _| {
             let since = waited.map(|waited| waited.since(worker.started));
             entry.came(self.inbox.input.bytes(), since);
@@ -264,6 +263,7 @@ impl Connection {
     fn read_head(&self, length: usize, record: &mut Record) -> Result<RequestHead, Fault> {
         let worker = &self.worker;
         let limits = &worker.settings.limits;
+        let listener = worker.listener(self.peer.listener());
         let bytes = &self.inbox.input.bytes()[..length];
         let local = || {
             let local = self.socket.local();
@@ -273,13 +273,13 @@ impl Connection {
         let origin = Origin {
             address: address.as_bytes(),
             proto: "http",
-            trusted: worker.settings.trusts(self.peer.address().ip()),
+            trusted: listener.trusts(self.peer.address().ip()),
             local: &local,
         };
         let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
         head::with_room(limits.header_fields, too_many, |room| {
             let request = request::read(bytes, limits.request_line_bytes, room)?;
-            record.note(|entry, _| entry.said(&request, |peer| worker.settings.trusts(peer)));
+            record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
             if forward::goes_no_further(&request) {
                 return Err(Fault::EndsHere);
             }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Listen;
+use super::{Listen, Listener};
 use crate::clock;
 
 /// How long a busy port is asked for again: a predecessor may still be leaving.
@@ -66,33 +66,42 @@ impl BindError {
 /// Bound sockets, not yet accepting.
 #[derive(Debug)]
 pub struct Listeners {
-    addresses: Vec<SocketAddr>,
-    workers: Vec<Vec<TcpListener>>,
+    addresses: Vec<Bound>,
+    workers: Vec<Vec<(u8, TcpListener)>>,
+}
+
+/// One address that is listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The number of its listener.
+    pub listener: u8,
+    /// With its port.
+    pub address: SocketAddr,
 }
 
 impl Listeners {
     /// Where they listen, ports resolved.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Bound] {
         &self.addresses
     }
 
-    pub(super) fn into_workers(self) -> Vec<Vec<TcpListener>> {
+    pub(super) fn into_workers(self) -> Vec<Vec<(u8, TcpListener)>> {
         self.workers
     }
 }
 
-/// Binds `listen` once per worker; `workers == 0` means one per core.
+/// Binds the addresses of all `listeners` once per worker; `workers == 0` means one per core.
 ///
 /// A busy port is retried for 10 s.
 ///
 /// # Errors
 /// [`BindError::Denied`] is for the operator to mend (exit 2), [`BindError::Busy`] is exit 1.
-pub async fn bind(listen: &Listen, workers: usize) -> Result<Listeners, BindError> {
-    bind_within(listen, workers, BUSY_MAX).await
+pub async fn bind(listeners: &[Listener], workers: usize) -> Result<Listeners, BindError> {
+    bind_within(listeners, workers, BUSY_MAX).await
 }
 
 async fn bind_within(
-    listen: &Listen,
+    listeners: &[Listener],
     workers: usize,
     busy_max: Duration,
 ) -> Result<Listeners, BindError> {
@@ -102,7 +111,7 @@ async fn bind_within(
     };
     let begun = clock::now();
     let addresses = loop {
-        match probe(listen) {
+        match probe(listeners) {
             Ok(addresses) => break addresses,
             Err(error) => {
                 let waited = clock::now().saturating_duration_since(begun);
@@ -113,13 +122,13 @@ async fn bind_within(
             }
         }
     };
-    let bind_all = |_| -> Result<Vec<TcpListener>, BindError> {
-        let sockets = addresses.iter().map(|address| {
-            let socket = open(*address, true).and_then(|socket| {
+    let bind_all = |_| -> Result<Vec<(u8, TcpListener)>, BindError> {
+        let sockets = addresses.iter().map(|bound| {
+            let socket = open(bound.address, true).and_then(|socket| {
                 socket.listen(BACKLOG)?;
-                Ok(socket.into())
+                Ok((bound.listener, socket.into()))
             });
-            socket.map_err(|error| BindError::new(*address, error))
+            socket.map_err(|error| BindError::new(bound.address, error))
         });
         sockets.collect()
     };
@@ -130,32 +139,37 @@ async fn bind_within(
 }
 
 /// The addresses to use, ports resolved; an error if somebody has one of them.
-fn probe(listen: &Listen) -> Result<Vec<SocketAddr>, BindError> {
-    let one = |address: SocketAddr| {
-        let resolved = open(address, false).and_then(|socket| {
-            let local = socket.local_addr()?.as_socket();
-            Ok((local.unwrap_or(address), socket))
-        });
-        resolved.map_err(|error| BindError::new(address, error))
-    };
+fn probe(listeners: &[Listener]) -> Result<Vec<Bound>, BindError> {
     // All are held until all are resolved, so that port 0 twice gives two ports.
-    let held: Vec<(SocketAddr, Socket)> = match listen {
-        Listen::Exactly(addresses) => addresses
-            .iter()
-            .copied()
-            .map(one)
-            .collect::<Result<_, _>>()?,
-        Listen::Default { port } => {
-            let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port);
-            let four = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port);
-            vec![match one(both) {
-                // No IPv6 here at all.
-                Err(BindError::Other { .. }) => one(four)?,
-                other => other?,
-            }]
+    let mut held: Vec<(Bound, Socket)> = Vec::new();
+    for (number, listener) in (0..=u8::MAX).zip(listeners) {
+        let mut hold = |address: SocketAddr| {
+            let resolved = open(address, false).and_then(|socket| {
+                let local = socket.local_addr()?.as_socket();
+                Ok((local.unwrap_or(address), socket))
+            });
+            let (address, socket) = resolved.map_err(|error| BindError::new(address, error))?;
+            let bound = Bound {
+                listener: number,
+                address,
+            };
+            held.push((bound, socket));
+            Ok(())
+        };
+        match &listener.listen {
+            Listen::Exactly(addresses) => addresses.iter().copied().try_for_each(hold)?,
+            Listen::Default { port } => {
+                let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port);
+                let four = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port);
+                match hold(both) {
+                    // No IPv6 here at all.
+                    Err(BindError::Other { .. }) => hold(four)?,
+                    other => other?,
+                }
+            }
         }
-    };
-    Ok(held.into_iter().map(|(address, _)| address).collect())
+    }
+    Ok(held.into_iter().map(|(bound, _)| bound).collect())
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -183,27 +197,28 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
-    fn loopback(port: u16) -> Listen {
-        Listen::Exactly(vec![SocketAddr::from(([127, 0, 0, 1], port))])
+    fn loopback(port: u16) -> [Listener; 1] {
+        let listen = Listen::Exactly(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+        [Listener::plain("web", listen)]
     }
 
     #[tokio::test]
     async fn every_worker_gets_a_socket_on_the_same_resolved_port() {
         let listeners = bind(&loopback(0), 3).await.unwrap();
 
-        let port = listeners.addresses()[0].port();
+        let port = listeners.addresses()[0].address.port();
         assert_ne!(port, 0);
         let workers = listeners.into_workers();
         assert_eq!(workers.len(), 3);
         for sockets in workers {
-            assert_eq!(sockets[0].local_addr().unwrap().port(), port);
+            assert_eq!(sockets[0].1.local_addr().unwrap().port(), port);
         }
     }
 
     #[tokio::test]
     async fn a_present_owner_is_found_even_if_it_shares_its_port() {
         let owner = bind(&loopback(0), 1).await.unwrap();
-        let port = owner.addresses()[0].port();
+        let port = owner.addresses()[0].address.port();
 
         let error = bind_within(&loopback(port), 1, Duration::ZERO)
             .await
@@ -217,9 +232,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn each_socket_knows_its_listener() {
+        let [one] = loopback(0);
+        let [other] = loopback(0);
+
+        let listeners = bind(&[one, other], 1).await.unwrap();
+
+        let addresses = listeners.addresses().to_vec();
+        assert_ne!(addresses[0].address, addresses[1].address);
+        let sockets = listeners.into_workers().remove(0);
+        for (bound, (number, socket)) in addresses.iter().zip(&sockets) {
+            assert_eq!(bound.listener, *number);
+            assert_eq!(bound.address, socket.local_addr().unwrap());
+        }
+        assert_eq!((addresses[0].listener, addresses[1].listener), (0, 1));
+    }
+
+    #[tokio::test]
     async fn a_port_that_becomes_free_is_taken() {
         let owner = bind(&loopback(0), 1).await.unwrap();
-        let port = owner.addresses()[0].port();
+        let port = owner.addresses()[0].address.port();
 
         let listen = loopback(port);
         let (bound, ()) = tokio::join!(bind(&listen, 1), async {
@@ -227,6 +259,6 @@ mod tests {
             drop(owner);
         });
 
-        assert_eq!(bound.unwrap().addresses()[0].port(), port);
+        assert_eq!(bound.unwrap().addresses()[0].address.port(), port);
     }
 }

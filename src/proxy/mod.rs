@@ -1,7 +1,7 @@
 //! The data path: one worker per core, one task per client connection.
 //!
 //! ```text
-//! listener → connection → head → route → { pick → connect or reuse → send } → answer → body → done
+//! listener → arrival → connection → head → route → { pick → connect or reuse → send } → answer → body → done
 //!                                   └── by the newest snapshot; lease, counters and log released by Drop
 //! ```
 //!
@@ -12,6 +12,7 @@ mod accept;
 pub mod access;
 mod alarm;
 mod answer;
+mod arrival;
 mod asker;
 mod attempt;
 mod buffer;
@@ -56,26 +57,73 @@ use crate::pool::snapshot::Pool;
 /// Which pool takes which request. Replaced whole at a reload.
 #[derive(Debug, Default)]
 pub struct Routes {
-    /// The first takes all requests.
+    /// The first takes what comes on listeners that name none.
     pub pools: Vec<Arc<Pool>>,
 }
 
-/// Where and how to serve; keys of `[listener.NAME]`, `[timeouts]`, `[limits]`.
+impl Routes {
+    /// The pool that a listener names.
+    fn pool(&self, cluster: Option<&str>) -> Option<&Arc<Pool>> {
+        match cluster {
+            None => self.pools.first(),
+            Some(name) => self.pools.iter().find(|pool| &*pool.name == name),
+        }
+    }
+}
+
+/// Where and how to serve; keys of `[timeouts]` and `[limits]`, and the listeners.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Addresses to listen on; tried in order at the same port family: see `Listen`.
-    pub listen: Listen,
+    /// At most [`LISTENERS_MAX`].
+    pub listeners: Vec<Listener>,
     /// Worker threads; `0`: one per core.
     pub workers: usize,
     /// Every wait has a limit.
     pub timeouts: Timeouts,
     /// Every buffer and count has a limit.
     pub limits: Limits,
+}
+
+/// A connection knows the number of its listener in one byte.
+pub const LISTENERS_MAX: usize = 255;
+
+/// Where clients come in, and how they are treated there; keys of `[listener.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// NAME.
+    pub name: String,
+    /// Its addresses.
+    pub listen: Listen,
+    /// What is spoken there.
+    pub mode: Mode,
+    /// The pool that takes what comes; `None`: the first one.
+    pub cluster: Option<String>,
     /// Networks of proxies that may say on whose behalf they ask (`X-Forwarded-For`, `Forwarded`).
     pub trusted_proxies: Vec<Network>,
 }
 
-impl Settings {
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Requests, each for itself.
+    #[default]
+    Http,
+    /// Bytes, to one backend for each connection.
+    Tcp,
+}
+
+impl Listener {
+    /// HTTP to the first pool, and nobody is trusted.
+    pub fn plain(name: &str, listen: Listen) -> Self {
+        Self {
+            name: name.to_owned(),
+            listen,
+            mode: Mode::Http,
+            cluster: None,
+            trusted_proxies: Vec::new(),
+        }
+    }
+
     fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies
             .iter()

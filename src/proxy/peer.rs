@@ -8,11 +8,12 @@ pub(super) struct Peer {
     ip: [u8; 16],
     port: u16,
     v4: bool,
+    listener: u8,
 }
 
 impl Peer {
-    /// Of a connection from `address`.
-    pub(super) fn new(address: SocketAddr) -> Self {
+    /// Of a connection from `address` to the listener of this number.
+    pub(super) fn new(address: SocketAddr, listener: u8) -> Self {
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
@@ -21,7 +22,13 @@ impl Peer {
             ip: ip.octets(),
             port: address.port(),
             v4: address.is_ipv4(),
+            listener,
         }
+    }
+
+    /// Where it came in.
+    pub(super) fn listener(&self) -> u8 {
+        self.listener
     }
 
     /// As it was accepted.
@@ -95,7 +102,7 @@ mod tests {
             ),
         ] {
             let address: SocketAddr = address.parse().expect("an address");
-            let peer = Peer::new(address);
+            let peer = Peer::new(address, 0);
 
             assert_eq!(peer.address(), address);
             assert_eq!(peer.text().as_bytes(), text.as_bytes());

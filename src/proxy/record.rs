@@ -1,13 +1,13 @@
 //! One request, counted while it lives, and once more when it ends; then its line of the access log is done too.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::access::entry::{End, Entry};
 use super::fault::Fault;
+use super::peer::Peer;
 use super::site::Site;
 use super::stats::{Counts, bump, drop_one};
 use super::worker::Worker;
@@ -25,6 +25,8 @@ pub(super) struct Record {
     begun: Instant,
     class: usize,
     counted: bool,
+    /// The number of the listener it came by.
+    listener: u8,
     /// Where it is counted.
     pub(super) counts: Option<Arc<Counts>>,
     /// Its line of the access log, if there is one.
@@ -33,19 +35,25 @@ pub(super) struct Record {
 
 impl Record {
     /// A request has come from `peer`.
-    pub(super) fn begin(worker: &Rc<Worker>, peer: SocketAddr) -> Self {
+    pub(super) fn begin(worker: &Rc<Worker>, peer: Peer) -> Self {
         let begun = worker.now();
         worker.count_request(begun);
         bump(&worker.stats.requests_in_flight, 1);
-        let entry = || Box::new(Entry::new(clock::wall(), begun, peer));
+        let entry = || Box::new(Entry::new(clock::wall(), begun, peer.address()));
         Self {
             worker: worker.clone(),
             begun,
             class: ABORTED,
             counted: false,
+            listener: peer.listener(),
             counts: None,
             entry: worker.scribe.as_ref().map(|_| entry()),
         }
+    }
+
+    /// The number of the listener it came by.
+    pub(super) fn listener(&self) -> u8 {
+        self.listener
     }
 
     /// Has the access log, if there is one, note something; with the time of this poll.

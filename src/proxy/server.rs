@@ -85,7 +85,7 @@ pub fn start(
     })
 }
 
-fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<std::net::TcpListener>) {
+fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<(u8, std::net::TcpListener)>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

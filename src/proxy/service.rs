@@ -37,7 +37,7 @@ pub(super) async fn answer(
     asker: &mut dyn Asker,
     record: &mut Record,
 ) -> Result<Box<Reply>, Fault> {
-    let home = worker.route().ok_or(Fault::NoPool)?;
+    let home = worker.route(record.listener()).ok_or(Fault::NoPool)?;
     record.counts = Some(home.unanswered.clone());
     let pick = hold::first_pick(worker, &home, alarm, asker).await?;
     let limits = &worker.settings.limits;
@@ -70,7 +70,8 @@ pub(super) async fn answer(
 
 /// A request that no backend will be asked for is counted with its pool.
 pub(super) fn unanswered(worker: &Rc<Worker>, record: &mut Record) {
-    record.counts = worker.route().map(|home| home.unanswered.clone());
+    let home = worker.route(record.listener());
+    record.counts = home.map(|home| home.unanswered.clone());
 }
 
 impl Exchange<'_> {

@@ -26,7 +26,7 @@ use super::retry::{Reserve, Share};
 use super::site::Site;
 use super::stats::{Counts, Waits, WorkerStats, bump, drop_one};
 use super::wakers::Wakers;
-use super::{Feedback, Routes, Settings};
+use super::{Feedback, Listener, Routes, Settings};
 use crate::clock;
 use crate::pool::registry::Key;
 use crate::pool::snapshot::{Pool, Snapshot};
@@ -250,10 +250,15 @@ impl Worker {
         self.share.borrow_mut().request(second);
     }
 
-    /// The pool for a request; `None`: there is none at all.
-    pub(super) fn route(self: &Rc<Self>) -> Option<Rc<Home>> {
+    /// The settings of the listener of this number.
+    pub(super) fn listener(&self, number: u8) -> &Listener {
+        &self.settings.listeners[usize::from(number)]
+    }
+
+    /// The pool for what comes by `listener`; `None`: there is none at all.
+    pub(super) fn route(self: &Rc<Self>, listener: u8) -> Option<Rc<Home>> {
         let routes = self.shared.routes.load();
-        let pool = routes.pools.first()?;
+        let pool = routes.pool(self.listener(listener).cluster.as_deref())?;
         if let Some(home) = self
             .homes
             .borrow()

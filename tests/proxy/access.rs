@@ -10,7 +10,7 @@ use lb::proxy::access::{self, Format, Log, To};
 use lb::proxy::{self, Limits};
 use serde_json::{Value, json};
 
-use crate::front::{Front, run, settings, spec};
+use crate::front::{Front, run, settings, spec, trusting};
 use crate::toy::{Then, Toy, answer};
 
 /// A front and the log it writes.
@@ -446,11 +446,7 @@ fn nothing_that_a_client_says_forges_a_line() {
 #[test]
 fn a_trusted_proxy_says_who_asks() {
     let toy = Toy::named("a");
-    let trusting = proxy::Settings {
-        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
-        ..settings()
-    };
-    let logged = Logged::with(trusting, Format::Json, &[&toy]);
+    let logged = Logged::with(trusting(), Format::Json, &[&toy]);
     let mut client = logged.front.client();
     let mut ask = |said: &str| {
         client.send(format!("GET / HTTP/1.1\r\nHost: t\r\n{said}\r\n"));

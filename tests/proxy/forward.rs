@@ -1,8 +1,6 @@
 //! What is changed on the way, and what is refused.
 
-use lb::proxy::Settings;
-
-use crate::front::{Front, settings};
+use crate::front::{Front, trusting};
 use crate::toy::{Then, Toy};
 
 #[test]
@@ -92,10 +90,7 @@ fn what_a_client_says_about_itself_is_replaced() {
 #[test]
 fn what_a_trusted_proxy_says_is_passed_on_with_ours_behind_it() {
     let toy = Toy::named("a");
-    let trusting = Settings {
-        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
-        ..settings()
-    };
+    let trusting = trusting();
     let front = Front::with(trusting, &[&toy]);
     let mut client = front.client();
     client.send(

@@ -13,7 +13,7 @@ use lb::pool::spec::{Spec, Standing, UpstreamId};
 use lb::pool::{ejection, queue};
 use lb::proxy::access::Log;
 use lb::proxy::stats::Reason;
-use lb::proxy::{self, Feedback, Limits, Listen, Routes, Server, Settings, Timeouts};
+use lb::proxy::{self, Feedback, Limits, Listen, Listener, Routes, Server, Settings, Timeouts};
 use lb::shutdown::{self, Trigger};
 use tokio::sync::mpsc;
 
@@ -35,12 +35,21 @@ pub(crate) struct Front {
 /// One worker, shipped timeouts.
 pub(crate) fn settings() -> Settings {
     Settings {
-        listen: Listen::Exactly(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
+        listeners: vec![Listener::plain(
+            "web",
+            Listen::Exactly(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
+        )],
         workers: 1,
         timeouts: Timeouts::default(),
         limits: Limits::default(),
-        trusted_proxies: vec![],
     }
+}
+
+/// The same, where clients on loopback may say on whose behalf they ask.
+pub(crate) fn trusting() -> Settings {
+    let mut settings = settings();
+    settings.listeners[0].trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    settings
 }
 
 /// A static backend.
@@ -133,8 +142,9 @@ impl Front {
         let routes = Arc::new(ArcSwap::from_pointee(Routes { pools }));
         let (feedback_in, feedback) = mpsc::channel(1024);
         let (trigger, stop) = shutdown::channel();
-        let listeners = run(proxy::bind(&settings.listen, settings.workers)).expect("a free port");
-        let address = listeners.addresses()[0];
+        let listeners =
+            run(proxy::bind(&settings.listeners, settings.workers)).expect("a free port");
+        let address = listeners.addresses()[0].address;
         let server = proxy::start(settings, listeners, routes, feedback_in, access, stop)
             .expect("threads start");
         let mut front = Self {

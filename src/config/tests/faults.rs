@@ -25,7 +25,7 @@ lb.toml:12:11: cluster.web.backend[0].address = \"web1\": lacks a port; write we
 lb.toml:13:10: cluster.web.backend[0].weight = 2000: weight is 1 to 1000; a backend of weight 2 gets twice the requests of one of weight 1
 lb.toml:14:8: cluster.web.backend[0].tier = 300: tier is a whole number from 0 to 255
 lb.toml:17:9: timeouts.drain = \"soon\": is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\"
-lb.toml:18:2: zebra: is not a key here; known here: log, gossip, admin, dns, state, listener, cluster, route, timeouts, limits";
+lb.toml:18:2: zebra: is not a key here; known here: log, gossip, admin, dns, state, cluster, listener, route, timeouts, limits";
     assert_eq!(errors, expected);
 }
 
@@ -88,7 +88,13 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
         (
             "[cluster.web]\n[listener.a]\nlisten = [\":80\", \"10.0.0.1:81\"]\n[listener.b]\n",
             "lb.toml:3:11: listener.a.listen = \":80\": means every address and stands alone; beside others write 0.0.0.0:80 or [::]:80\n\
-             lb.toml:4:11: listener = b: is a second listener; one is supported so far, with a list of addresses",
+             lb.toml:4:11: listener = b: lacks its addresses; write listen = [\":PORT\"]",
+        ),
+        (
+            "[cluster.web]\n[listener.a]\n[listener.b]\nlisten = \"127.0.0.1:80\"\nmode = \"udp\"\ncluster = \"api\"\n",
+            "lb.toml:5:8: listener.b.mode = \"udp\": is not a mode; write \"http\" or \"tcp\"\n\
+             lb.toml:6:11: listener.b.cluster = \"api\": is no pool here; add [cluster.api], or name one that is there\n\
+             --listen and listener b both want port 80; give one of them another",
         ),
         (
             "[cluster.web]\n[gossip]\nencrypt_key_file = \"/nonexistent/k\"\n",

@@ -79,7 +79,10 @@ fn one_flag_is_enough() {
         BTreeMap::from([("v".to_owned(), "1".to_owned())])
     );
     assert_eq!(front.admin.listen, Some(ADMIN));
-    assert_eq!(front.proxy.listen, Listen::Default { port: 80 });
+    assert_eq!(
+        front.proxy.listeners[0].listen,
+        Listen::Default { port: 80 }
+    );
     assert_eq!(front.warnings, Vec::<String>::new());
 }
 
@@ -197,7 +200,9 @@ fn a_file_sets_every_kind_of_value() {
     assert_eq!(cluster.pool.backends[0].tier, 1);
     assert_eq!(front.proxy.timeouts.drain, Duration::ZERO);
     assert_eq!(front.proxy.limits.retry_percent, 0);
-    assert!(matches!(&front.proxy.listen, Listen::Exactly(addresses) if addresses.len() == 2));
+    assert!(
+        matches!(&front.proxy.listeners[0].listen, Listen::Exactly(addresses) if addresses.len() == 2)
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use lb::pool::ejection;
 use lb::pool::registry::{self, Key, Outcome, Registry};
 use lb::pool::snapshot::Pool;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
-use lb::proxy::{self, Feedback, Limits, Listen, Routes, Server, Settings, Timeouts};
+use lb::proxy::{self, Feedback, Limits, Listen, Listener, Routes, Server, Settings, Timeouts};
 use lb::shutdown::{self, Trigger};
 use tokio::sync::mpsc;
 
@@ -32,7 +32,10 @@ pub struct Front {
 /// Small limits, so that they are met; waits as shipped, so that none of them is.
 fn settings() -> Settings {
     Settings {
-        listen: Listen::Exactly(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
+        listeners: vec![Listener::plain(
+            "web",
+            Listen::Exactly(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
+        )],
         workers: 1,
         timeouts: Timeouts::default(),
         limits: Limits {
@@ -43,7 +46,6 @@ fn settings() -> Settings {
             header_fields: 40,
             ..Limits::default()
         },
-        trusted_proxies: vec![],
     }
 }
 
@@ -110,9 +112,9 @@ impl Front {
             .enable_all()
             .build()
             .expect("a runtime")
-            .block_on(proxy::bind(&settings.listen, 1))
+            .block_on(proxy::bind(&settings.listeners, 1))
             .expect("a free port");
-        let address = listeners.addresses()[0];
+        let address = listeners.addresses()[0].address;
         let server =
             proxy::start(settings, listeners, routes, feedback_in, stop).expect("a thread");
         Self {

@@ -1,0 +1,145 @@
+//! `[listener.NAME]`: where clients come in, and how they are treated there.
+//!
+//! ```text
+//! --listen ─▶ addresses of the first one (or of the only one, "web", without a file)
+//! [listener.NAME] ─▶ one each: addresses, pool, whom to believe
+//! ```
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use super::common::Shared;
+use super::document::Table;
+use super::sources::{Sources, Valued};
+use super::{Cluster, address, defaults, flags, parse};
+use crate::proxy::{LISTENERS_MAX, Listen, Listener, Mode};
+
+/// All of them, the first of which takes `--listen`.
+pub(super) fn read(
+    sources: &Sources<'_>,
+    flags: &flags::Front,
+    root: &mut Table<'_>,
+    clusters: &[Cluster],
+) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for (name, mut table) in root.named("listener") {
+        if listeners.len() == LISTENERS_MAX {
+            let too_many = format!("is one more than the {LISTENERS_MAX} that are supported");
+            sources.faults.value(&name.at, &name.text, too_many);
+            break;
+        }
+        let written = table.texts("listen");
+        let first = listeners.is_empty();
+        if written.is_none() && !first {
+            let text = "lacks its addresses; write listen = [\":PORT\"]";
+            sources.faults.value(&name.at, &name.text, text);
+        }
+        let listens = match first {
+            true => sources.list(
+                "listen",
+                &flags.listen,
+                written,
+                parse::split,
+                address::listen,
+            ),
+            false => written.map(|found| sources.keys(found, address::listen)),
+        };
+        let mut listener = defaults::listener(&name.text);
+        if let Some(listen) = addresses(sources, &listens.unwrap_or_default()) {
+            listener.listen = listen;
+        }
+        settings(sources, table, &mut listener, clusters);
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        let listens = sources.list("listen", &flags.listen, None, parse::split, address::listen);
+        let mut listener = defaults::listener("web");
+        if let Some(listen) = addresses(sources, &listens.unwrap_or_default()) {
+            listener.listen = listen;
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+/// The keys of one listener, its addresses apart.
+fn settings(
+    sources: &Sources<'_>,
+    mut table: Table<'_>,
+    listener: &mut Listener,
+    clusters: &[Cluster],
+) {
+    let mode = |text: &str| match text {
+        "http" => Ok(Mode::Http),
+        "tcp" => Err("is not built yet; only \"http\" can be served".to_owned()),
+        _ => Err("is not a mode; write \"http\" or \"tcp\"".to_owned()),
+    };
+    sources.set(&mut listener.mode, table.text("mode"), mode);
+    let known = |text: &str| {
+        let mut names = clusters.iter().map(|cluster| cluster.pool.name.as_str());
+        match names.any(|name| name == text) {
+            true => Ok(text.to_owned()),
+            false => Err(format!(
+                "is no pool here; add [cluster.{text}], or name one that is there"
+            )),
+        }
+    };
+    listener.cluster = sources.key(table.text("cluster"), known);
+    let networks = table.texts("trusted_proxies").unwrap_or_default();
+    let networks = sources.keys(networks, address::network);
+    listener.trusted_proxies = networks.into_iter().map(|found| found.value).collect();
+}
+
+/// All that one listens on: every address, or exactly those; `None` where none is given.
+fn addresses(sources: &Sources<'_>, listens: &[Valued<Listen>]) -> Option<Listen> {
+    if let [only] = listens {
+        return Some(only.value.clone());
+    }
+    let mut exactly: Vec<SocketAddr> = Vec::new();
+    for valued in listens {
+        match &valued.value {
+            Listen::Default { port } => sources.refuse(
+                valued,
+                format!("means every address and stands alone; beside others write 0.0.0.0:{port} or [::]:{port}"),
+            ),
+            Listen::Exactly(addresses) => {
+                if addresses.iter().any(|address| exactly.contains(address)) {
+                    sources.refuse(valued, "is given twice");
+                }
+                exactly.extend(addresses);
+            }
+        }
+    }
+    (!exactly.is_empty()).then_some(Listen::Exactly(exactly))
+}
+
+/// Two TCP listeners can't share a port of an address.
+pub(super) fn one_socket_each(sources: &Sources<'_>, shared: &Shared, listeners: &[Listener]) {
+    let mut sockets: Vec<(String, SocketAddr)> = Vec::new();
+    for (number, listener) in listeners.iter().enumerate() {
+        let what = match number {
+            0 => "--listen".to_owned(),
+            _ => format!("listener {}", listener.name),
+        };
+        let served = match &listener.listen {
+            Listen::Default { port } => vec![(Ipv6Addr::UNSPECIFIED, *port).into()],
+            Listen::Exactly(addresses) => addresses.clone(),
+        };
+        sockets.extend(served.into_iter().map(|address| (what.clone(), address)));
+    }
+    sockets.push(("--bind (gossip)".to_owned(), shared.gossip.bind));
+    let admin = shared.admin.listen;
+    sockets.extend(admin.map(|address| ("--admin".to_owned(), address)));
+    for (index, (what, address)) in sockets.iter().enumerate() {
+        for (other, theirs) in &sockets[..index] {
+            let same = address.ip() == theirs.ip()
+                || address.ip().is_unspecified()
+                || theirs.ip().is_unspecified();
+            if what != other && same && address.port() == theirs.port() && address.port() != 0 {
+                sources.conflict(format!(
+                    "{other} and {what} both want port {}; give one of them another",
+                    address.port()
+                ));
+            }
+        }
+    }
+}
