@@ -237,9 +237,9 @@ impl<K: Clone + Send + Sync> Watcher<K> {
 
 /// Whether timeouts alone would take a target out.
 ///
-/// Two in a row happen by chance on a bad line, and more of them where packets are seen to be lost. Whoever else sees
-/// the target fail wants an extra check: gossip that suspects it, a request that waits there. Then there is no time to
-/// lose; else there is nobody to hurt.
+/// Two in a row happen by chance on a bad line. Whoever else sees the target fail wants an extra check: gossip that
+/// suspects it, a request that waits there. Then there is no time to lose; else there is nobody to hurt. Where packets
+/// are seen to be lost more of them happen, and gossip and requests wait for the same packets, so that they prove nothing.
 #[derive(Debug, Default)]
 struct Doubt {
     /// Extra checks wanted by the start of the last check that passed.
@@ -270,10 +270,10 @@ impl Doubt {
         let lossy = |lost: Instant| now.saturating_duration_since(lost) < LOSSY_FOR;
         let most = match self.lost.is_some_and(lossy) {
             true => ASKED_MAX_LOSSY,
-            false => 1,
+            false => u32::from(wanted == self.quiet),
         };
-        let alone = seen.timed_out && wanted == self.quiet && self.asked < most;
-        if !(alone && standing.totters(&target.settings)) {
+        let doubtful = seen.timed_out && self.asked < most;
+        if !(doubtful && standing.totters(&target.settings)) {
             return None;
         }
         self.asked += 1;

@@ -451,22 +451,29 @@ fn timeouts_on_a_line_that_loses_packets_are_asked_more_often() {
     };
     let mut standing = RiseFall::default();
     standing.record(now, true, &target.settings);
-    for (lost, later, expected) in [(false, 0, 1), (true, 0, 3), (true, 59, 3), (true, 60, 1)] {
+    for (lost, later, wanted, expected) in [
+        (false, 0, 0, 1),
+        (false, 0, 1, 0),
+        (true, 0, 0, 3),
+        (true, 59, 1, 3),
+        (true, 60, 0, 1),
+        (true, 60, 1, 0),
+    ] {
         let mut doubt = Doubt::default();
         assert_eq!(
-            doubt.of(&standing, &target, 0, &seen(Ok(()), lost), now),
+            doubt.of(&standing, &target, wanted, &seen(Ok(()), lost), now),
             None
         );
         let now = now + Duration::from_secs(later);
 
         let mut asked = 0;
         while doubt
-            .of(&standing, &target, 0, &seen(Err(()), false), now)
+            .of(&standing, &target, wanted, &seen(Err(()), false), now)
             .is_some()
         {
             asked += 1;
         }
 
-        assert_eq!(asked, expected, "{lost} {later}");
+        assert_eq!(asked, expected, "{lost} {later} {wanted}");
     }
 }
