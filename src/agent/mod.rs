@@ -36,6 +36,7 @@ use crate::gossip::driver::{Handle, Settings};
 use crate::handlers::Handlers;
 use crate::health::own::Opinion;
 use crate::membership::commands::Commands;
+use crate::membership::journal::{self, Journal};
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::state::State;
 use crate::{announce, config, rpc, shutdown};
@@ -216,6 +217,7 @@ struct Member {
     config: Box<config::Agent>,
     gossip: Handle,
     state: Option<Arc<State>>,
+    journal: Journal,
     watches: Watches,
     announcer: Announcer,
     /// The check's word that has had its line.
@@ -242,13 +244,14 @@ impl Member {
         let standing = watches.standing();
         tell(standing.check.as_ref());
         let tags = standing.announced(&config.gossip.tags);
-        let (gossip, state, commanded) = join(&config, tags.clone()).await?;
+        let (gossip, state, journal, commanded) = join(&config, tags.clone()).await?;
         // Before anything happens: of all that does, scripts are told.
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
         let attendance = membership::attend(&gossip, &handlers, &config.handlers);
         let (end, ending) = shutdown::channel();
-        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone())
+            .keeping(journal.clone(), config.tags_file.as_deref());
         let turn = commands.tags_turn();
         let rpc = rpc::start(commanded, &config.rpc, commands, ending);
         eprintln!("{}", banner(&config, &gossip));
@@ -261,6 +264,7 @@ impl Member {
             config,
             gossip,
             state,
+            journal,
             watches,
             announcer,
             told: standing.check,
@@ -331,7 +335,11 @@ impl Member {
 
     async fn leave(self, signals: &mut Signals) {
         info!("leaving the cluster");
+        let interrupted = signals.interrupted();
         let leaving = async {
+            if interrupted {
+                self.journal.leave().await;
+            }
             membership::leave(&self.gossip).await;
             info!("left");
             // Scripts that were told of the last events are not cut off in the middle.
@@ -341,6 +349,7 @@ impl Member {
             () = leaving => {}
             () = signals.stop_again() => warn!("stopped at once, as asked twice"),
         }
+        self.journal.finish().await;
         if let Some(state) = self.state {
             state.flush().await;
         }
@@ -384,7 +393,7 @@ fn tell(check: Option<&Opinion>) {
 }
 
 /// What a membership comes to.
-type Joined = (Handle, Option<Arc<State>>, Option<TcpListener>);
+type Joined = (Handle, Option<Arc<State>>, Journal, Option<TcpListener>);
 
 async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     let state = membership::state(config.state.as_deref(), &config.gossip.node)
@@ -394,10 +403,12 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
         let code = if error.is_configuration() { 2 } else { 1 };
         Failure::new(code, error)
     })?;
-    let settings = Settings {
+    let mut settings = Settings {
         tags,
         ..config.gossip.clone()
     };
+    let opened = journal::open(config.snapshot.as_ref(), &mut settings)
+        .map_err(|error| Failure::new(2, error))?;
     let gossip = membership::start(settings, state.clone())
         .await
         .map_err(|error| {
@@ -411,7 +422,8 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
         .map_err(|why| Failure::new(2, why))?;
-    Ok((gossip, state, commanded))
+    let journal = Journal::keep(opened, &gossip);
+    Ok((gossip, state, journal, commanded))
 }
 
 fn banner(config: &config::Agent, gossip: &Handle) -> String {

@@ -52,6 +52,8 @@ pub(super) fn read(
         rpc,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         ..
     } = shared;
@@ -70,6 +72,8 @@ pub(super) fn read(
         companion,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         file: None,
         warnings: sources.warnings.into_inner(),
@@ -130,6 +134,11 @@ fn services(
         .as_ref()
         .and_then(|check| check.value.announced.clone());
     let announces_check = announced.is_some();
+    if shared.tags_file.is_some() && companion.agent_check.is_some() {
+        sources.conflict(
+            "--tags-file: --agent-check changes the weight by itself, and the file would keep that as the node's own; give one of the two".to_owned(),
+        );
+    }
     let main = main_service(sources, flags, &mut table, shared, check);
     let more = sources
         .list(
@@ -140,6 +149,9 @@ fn services(
             service,
         )
         .unwrap_or_default();
+    for valued in &more {
+        refuse_beside_tags_file(sources, shared, valued);
+    }
     let mut given: Vec<Service> = main.into_iter().collect();
     let tagged = tagged(sources, flags, shared, !given.is_empty(), announces_check);
     for valued in more {
@@ -199,6 +211,7 @@ fn main_service(
         }
         return None;
     };
+    refuse_beside_tags_file(sources, shared, &role);
     Some(Service {
         name: role.value,
         port: port.map(|port| port.value),
@@ -209,6 +222,16 @@ fn main_service(
         state: State::Ready,
         proto: None,
     })
+}
+
+/// A service is announced by tags, and those are in the file.
+fn refuse_beside_tags_file<T>(sources: &Sources<'_>, shared: &Shared, valued: &Valued<T>) {
+    if shared.tags_file.is_some() {
+        sources.refuse(
+            valued,
+            "is a tag, and those are in the tags file; set it once with the verb tags, like `lb-agent tags -set role=web`",
+        );
+    }
 }
 
 /// Services said by tags alone, as users of `serf agent -tag role=web` are used to.
