@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 
 use self::announcer::Announcer;
 use self::service::Service;
+use self::standing::Standing;
 use self::watches::Watches;
 use crate::announce::Tags;
 use crate::gossip::driver::{Handle, Settings};
@@ -220,8 +221,8 @@ struct Member {
     journal: Journal,
     watches: Watches,
     announcer: Announcer,
-    /// The check's word that has had its line.
-    told: Option<Opinion>,
+    /// What checks said that has had its line.
+    told: Standing,
     handlers: Handlers,
     attendance: Option<Attendance>,
     rpc: rpc::Server,
@@ -242,7 +243,7 @@ impl Member {
         watches.begin(&config.companion);
         let _ = tokio::time::timeout(FIRST_WORD_MAX, watches.first_word()).await;
         let standing = watches.standing();
-        tell(standing.check.as_ref());
+        tell(&Standing::default(), &standing);
         let tags = standing.announced(&config.gossip.tags);
         let (gossip, state, journal, commanded) = join(&config, tags.clone()).await?;
         // Before anything happens: of all that does, scripts are told.
@@ -267,7 +268,7 @@ impl Member {
             journal,
             watches,
             announcer,
-            told: standing.check,
+            told: standing,
             handlers,
             attendance,
             rpc,
@@ -289,11 +290,9 @@ impl Member {
                 },
                 () = self.watches.changed() => {
                     let standing = self.watches.standing();
-                    if self.told != standing.check {
-                        tell(standing.check.as_ref());
-                        self.told.clone_from(&standing.check);
-                    }
+                    tell(&self.told, &standing);
                     self.announcer.say(&standing).await;
+                    self.told = standing;
                 }
                 () = self.rpc.left() => {
                     info!("left, as asked through RPC");
@@ -382,13 +381,25 @@ fn own_address(config: &config::Agent, gossip: &Handle) -> SocketAddr {
     SocketAddr::new(ip, port.unwrap_or(PORT))
 }
 
-/// One line for what the check says.
-fn tell(check: Option<&Opinion>) {
-    match check {
-        Some(Opinion::Passes(said)) => info!("the service's check passes: {said}"),
-        Some(Opinion::Fails(why)) => warn!("the service's check fails: {why}"),
-        Some(Opinion::Unproven(why)) => info!("the service is not proven yet: {why}"),
-        None => {}
+/// One line for each check that says something else than was `told`.
+fn tell(told: &Standing, standing: &Standing) {
+    if let Some(word) = &standing.check
+        && told.check.as_ref() != Some(word)
+    {
+        line("the service", &word.opinion);
+    }
+    for (name, word) in &standing.more {
+        if told.more.get(name) != Some(word) {
+            line(&format!("the service {name}"), &word.opinion);
+        }
+    }
+}
+
+fn line(service: &str, opinion: &Opinion) {
+    match opinion {
+        Opinion::Passes(said) => info!("{service}'s check passes: {said}"),
+        Opinion::Fails(why) => warn!("{service}'s check fails: {why}"),
+        Opinion::Unproven(why) => info!("{service} is not proven yet: {why}"),
     }
 }
 

@@ -137,9 +137,10 @@ pub struct Agent {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub backup: Option<String>,
     /// How the service is checked. By the agent: http:[PORT]/path, tcp[:PORT], exec:COMMAND, ttl:30s. Fronts are told to check in the same way
-    /// where they can: http, tcp, https:[PORT]/path, grpc[:SERVICE], none; default: only fronts check, as their pool has it
-    #[arg(long, value_name = "CHECK")]
-    pub check: Option<String>,
+    /// where they can: http, tcp, https:[PORT]/path, grpc[:SERVICE], none; default: only fronts check, as their pool has it. NAME= in front
+    /// makes it that of a further --service (repeatable; lines in the variable)
+    #[arg(long, value_name = "[NAME=]CHECK")]
+    pub check: Vec<String>,
     /// Time between two of the agent's checks
     #[arg(long, value_name = "TIME")]
     pub check_interval: Option<String>,

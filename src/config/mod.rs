@@ -27,6 +27,7 @@ mod parse;
 mod past;
 mod rpc;
 pub mod serf;
+mod services;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use self::address::is_public;
-pub use self::companion::Companion;
+pub use self::companion::{Companion, ServiceCheck};
 pub use self::defaults::{ADMIN, RPC};
 use self::document::{Document, Table};
 use self::error::Faults;
