@@ -11,7 +11,7 @@ use std::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
 use super::io::{
-    Answer, Config, Event, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats, StreamAction,
+    Answer, Config, Event, Heritage, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats, StreamAction,
     StreamId, Transmit,
 };
 use super::keyring::Keyring;
@@ -79,6 +79,16 @@ impl Node {
     /// The same, with a word about those events.
     pub fn join_with(&mut self, now: Instant, addresses: &[SocketAddr], past: Past) -> JoinId {
         self.serf.join(now, addresses, past)
+    }
+
+    /// What another process needs to go on as this member, from now on and without this one.
+    pub fn heritage(&self) -> Heritage {
+        self.serf.heritage()
+    }
+
+    /// Goes on where `heritage` ended. To be called before anything else: others then see no second life begin.
+    pub fn inherit(&mut self, now: Instant, heritage: Heritage) {
+        self.serf.inherit(now, heritage);
     }
 
     /// Graceful leave; `Event::LeaveFinished` says when it is done.
