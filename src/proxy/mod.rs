@@ -24,6 +24,7 @@ mod flight;
 mod forward;
 mod front_h1;
 pub mod h1;
+mod handed;
 mod hold;
 mod linger;
 mod link;
@@ -47,7 +48,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::listeners::{BindError, Listeners, bind};
+pub use self::handed::{Handed, Inherited};
+pub use self::listeners::{BindError, Listeners, bind, bind_with};
 pub use self::server::{Counters, Server, start};
 pub use self::stats::Scrape;
 use crate::network::Network;
@@ -166,6 +168,8 @@ pub struct Timeouts {
     pub drain: Duration,
     /// Between "not ready" and the end of accepting, when stopping.
     pub shutdown_delay: Duration,
+    /// How long a successor (`lb upgrade`) may take until it is ready.
+    pub successor: Duration,
     /// How long an idle upstream connection is kept.
     pub upstream_idle: Duration,
     /// Without a byte either way after a change of protocol (WebSocket).
@@ -185,6 +189,7 @@ impl Default for Timeouts {
             first_verdict: Duration::from_secs(1),
             drain: Duration::from_secs(30),
             shutdown_delay: Duration::ZERO,
+            successor: Duration::from_secs(30),
             upstream_idle: Duration::from_secs(60),
             upgrade_idle: Duration::from_secs(3600),
         }
