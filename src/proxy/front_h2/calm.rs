@@ -60,6 +60,8 @@ pub(super) struct Calm {
     left: usize,
     /// A header block has begun, and has not ended.
     block: bool,
+    /// The client's own SETTINGS have come, which are the first thing it has to say.
+    greeted: bool,
     acked: bool,
     budget: u32,
     /// Up to when time was paid for.
@@ -77,6 +79,7 @@ impl Calm {
             have: 0,
             left: 0,
             block: false,
+            greeted: false,
             acked: false,
             budget: BUDGET,
             paid: now,
@@ -127,10 +130,13 @@ impl Calm {
             }
             kind::RST_STREAM => 5,
             kind::SETTINGS if flagged => {
-                self.acked = true;
+                self.acked = self.greeted;
                 1
             }
-            kind::SETTINGS => 10,
+            kind::SETTINGS => {
+                self.greeted = true;
+                10
+            }
             kind::PING => 3,
             // PRIORITY, GOAWAY, WINDOW_UPDATE, and what is unknown here.
             _ => 1,
@@ -158,7 +164,7 @@ impl Calm {
         left.is_some()
     }
 
-    /// Our SETTINGS were acknowledged.
+    /// Our SETTINGS were acknowledged, by one who has said what its own are.
     pub(super) fn is_acked(&self) -> bool {
         self.acked
     }
