@@ -78,6 +78,8 @@ fn finish(
         rpc,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         ..
     } = shared;
@@ -96,6 +98,8 @@ fn finish(
         proxy,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         access_log: None,
         file: None,
