@@ -42,7 +42,7 @@ use crate::proxy::access;
 use crate::proxy::listeners::Bound;
 use crate::state::State;
 use crate::timeline::Timeline;
-use crate::{admin, clock, config, proxy, rpc, shutdown};
+use crate::{admin, clock, config, proxy, rpc, script, shutdown};
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
 ///
@@ -71,6 +71,7 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         what: "signal handling",
         source,
     })?;
+    tokio::spawn(script::bury_orphans());
     // A port that stays busy for a while must not make Ctrl-C wait.
     let started = tokio::select! {
         started = Front::start(config) => started?,
