@@ -24,6 +24,7 @@ mod handlers;
 mod keys;
 mod listener;
 mod parse;
+mod relays;
 mod rpc;
 pub mod serf;
 mod sources;

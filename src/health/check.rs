@@ -22,11 +22,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Settings;
 use crate::announce::CheckSpec;
+use crate::proxy_header;
 
 /// Most that is read of an answer, in bytes; head and body each.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -55,7 +57,7 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
         match check {
             CheckSpec::None => Ok(Answer::Plain("no check")),
             CheckSpec::Tcp { port } => {
-                connect(address, *port, settings.timeout / SHARES).await?;
+                connect(address, *port, settings).await?;
                 Ok(Answer::Plain("connected"))
             }
             CheckSpec::Http { port, path } => inquire(address, *port, path, settings).await,
@@ -119,20 +121,31 @@ impl Hop {
 async fn connect(
     mut address: SocketAddr,
     port: Option<u16>,
-    patience: Duration,
+    settings: &Settings,
 ) -> Result<TcpStream, String> {
+    let patience = settings.timeout / SHARES;
+    let mut header = settings.send_proxy.map(proxy_header::own);
     if let Some(port) = port {
+        // What is asked on a port of its own is not the service, which wants the header.
+        header = None;
         address.set_port(port);
     }
+    let dial = async || {
+        let mut stream = TcpStream::connect(address).await?;
+        if let Some(header) = header {
+            stream.write_all(header).await?;
+        }
+        Ok(stream)
+    };
     let mut dials = Vec::new();
     loop {
-        dials.push(Box::pin(TcpStream::connect(address)));
+        dials.push(Box::pin(dial()));
         let first = poll_fn(|cx| {
             let mut done = dials.iter_mut().map(|dial| dial.as_mut().poll(cx));
             done.find(Poll::is_ready).unwrap_or(Poll::Pending)
         });
         if let Ok(stream) = timeout(patience, first).await {
-            return stream.map_err(|error| plain(&error));
+            return stream.map_err(|error: io::Error| plain(&error));
         }
     }
 }
@@ -145,10 +158,10 @@ async fn inquire(
     settings: &Settings,
 ) -> Result<Answer, String> {
     let (share, host) = (settings.timeout / SHARES, settings.host.as_deref());
-    let stream = connect(address, port, share).await?;
+    let stream = connect(address, port, settings).await?;
     let again = async {
         sleep(PATIENCE * share).await;
-        ask(connect(address, port, share).await?, path, host).await
+        ask(connect(address, port, settings).await?, path, host).await
     };
     tokio::select! {
         answer = ask(stream, path, host) => answer,

@@ -20,6 +20,7 @@ pub struct Live {
     load: CachePadded<Load>,
     answers: CachePadded<Answers>,
     downs: AtomicU64,
+    falls: AtomicU64,
     /// Who waits for room in its pool.
     queue: Arc<Queue>,
 }
@@ -105,6 +106,11 @@ impl Live {
         self.downs.load(Ordering::Acquire)
     }
 
+    /// Times it was found down, by more than connects: relayed connections end by it. Grows only together with [`Self::downs`].
+    pub fn falls(&self) -> u64 {
+        self.falls.load(Ordering::Acquire)
+    }
+
     /// A request was answered well. Costs two loads, and now and then a store.
     pub fn succeeded(&self, now: Instant) {
         let answers = &*self.answers;
@@ -160,6 +166,11 @@ impl Live {
     /// It fails from now on: requests that wait there move on. The registry calls this, and stores.
     pub(super) fn mark_down(&self) {
         self.downs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It is found down; [`Self::mark_down`] goes with it.
+    pub(super) fn mark_fallen(&self) {
+        self.falls.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -81,6 +81,7 @@ fn pool(limits: queue::Settings) -> registry::Settings {
         default_port: 80,
         lost_keep: Duration::from_secs(3600),
         ejection: ejection::Settings::default(),
+        hop: lb::pool::hop::Settings::default(),
         limits,
         backends: vec![],
     }
