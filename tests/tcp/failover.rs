@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::{Running, eventually, find, system_tests};
 use crate::rig::{Lb, free_address, listens};
@@ -109,7 +109,7 @@ fn new_connections_go_to_the_standby_when_the_primary_is_killed() {
     });
 
     primary.running.kill();
-    let killed = Instant::now();
+    let killed = lb::clock::now();
 
     let mut tries = 0;
     let reached = eventually("somebody answers", LONG, || {
@@ -131,7 +131,7 @@ fn new_connections_go_to_the_standby_when_the_primary_is_killed() {
     assert_eq!(old.ask("GET answer"), None);
 
     let _primary = Redis::start("primary", files.path(), at, None);
-    let back = Instant::now();
+    let back = lb::clock::now();
     eventually("the primary is back in its place", LONG, || {
         (reaches(lb.front)? == at.port()).then_some(())
     });

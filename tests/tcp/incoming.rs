@@ -159,22 +159,21 @@ fn a_connection_without_a_header_is_closed_and_never_served() {
     let front = Front::with(introduced(settings()), &[&toy]);
     let long = [&b"PROXY UNKNOWN "[..], &[b'x'; 200]].concat();
     let oversized = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".to_vec();
-    let mut count = 0;
-    for bytes in [
+    let all = [
         b"GET / HTTP/1.1\r\nHost: t\r\n\r\n".to_vec(),
         b"\x16\x03\x01\x02\x00\x01".to_vec(),
         b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\n".to_vec(),
         b"PROXY TCP4 1.1.1.1 2.2.2.2 1 99999\r\nGET / HTTP/1.1\r\nHost: t\r\n\r\n".to_vec(),
         long,
         oversized,
-    ] {
+    ];
+    for (before, bytes) in (0..).zip(all) {
         let mut client = front.client();
         client.try_send(bytes);
 
         assert_eq!(client.rest(), b"");
-        count += 1;
         until("it is counted", || {
-            refused(&front, Unheaded::Malformed) == count
+            refused(&front, Unheaded::Malformed) == before + 1
         });
     }
 

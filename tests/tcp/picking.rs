@@ -164,7 +164,7 @@ fn a_client_that_resets_while_it_waits_leaves_the_line() {
 
     second.reset();
 
-    until("it waits no more", || front.pool.queue.len() == 0);
+    until("it waits no more", || front.pool.queue.is_empty());
 }
 
 #[test]
