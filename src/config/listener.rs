@@ -94,11 +94,14 @@ fn settings(
 
 /// Whose connections begin with a PROXY header. There is no default for it: whoever may send one may claim any address.
 fn introduced(sources: &Sources<'_>, table: &mut Table<'_>, listener: &mut Listener) {
-    let from = table.texts("proxy_protocol_from");
-    let given = from.is_some();
-    let from = sources.keys(from.unwrap_or_default(), address::network);
+    let from = table.texts("proxy_protocol_from").unwrap_or_default();
+    let from = sources.keys(from, address::network);
     let from: Vec<Network> = from.into_iter().map(|found| found.value).collect();
-    let Some(wanted) = table.boolean("proxy_protocol") else {
+    let wanted = table.boolean("proxy_protocol");
+    let place = wanted
+        .as_ref()
+        .map(|found| (found.at.clone(), found.shown.clone()));
+    let (Some(true), Some((at, shown))) = (sources.key(wanted, parse::boolean), place) else {
         if !from.is_empty() {
             sources.conflict(format!(
                 "listener {} has proxy_protocol_from without proxy_protocol = true",
@@ -107,11 +110,7 @@ fn introduced(sources: &Sources<'_>, table: &mut Table<'_>, listener: &mut Liste
         }
         return;
     };
-    let (at, shown) = (wanted.at.clone(), wanted.shown.clone());
-    if sources.key(Some(wanted), parse::boolean) != Some(true) {
-        return;
-    }
-    if !given || from.is_empty() {
+    if from.is_empty() {
         let text = "needs the networks of those who send headers, since they may claim any address; write proxy_protocol_from = [\"10.0.0.0/8\"]";
         sources.faults.value(&at, &shown, text);
     }
