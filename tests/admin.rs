@@ -95,6 +95,11 @@ impl Source for Front {
             connections_total: 99,
             requests_in_flight: 0,
             access_log_lost: 6,
+            handshakes: lb::proxy::stats::Handshakes {
+                full: 21,
+                resumed: 22,
+                failed: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            },
         }
     }
     fn checks(&self) -> (u64, u64) {
@@ -110,6 +115,7 @@ fn backend(node: &str, address: &str, state: State, reason: &str) -> Backend {
                 service: "web".into(),
             },
             address: address.parse().expect("an address"),
+            proto: lb::announce::Proto::Http,
             weight: 1,
             tier: 0,
             backup: false,

@@ -11,7 +11,14 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["clock", "shutdown", "log", "announce", "network"],
     &["gossip::core", "pool", "script", "timeline"],
-    &["gossip::driver", "handlers", "health", "rpc", "state"],
+    &[
+        "gossip::driver",
+        "handlers",
+        "health",
+        "rpc",
+        "state",
+        "tls",
+    ],
     &["discovery", "proxy"],
     &["admin"],
     &["config", "membership"],

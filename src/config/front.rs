@@ -5,11 +5,13 @@
 //! --listen, or [listener.NAME]                                  ──▶ the data path
 //! ```
 
+use std::sync::Arc;
+
 use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
-use super::{Cluster, Front, Given, access, address, defaults, flags, listener, parse};
+use super::{Cluster, Front, Given, access, address, defaults, flags, listener, parse, tls};
 use crate::pool::registry::StaticBackend;
 use crate::{announce, health, pool, proxy};
 
@@ -160,18 +162,19 @@ fn plain(name: &str) -> Cluster {
     Cluster {
         pool: defaults::pool(name),
         check: health::Settings::default(),
+        tls: Arc::default(),
         backend_networks: Vec::new(),
     }
 }
 
 fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
     let pool = &mut cluster.pool;
-    sources.set(
-        &mut pool.default_port,
-        table.integer("default_port"),
-        parse::port,
-    );
+    let port = table.integer("default_port");
     sources.set(&mut pool.proto, table.text("proto"), parse::proto);
+    if port.is_none() && pool.proto.is_tls() {
+        pool.default_port = defaults::HTTPS_PORT;
+    }
+    sources.set(&mut pool.default_port, port, parse::port);
     sources.set(
         &mut pool.lost_keep,
         table.text("lost_keep"),
@@ -185,6 +188,8 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
     let mut check = table.table("check");
     sources.set(&mut pool.check, check.text("spec"), parse::check);
     health(sources, check, &mut cluster.check);
+    let host = cluster.check.host.as_deref();
+    cluster.tls = tls::cluster(sources, table.table("tls"), host, pool.proto.is_tls());
     ejection(sources, table.table("ejection"), &mut pool.ejection);
     room(sources, &mut table, &mut pool.limits);
     for (at, mut table) in table.each("backend") {
@@ -344,6 +349,7 @@ fn timeouts(sources: &Sources<'_>, mut table: Table<'_>) -> proxy::Timeouts {
     some(&mut timeouts.body_progress, "body_progress");
     some(&mut timeouts.client_idle, "client_idle");
     some(&mut timeouts.request_head, "request_head");
+    some(&mut timeouts.tls_handshake, "tls_handshake");
     some(&mut timeouts.upstream_idle, "upstream_idle");
     some(&mut timeouts.upgrade_idle, "upgrade_idle");
     let mut or_none = |setting: &mut std::time::Duration, key| {

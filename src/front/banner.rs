@@ -24,6 +24,8 @@ pub(super) struct Banner<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a> {
     pub address: SocketAddr,
+    /// By TLS.
+    pub secured: bool,
     /// The pool behind it; `None`: the first.
     pub cluster: Option<&'a str>,
 }
@@ -52,7 +54,10 @@ impl Banner<'_> {
             .entries
             .iter()
             .map(|entry| {
-                let url = url(entry.address, self.gossip.address.ip());
+                let mut url = url(entry.address, self.gossip.address.ip());
+                if entry.secured {
+                    url = url.replacen("http://", "https://", 1).replace(":443/", "/");
+                }
                 match entry.cluster {
                     Some(cluster) => format!("{url} → {cluster}"),
                     None => url,
@@ -168,11 +173,18 @@ mod tests {
             entries: vec![
                 Entry {
                     address: "[::]:80".parse().unwrap(),
+                    secured: false,
                     cluster: None,
                 },
                 Entry {
                     address: "10.0.0.2:81".parse().unwrap(),
+                    secured: false,
                     cluster: Some("api"),
+                },
+                Entry {
+                    address: "0.0.0.0:443".parse().unwrap(),
+                    secured: true,
+                    cluster: None,
                 },
             ],
             workers: 2,
@@ -187,7 +199,7 @@ mod tests {
         let text = banner.text();
 
         assert!(
-            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ → api  (2 workers)"),
+            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ → api  https://10.0.0.1/  (2 workers)"),
             "{text}"
         );
         assert!(text.contains("http://127.0.0.1:9901/"), "{text}");

@@ -16,6 +16,7 @@ mod memory;
 mod occasions;
 mod plan;
 mod pulse;
+mod secure;
 mod view;
 
 use std::io;
@@ -185,6 +186,7 @@ impl Front {
             what: "a worker",
             source,
         })?;
+        secure::watch(&config.proxy.listeners);
         let phase = Arc::new(Phase::new(
             config.proxy.timeouts.first_verdict,
             config.admin.ready_requires_backend,
@@ -198,6 +200,7 @@ impl Front {
                 handlers: handlers.clone(),
                 shared,
                 requests: server.counters(),
+                listeners: config.proxy.listeners.clone(),
                 phase: Arc::clone(&phase),
             };
             tokio::spawn(admin::serve(listener, Arc::new(view), ending));
@@ -227,7 +230,7 @@ impl Front {
 
     /// All or nothing: everything that can fail comes before the one order that cannot.
     async fn reload(&mut self) {
-        let fresh = match config::reload(&self.config) {
+        let mut fresh = match config::reload(&self.config) {
             Ok(fresh) => fresh,
             Err(reason) => {
                 return error!("reload refused, the running configuration stays: {reason}");
@@ -251,6 +254,7 @@ impl Front {
         {
             return error!("reload lost: the control task has ended");
         }
+        secure::replace(&self.config.proxy.listeners, &mut fresh.proxy.listeners);
         self.handlers.replace(fresh.handlers.clone());
         if self.attendance.is_none() || fresh.handlers.specs.is_empty() {
             self.attendance = membership::attend(&self.gossip, &self.handlers, &fresh.handlers);
@@ -323,11 +327,13 @@ fn banner(
             .collect(),
         entries: bound
             .iter()
-            .map(|bound| banner::Entry {
-                address: bound.address,
-                cluster: config.proxy.listeners[usize::from(bound.listener)]
-                    .cluster
-                    .as_deref(),
+            .map(|bound| {
+                let listener = &config.proxy.listeners[usize::from(bound.listener)];
+                banner::Entry {
+                    address: bound.address,
+                    secured: listener.tls.is_some(),
+                    cluster: listener.cluster.as_deref(),
+                }
             })
             .collect(),
         workers,

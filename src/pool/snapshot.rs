@@ -269,6 +269,7 @@ mod tests {
                     service: "web".into(),
                 },
                 address: address(host),
+                proto: crate::announce::Proto::Http,
                 weight,
                 tier,
                 backup,

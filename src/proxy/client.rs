@@ -6,6 +6,7 @@
 //! Socket ◀─ interim answers, answers
 //! ```
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -142,9 +143,18 @@ impl Inbox {
         }
     }
 
-    /// Reads once more, for a tunnel. Ready with false: the end.
-    pub(super) fn poll_any(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<bool> {
-        self.poll_fill(cx, socket).map(|filled| filled.is_ok())
+    /// Reads once more, for a tunnel. Ready with false: the end, in order.
+    pub(super) fn poll_any(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut socket: &Socket,
+    ) -> Poll<io::Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        let filled = ready!(self.input.poll_fill(cx, &mut socket));
+        self.ended = !matches!(filled, Ok(1..));
+        Poll::Ready(filled.map(|bytes| bytes > 0))
     }
 }
 

@@ -19,12 +19,14 @@ use std::time::{Duration, Instant};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, in_words};
-use super::link::Link;
+use super::link::{Link, Secure};
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
+use crate::announce::Proto;
 use crate::clock;
 use crate::pool::upstream::Lease;
+use crate::tls::client::Inside;
 
 /// One connect under way.
 struct Dial {
@@ -34,9 +36,23 @@ struct Dial {
 }
 
 impl Dial {
-    fn begin(site: Rc<Site>, lease: Lease) -> Self {
+    fn begin(worker: &Worker, site: Rc<Site>, lease: Lease) -> Self {
+        let inside = match lease.upstream.proto {
+            Proto::Https => Some(Inside::Http1),
+            Proto::H2 => Some(Inside::Http2),
+            Proto::Http | Proto::H2c | Proto::Tcp => None,
+        };
+        let secure = inside.map(|inside| {
+            let key = &site.key;
+            let client = worker.tls_of(&key.pool);
+            Secure {
+                name: client.name_of(&key.id.node, key.address),
+                client,
+                inside,
+            }
+        });
         Self {
-            connecting: Box::pin(Link::connect(site.key.address)),
+            connecting: Box::pin(Link::connect(site.key.address, secure)),
             site,
             lease,
         }
@@ -64,7 +80,7 @@ impl Exchange<'_> {
     pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Link, Lease), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
-            dials: vec![Dial::begin(self.site.clone(), lease)],
+            dials: vec![Dial::begin(self.worker, self.site.clone(), lease)],
             begun,
             another: Some(begun + self.worker.settings.timeouts.second_connect),
             last_error: String::new(),
@@ -117,7 +133,7 @@ impl Exchange<'_> {
                 if let Some(link) = site.take_idle(!self.plan.is_idempotent()) {
                     return Poll::Ready(Ok(Won { link, site, lease }));
                 }
-                race.dials.push(Dial::begin(site, lease));
+                race.dials.push(Dial::begin(self.worker, site, lease));
                 race.another = Some(now + timeouts.second_connect);
             }
         }
@@ -186,5 +202,8 @@ fn is_theirs(error: &io::Error) -> bool {
             | io::ErrorKind::TimedOut
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
+            // A handshake that failed.
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
     )
 }

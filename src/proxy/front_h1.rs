@@ -21,7 +21,7 @@ use super::answer::{Then, Told, pass, tell};
 use super::buffer::Buffer;
 use super::client::{Heard, HttpOne, Inbox};
 use super::fault::Fault;
-use super::forward::{self, Origin, RequestHead};
+use super::forward::{self, Client, Origin, RequestHead};
 use super::h1::head;
 use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
@@ -29,12 +29,12 @@ use super::peer::Peer;
 use super::record::Record;
 use super::socket::Socket;
 use super::wakers::Slot;
-use super::worker::Worker;
-use super::{linger, service};
+use super::worker::{Counted, Worker};
+use super::{doorman, linger, service};
 
 /// One client's connection.
 pub(super) struct Connection {
-    worker: Rc<Worker>,
+    worker: Counted,
     socket: Socket,
     inbox: Inbox,
     alarm: Alarm,
@@ -69,18 +69,16 @@ impl Drop for Connection {
         if let Some(slot) = self.slot.get() {
             self.worker.wakers.remove(slot);
         }
-        self.worker.ended();
     }
 }
 
 impl Connection {
-    /// Counted from now on, and until it is dropped.
-    pub(super) fn new(worker: &Rc<Worker>, socket: Socket, peer: Peer) -> Self {
-        worker.began();
+    /// Counted until it is dropped.
+    pub(super) fn new(worker: Counted, socket: Socket, peer: Peer) -> Self {
         Self {
-            worker: worker.clone(),
             socket,
             inbox: Inbox::new(Buffer::new(&worker.buffers)),
+            worker,
             alarm: Alarm::default(),
             peer,
             slot: Cell::new(None),
@@ -112,7 +110,8 @@ impl Connection {
                 Then::Cut => self.socket.with_fd(|fd| {
                     let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
                 }),
-                Then::Again | Then::Close => {}
+                Then::Again | Then::Close => self.socket.say_end(),
+                Then::Drop => {}
             }
         }
     }
@@ -270,16 +269,32 @@ impl Connection {
             local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
         };
         let address = self.peer.text();
+        let trusted = listener.trusts(self.peer.address().ip());
+        let told = match worker.shared.asks_clients {
+            true => self.socket.told(),
+            false => None,
+        };
         let origin = Origin {
             address: address.as_bytes(),
-            proto: "http",
-            trusted: listener.trusts(self.peer.address().ip()),
+            proto: match self.socket.is_secured() {
+                true => "https",
+                false => "http",
+            },
+            trusted,
+            client: match &told {
+                Some(lines) => Client::Told(lines),
+                None if worker.shared.asks_clients && !trusted => Client::Hidden,
+                None => Client::Unknown,
+            },
             local: &local,
         };
         let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
         head::with_room(limits.header_fields, too_many, |room| {
             let request = request::read(bytes, limits.request_line_bytes, room)?;
             record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
+            if let Some(fault) = doorman::answer(listener, &request) {
+                return Err(fault);
+            }
             if forward::goes_no_further(&request) {
                 return Err(Fault::EndsHere);
             }

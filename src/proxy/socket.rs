@@ -5,6 +5,8 @@
 //!                                            └─ would block ─▶ Watched (registered) ─▶ …
 //! ```
 //!
+//! A client behind TLS is `Secured` from the start: its handshake was waited for.
+//!
 //! Most connections that carry one request have it in the kernel by the time they are accepted, and take their answer
 //! at once: registering and forgetting them would be two system calls and a wake-up each.
 
@@ -18,6 +20,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls;
+
 /// One client's socket. Shared by its reader and its writer, which live in one task.
 pub(super) struct Socket(Cell<State>);
 
@@ -26,9 +30,17 @@ enum State {
     /// Non-blocking, and unknown to the event loop.
     Fresh(Plain),
     Watched(TcpStream),
+    Secured(Box<Secured>),
     /// Handed to the event loop, which did not take it; and while one of its methods runs.
     #[default]
     Gone,
+}
+
+/// A client's connection within TLS.
+pub(super) struct Secured {
+    pub(super) stream: tls::stream::Stream,
+    /// Field lines about its certificate, where clients are asked for one.
+    pub(super) told: Option<Box<[u8]>>,
 }
 
 impl State {
@@ -66,6 +78,31 @@ impl Socket {
         Self(Cell::new(State::Fresh(accepted)))
     }
 
+    /// After its handshake.
+    pub(super) fn secured(secured: Box<Secured>) -> Self {
+        Self(Cell::new(State::Secured(secured)))
+    }
+
+    /// Within TLS.
+    pub(super) fn is_secured(&self) -> bool {
+        self.with(|state| matches!(state, State::Secured(_)))
+    }
+
+    /// Field lines about the client's certificate, where clients are asked for one.
+    pub(super) fn told(&self) -> Option<Box<[u8]>> {
+        self.with(|state| match state {
+            State::Secured(secured) => secured.told.clone(),
+            _ => None,
+        })
+    }
+
+    /// What was said is all; as far as that can be told without a wait, and where it is told at all.
+    pub(super) fn say_end(&mut self) {
+        if let State::Secured(secured) = self.0.get_mut() {
+            secured.stream.say_end();
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.take();
         let done = act(&mut state);
@@ -78,6 +115,7 @@ impl Socket {
         self.with(|state| match state {
             State::Fresh(plain) => plain.local_addr(),
             State::Watched(stream) => stream.local_addr(),
+            State::Secured(secured) => secured.stream.io().local_addr(),
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
         })
     }
@@ -87,6 +125,7 @@ impl Socket {
         self.with(|state| match state {
             State::Fresh(_) => Poll::Pending,
             State::Watched(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            State::Secured(secured) => secured.stream.poll_readable(cx),
             State::Gone => Poll::Ready(()),
         })
     }
@@ -99,7 +138,11 @@ impl Socket {
     /// From now on [`Self::poll_readable`] tells when the client says something or leaves.
     pub(super) fn watch(&self) {
         // One that the event loop does not take is gone, which the next read says.
-        self.with(|state| drop(state.watch()));
+        self.with(|state| {
+            if let State::Fresh(_) = state {
+                drop(state.watch());
+            }
+        });
     }
 
     /// Calls `act` on its descriptor.
@@ -107,13 +150,17 @@ impl Socket {
         self.with(|state| match state {
             State::Fresh(plain) => act(plain.as_fd()),
             State::Watched(stream) => act(stream.as_fd()),
+            State::Secured(secured) => act(secured.stream.io().as_fd()),
             State::Gone => {}
         });
     }
 
-    /// For the event loop alone, from now on.
+    /// For the event loop alone, from now on; below TLS.
     pub(super) fn stream(&mut self) -> io::Result<&mut TcpStream> {
-        self.0.get_mut().watch()
+        match self.0.get_mut() {
+            State::Secured(secured) => Ok(secured.stream.io_mut()),
+            state => state.watch(),
+        }
     }
 }
 
@@ -129,6 +176,9 @@ impl AsyncRead for &Socket {
                 if !would_block(&read) {
                     return Poll::Ready(read.map(|bytes| room.advance(bytes)));
                 }
+            }
+            if let State::Secured(secured) = state {
+                return Pin::new(&mut secured.stream).poll_read(cx, room);
             }
             Pin::new(state.watch()?).poll_read(cx, room)
         })
@@ -148,18 +198,25 @@ impl AsyncWrite for &Socket {
                     return Poll::Ready(written);
                 }
             }
+            if let State::Secured(secured) = state {
+                return Pin::new(&mut secured.stream).poll_write(cx, bytes);
+            }
             Pin::new(state.watch()?).poll_write(cx, bytes)
         })
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|state| match state {
+            State::Secured(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|state| match state {
             State::Fresh(plain) => Poll::Ready(plain.shutdown(Shutdown::Write)),
             State::Watched(stream) => Pin::new(stream).poll_shutdown(cx),
+            State::Secured(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
             State::Gone => Poll::Ready(Ok(())),
         })
     }

@@ -9,6 +9,7 @@ use tokio::io::AsyncWrite;
 
 use super::access::entry::End;
 use super::alarm::Alarm;
+use super::answer::Then;
 use super::buffer::Buffer;
 use super::client::HttpOne;
 use super::record::Record;
@@ -43,9 +44,10 @@ impl Way {
             }
         }
         if self.ended && !self.told {
+            if Pin::new(to).poll_shutdown(cx).is_pending() {
+                return Poll::Pending;
+            }
             self.told = true;
-            // A socket's shutdown never waits.
-            let _ = Pin::new(to).poll_shutdown(cx);
         }
         Poll::Ready(true)
     }
@@ -58,9 +60,9 @@ pub(super) async fn run(
     asker: &mut HttpOne<'_>,
     reply: &mut Reply,
     record: &mut Record,
-) {
+) -> Then {
     let Some((mut link, early, lease)) = reply.take_link() else {
-        return;
+        return Then::Close;
     };
     let (inbox, mut socket) = asker.sides();
     let mut out = Way::new(inbox.input.take());
@@ -73,12 +75,13 @@ pub(super) async fn run(
             let mut again = false;
             match out.poll_out(cx, &mut link.stream) {
                 Poll::Ready(true) if !out.ended => match inbox.poll_any(cx, socket) {
-                    Poll::Ready(true) => {
+                    Poll::Ready(Ok(true)) => {
                         out.bytes = inbox.input.take();
                         received += out.bytes.len();
                         again = true;
                     }
-                    Poll::Ready(false) => (out.ended, again) = (true, true),
+                    Poll::Ready(Ok(false)) => (out.ended, again) = (true, true),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Some(End::Client)),
                     Poll::Pending => {}
                 },
                 Poll::Ready(true) | Poll::Pending => {}
@@ -91,7 +94,8 @@ pub(super) async fn run(
                             sent += bytes;
                             again = true;
                         }
-                        Poll::Ready(_) => (back.ended, again) = (true, true),
+                        Poll::Ready(Ok(_)) => (back.ended, again) = (true, true),
+                        Poll::Ready(Err(_)) => return Poll::Ready(Some(End::Backend)),
                         Poll::Pending => {}
                     }
                 }
@@ -124,4 +128,12 @@ pub(super) async fn run(
             None => entry.ended(End::Done, None),
         }
     });
+    match ended {
+        Some(End::Client | End::Backend) => {
+            // An end in order would say that nothing is missing.
+            link.reset_at_end();
+            Then::Cut
+        }
+        _ => Then::Close,
+    }
 }

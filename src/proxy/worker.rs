@@ -11,6 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +33,7 @@ use crate::pool::registry::Key;
 use crate::pool::snapshot::{Pool, Snapshot};
 use crate::pool::upstream::{Live, Upstream};
 use crate::shutdown::Shutdown;
+use crate::tls;
 
 /// Between two looks at idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -69,6 +71,31 @@ impl Hasher for Address {
     }
 }
 
+/// A client's connection, counted while it lives.
+pub(super) struct Counted(Rc<Worker>);
+
+impl Counted {
+    /// One more.
+    pub(super) fn begin(worker: &Rc<Worker>) -> Self {
+        worker.began();
+        Self(worker.clone())
+    }
+}
+
+impl Deref for Counted {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
 /// What all workers have in common.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -81,8 +108,12 @@ pub(super) struct Shared {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) started: Instant,
     pub(super) workers: usize,
+    /// Some listener asks clients for certificates, so that what is said of them counts for something.
+    pub(super) asks_clients: bool,
     /// Of the access log.
     pub(super) desk: Option<Desk>,
+    /// TLS to backends of pools that say nothing of it.
+    pub(super) tls: Arc<tls::client::Client>,
 }
 
 /// One worker's memory.
@@ -109,6 +140,8 @@ pub(super) struct Worker {
     /// By the address of their `Live`, which they keep from being used again.
     sites: RefCell<HashMap<*const Live, Rc<Site>, BuildHasherDefault<Address>>>,
     share: RefCell<Share>,
+    /// For pools that say nothing of it.
+    tls: Arc<tls::client::Client>,
 }
 
 /// A pool as one worker sees it.
@@ -186,6 +219,7 @@ impl Worker {
             sites: RefCell::default(),
             share: RefCell::new(Share::new(settings.limits.retry_percent)),
             settings,
+            tls: shared.tls.clone(),
             stats,
             shared,
         })
@@ -205,7 +239,7 @@ impl Worker {
     }
 
     /// One more client connection.
-    pub(super) fn began(&self) {
+    fn began(&self) {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.open.set(self.open.get() + 1);
         bump(&self.stats.connections_open, 1);
@@ -213,7 +247,7 @@ impl Worker {
     }
 
     /// One less.
-    pub(super) fn ended(&self) {
+    fn ended(&self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.open.set(self.open.get() - 1);
         drop_one(&self.stats.connections_open);
@@ -253,6 +287,13 @@ impl Worker {
     /// The settings of the listener of this number.
     pub(super) fn listener(&self, number: u8) -> &Listener {
         &self.settings.listeners[usize::from(number)]
+    }
+
+    /// How TLS is spoken to backends of `pool`.
+    pub(super) fn tls_of(&self, pool: &str) -> Arc<tls::client::Client> {
+        let routes = self.shared.routes.load();
+        let known = routes.tls.get(pool).cloned();
+        known.unwrap_or_else(|| self.tls.clone())
     }
 
     /// The pool for what comes by `listener`; `None`: there is none at all.
