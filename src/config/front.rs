@@ -80,6 +80,8 @@ fn finish(
         rpc,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         ..
     } = shared;
@@ -98,6 +100,8 @@ fn finish(
         proxy,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         access_log: None,
         file: None,

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(super) struct Seen {
     pub(super) result: Result<String, String>,
     /// It failed because nothing came back in time.
     pub(super) timed_out: bool,
+    /// A packet of it was lost on the way: a later dial was answered before an earlier one.
+    pub(super) lost: bool,
 }
 
 /// Makes one check, within `settings.timeout`. Dropping the future closes its connection.
@@ -59,22 +62,27 @@ pub(super) async fn check(
     settings: &Settings,
     secured: Option<&Secured>,
 ) -> Seen {
+    let dialling = Dialling {
+        patience: settings.timeout / SHARES,
+        lost: AtomicBool::new(false),
+    };
+    let question = |path, secured| Question {
+        path,
+        host: settings.host.as_deref(),
+        secured,
+    };
     let asked = async {
         match check {
             CheckSpec::None => Ok(Answer::Plain("no check")),
             CheckSpec::Tcp { port } => {
-                connect(address, *port, settings.timeout / SHARES).await?;
+                dialling.connect(address, *port).await?;
                 Ok(Answer::Plain("connected"))
             }
             CheckSpec::Http { port, path } => {
-                let question = Question {
-                    path,
-                    secured: None,
-                };
-                inquire(address, *port, question, settings).await
+                inquire(&dialling, address, *port, question(path, None)).await
             }
             CheckSpec::Https { port, path } if secured.is_some() => {
-                inquire(address, *port, Question { path, secured }, settings).await
+                inquire(&dialling, address, *port, question(path, secured)).await
             }
             CheckSpec::Https { .. } => {
                 Err("https checks are made by fronts only; use http: or tcp:".to_owned())
@@ -84,11 +92,14 @@ pub(super) async fn check(
             }
         }
     };
-    let Ok(answer) = timeout(settings.timeout, asked).await else {
+    let answer = timeout(settings.timeout, asked).await;
+    let lost = dialling.lost.into_inner();
+    let Ok(answer) = answer else {
         let limit = humantime::format_duration(settings.timeout);
         return Seen {
             result: Err(format!("no answer within {limit}")),
             timed_out: true,
+            lost,
         };
     };
     let result = match answer {
@@ -102,6 +113,7 @@ pub(super) async fn check(
     Seen {
         result,
         timed_out: false,
+        lost,
     }
 }
 
@@ -120,6 +132,8 @@ type Connection = http1::Connection<TokioIo<Box<dyn Duplex>>, Empty<Bytes>>;
 #[derive(Clone, Copy)]
 struct Question<'q> {
     path: &'q str,
+    /// `None`: the address.
+    host: Option<&'q str>,
     /// Over TLS.
     secured: Option<&'q Secured>,
 }
@@ -140,55 +154,70 @@ impl Hop {
     }
 }
 
-/// A connection from the first of several dials that is answered, if only by a refusal.
-async fn connect(
-    mut address: SocketAddr,
-    port: Option<u16>,
+/// How one check dials.
+struct Dialling {
+    /// How long a dial is left alone before the next one.
     patience: Duration,
-) -> Result<TcpStream, String> {
-    if let Some(port) = port {
-        address.set_port(port);
-    }
-    let mut dials = Vec::new();
-    loop {
-        dials.push(Box::pin(TcpStream::connect(address)));
-        let first = poll_fn(|cx| {
-            let mut done = dials.iter_mut().map(|dial| dial.as_mut().poll(cx));
-            done.find(Poll::is_ready).unwrap_or(Poll::Pending)
-        });
-        if let Ok(stream) = timeout(patience, first).await {
-            return stream.map_err(|error| plain(&error));
+    /// See [`Seen::lost`].
+    lost: AtomicBool,
+}
+
+impl Dialling {
+    /// A connection from the first of several dials that is answered, if only by a refusal.
+    async fn connect(
+        &self,
+        mut address: SocketAddr,
+        port: Option<u16>,
+    ) -> Result<TcpStream, String> {
+        if let Some(port) = port {
+            address.set_port(port);
+        }
+        let mut dials = Vec::new();
+        loop {
+            dials.push(Box::pin(TcpStream::connect(address)));
+            let first = poll_fn(|cx| {
+                let mut done = dials
+                    .iter_mut()
+                    .map(|dial| dial.as_mut().poll(cx))
+                    .enumerate();
+                let first = done.find(|(_, polled)| polled.is_ready());
+                first.map_or(Poll::Pending, |(which, polled)| {
+                    polled.map(|stream| (which, stream))
+                })
+            });
+            if let Ok((which, stream)) = timeout(self.patience, first).await {
+                // On a line that is merely long, the first dial is answered first.
+                if which > 0 {
+                    self.lost.store(true, Ordering::Relaxed);
+                }
+                return stream.map_err(|error| plain(&error));
+            }
         }
     }
 }
 
 /// Asks, and once more on another connection when the answer takes long.
 async fn inquire(
+    dialling: &Dialling,
     address: SocketAddr,
     port: Option<u16>,
     question: Question<'_>,
-    settings: &Settings,
 ) -> Result<Answer, String> {
-    let (share, host) = (settings.timeout / SHARES, settings.host.as_deref());
-    let stream = connect(address, port, share).await?;
+    let stream = dialling.connect(address, port).await?;
     let again = async {
-        sleep(PATIENCE * share).await;
-        ask(connect(address, port, share).await?, question, host).await
+        sleep(PATIENCE * dialling.patience).await;
+        ask(dialling.connect(address, port).await?, question).await
     };
     tokio::select! {
-        answer = ask(stream, question, host) => answer,
+        answer = ask(stream, question) => answer,
         answer = again => answer,
     }
 }
 
 /// One GET on a connection of its own, up to the answer's head.
-async fn ask(
-    stream: TcpStream,
-    question: Question<'_>,
-    host: Option<&str>,
-) -> Result<Answer, String> {
+async fn ask(stream: TcpStream, question: Question<'_>) -> Result<Answer, String> {
     let usual = if question.secured.is_some() { 443 } else { 80 };
-    let host = match host {
+    let host = match question.host {
         Some(host) => host.to_owned(),
         None => authority(stream.peer_addr().map_err(|error| plain(&error))?, usual),
     };
