@@ -30,6 +30,7 @@ mod exhaustion;
 mod handshake;
 mod programs;
 mod resumption;
+mod run;
 mod truncation;
 
 use std::time::Duration;
