@@ -270,10 +270,7 @@ impl Connection {
         };
         let address = self.peer.text();
         let trusted = listener.trusts(self.peer.address().ip());
-        let told = match worker.shared.asks_clients {
-            true => self.socket.told(),
-            false => None,
-        };
+        let told = self.socket.told();
         let origin = Origin {
             address: address.as_bytes(),
             proto: match self.socket.is_secured() {
@@ -283,7 +280,7 @@ impl Connection {
             trusted,
             client: match &told {
                 Some(lines) => Client::Told(lines),
-                None if worker.shared.asks_clients && !trusted => Client::Hidden,
+                None if !trusted && worker.asks_clients() => Client::Hidden,
                 None => Client::Unknown,
             },
             local: &local,

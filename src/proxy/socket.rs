@@ -15,6 +15,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as Plain};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -40,7 +41,7 @@ enum State {
 pub(super) struct Secured {
     pub(super) stream: tls::stream::Stream,
     /// Field lines about its certificate, where clients are asked for one.
-    pub(super) told: Option<Box<[u8]>>,
+    pub(super) told: Option<Rc<[u8]>>,
 }
 
 impl State {
@@ -89,7 +90,7 @@ impl Socket {
     }
 
     /// Field lines about the client's certificate, where clients are asked for one.
-    pub(super) fn told(&self) -> Option<Box<[u8]>> {
+    pub(super) fn told(&self) -> Option<Rc<[u8]>> {
         self.with(|state| match state {
             State::Secured(secured) => secured.told.clone(),
             _ => None,
