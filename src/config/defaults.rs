@@ -22,7 +22,7 @@ pub(super) const HTTP_PORT: u16 = 80;
 /// HTTPS's port, likewise.
 pub(super) const HTTPS_PORT: u16 = 443;
 /// What is agreed on within TLS, unless said otherwise.
-pub(super) const ALPN: &[&str] = &["http/1.1"];
+pub(super) const ALPN: &[&str] = &["h2", "http/1.1"];
 /// The pool of `--backend` without a name.
 pub(super) const POOL: &str = "default";
 
@@ -40,6 +40,7 @@ pub(super) fn pool(name: &str) -> pool::registry::Settings {
         lost_keep: Duration::from_secs(3600),
         ejection: pool::ejection::Settings::default(),
         limits: pool::queue::Settings::default(),
+        hop: pool::hop::Settings::default(),
         backends: Vec::new(),
     }
 }

@@ -20,7 +20,7 @@ use crate::tls::server::{ClientAuth, Server, Settings};
 use crate::tls::{Problem, Version};
 
 /// Protocols that may be agreed on.
-const PROTOCOLS: &[&str] = &["http/1.1"];
+const PROTOCOLS: &[&str] = &["h2", "http/1.1"];
 
 /// Files as keys name them.
 #[derive(Default)]

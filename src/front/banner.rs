@@ -28,6 +28,10 @@ pub(super) struct Entry<'a> {
     pub secured: bool,
     /// The pool behind it; `None`: the first.
     pub cluster: Option<&'a str>,
+    /// Connections are relayed as they are.
+    pub relays: bool,
+    /// Connections begin with a PROXY header.
+    pub introduced: bool,
 }
 
 /// Backends before anyone has joined.
@@ -54,13 +58,20 @@ impl Banner<'_> {
             .entries
             .iter()
             .map(|entry| {
-                let mut url = url(entry.address, self.gossip.address.ip());
-                if entry.secured {
-                    url = url.replacen("http://", "https://", 1).replace(":443/", "/");
+                let mut shown = url(entry.address, self.gossip.address.ip());
+                if entry.relays {
+                    let address = shown.strip_prefix("http://").unwrap_or(&shown);
+                    shown = format!("tcp://{}", address.trim_end_matches('/'));
+                } else if entry.secured {
+                    shown = shown.replacen("http://", "https://", 1);
+                    shown = shown.replace(":443/", "/");
+                }
+                if entry.introduced {
+                    shown.push_str(" (PROXY protocol)");
                 }
                 match entry.cluster {
-                    Some(cluster) => format!("{url} → {cluster}"),
-                    None => url,
+                    Some(cluster) => format!("{shown} → {cluster}"),
+                    None => shown,
                 }
             })
             .collect();
@@ -175,16 +186,29 @@ mod tests {
                     address: "[::]:80".parse().unwrap(),
                     secured: false,
                     cluster: None,
+                    relays: false,
+                    introduced: false,
                 },
                 Entry {
                     address: "10.0.0.2:81".parse().unwrap(),
                     secured: false,
                     cluster: Some("api"),
+                    relays: false,
+                    introduced: true,
+                },
+                Entry {
+                    address: "[::]:5432".parse().unwrap(),
+                    secured: false,
+                    cluster: Some("db"),
+                    relays: true,
+                    introduced: false,
                 },
                 Entry {
                     address: "0.0.0.0:443".parse().unwrap(),
                     secured: true,
                     cluster: None,
+                    relays: false,
+                    introduced: false,
                 },
             ],
             workers: 2,
@@ -199,7 +223,7 @@ mod tests {
         let text = banner.text();
 
         assert!(
-            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ → api  https://10.0.0.1/  (2 workers)"),
+            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ (PROXY protocol) → api  tcp://10.0.0.1:5432 → db  https://10.0.0.1/  (2 workers)"),
             "{text}"
         );
         assert!(text.contains("http://127.0.0.1:9901/"), "{text}");

@@ -1,9 +1,9 @@
 //! What a client's new connection goes through before it speaks a protocol.
 //!
 //! ```text
-//! accepted ─┬────────────────────────────────▶ HTTP/1 (front_h1)
-//!           └─▶ TLS handshake ─▶ by protocol ─┘
-//!                 └── too slow, no TLS, no agreement: counted, and gone
+//! accepted ─▶ PROXY header, where the listener  ─▶ TLS handshake, where it ─┬─▶ HTTP/1 (front_h1)
+//!              asks for it (introduction)            speaks TLS             ├─▶ HTTP/2, if that was agreed on (front_h2)
+//!                                                                           └─▶ relay (front_tcp)
 //! ```
 //!
 //! A listener that asks for nothing else costs nothing else: no task, no memory.
@@ -12,75 +12,151 @@ use std::future::poll_fn;
 use std::io;
 use std::net::TcpStream;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream as Watched;
 
+use super::buffer::Buffer;
 use super::front_h1::Connection;
-use super::linger;
+use super::front_tcp::Session;
 use super::peer::Peer;
 use super::socket::{Secured, Socket};
 use super::worker::{Counted, Worker};
+use super::{Mode, front_h2, introduction, linger};
 use crate::tls::failure::Failure;
 use crate::tls::server::Server;
 use crate::tls::stream::Stream;
 use crate::tls::subject;
 
+/// The name of HTTP/2 among protocols to agree on (RFC 7301).
+const H2: &[u8] = b"h2";
+
 /// Serves a connection to its end, in a task of its own.
 pub(super) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: Peer) {
-    let counted = Counted::begin(worker);
-    match &worker.listener(peer.listener()).tls {
-        None => {
-            let connection = Connection::new(counted, Socket::new(stream), peer);
-            tokio::task::spawn_local(connection.serve());
+    let arrival = Arrival {
+        worker: Counted::new(worker),
+        socket: Socket::new(stream),
+        peer,
+    };
+    let listener = worker.listener(peer.listener());
+    match listener.proxy_protocol.is_some() || listener.tls.is_some() {
+        false => arrival.speak(),
+        true => drop(tokio::task::spawn_local(arrival.come_in())),
+    }
+}
+
+/// A connection of which nothing is known but where it came from.
+struct Arrival {
+    worker: Counted,
+    socket: Socket,
+    peer: Peer,
+}
+
+impl Arrival {
+    /// Through all that the listener asks for; what follows has a task of its own again: this one is far larger than
+    /// who waits for a request.
+    async fn come_in(self) {
+        let Some(introduced) = self.be_introduced().await else {
+            return;
+        };
+        let listener = introduced.worker.listener(introduced.peer.listener());
+        let secured = match listener.tls.clone() {
+            None => Some(introduced),
+            Some(server) => Box::pin(introduced.be_secured(&server)).await,
+        };
+        if let Some(arrival) = secured {
+            arrival.speak();
         }
-        Some(server) => {
-            let server = server.clone();
-            tokio::task::spawn_local(secure(counted, stream, peer, server));
+    }
+
+    async fn be_introduced(self) -> Option<Self> {
+        let Self {
+            worker,
+            socket,
+            peer,
+        } = self;
+        let from = worker.listener(peer.listener()).proxy_protocol.as_deref();
+        let (socket, peer) = match from {
+            None => (socket, peer),
+            Some(from) => introduction::take(&worker, socket, peer, from).await?,
+        };
+        Some(Self {
+            worker,
+            socket,
+            peer,
+        })
+    }
+
+    async fn be_secured(self, server: &Server) -> Option<Self> {
+        let Self {
+            worker,
+            socket,
+            peer,
+        } = self;
+        let (stream, local) = match shake(&worker, socket, server).await {
+            Ok(shaken) => shaken,
+            Err((failure, stream)) => {
+                worker.stats.shook_no_hands(&failure);
+                tracing::debug!(client = %peer.address(), %failure, "no TLS");
+                if let (Failure::PlainHttp, Some(stream)) = (failure, stream) {
+                    refuse_plain_http(stream).await;
+                }
+                return None;
+            }
+        };
+        worker.stats.shook_hands(stream.is_resumed());
+        let told = server
+            .asks_clients()
+            .then(|| subject::lines(stream.certificates()).into());
+        let secured = Socket::secured(Box::new(Secured { stream, told }));
+        Some(Self {
+            worker,
+            socket: match local {
+                Some(local) => secured.introduced(local),
+                None => secured,
+            },
+            peer,
+        })
+    }
+
+    /// Gives it to who speaks the listener's protocol, or the one that was agreed on. Who names none means HTTP/1.
+    fn speak(self) {
+        let Self {
+            worker,
+            socket,
+            peer,
+        } = self;
+        match worker.listener(peer.listener()).mode {
+            Mode::Http if socket.is_agreed_on(H2) => {
+                let early = Buffer::new(&worker.buffers);
+                front_h2::begin(worker, socket, early, peer);
+            }
+            Mode::Http => {
+                tokio::task::spawn_local(Connection::new(worker, socket, peer).serve());
+            }
+            Mode::Tcp => {
+                tokio::task::spawn_local(Session::new(worker, socket, peer).serve());
+            }
         }
     }
 }
 
-/// Shakes hands, and goes on in a task of its own again: this one is far larger than who waits for a request.
-async fn secure(counted: Counted, stream: TcpStream, peer: Peer, server: Arc<Server>) {
-    let stream = match shake(&counted, stream, &server).await {
-        Ok(stream) => stream,
-        Err((failure, stream)) => {
-            counted.stats.shook_no_hands(&failure);
-            tracing::debug!(client = %peer.address(), %failure, "no TLS");
-            if let (Failure::PlainHttp, Some(stream)) = (failure, stream) {
-                refuse_plain_http(stream).await;
-            }
-            return;
-        }
-    };
-    counted.stats.shook_hands(stream.is_resumed());
-    let told = server
-        .asks_clients()
-        .then(|| subject::lines(stream.certificates()).into());
-    speak(counted, Box::new(Secured { stream, told }), peer);
-}
-
-/// Serves what was agreed on (ALPN). Who names no protocol means HTTP/1.
-fn speak(counted: Counted, secured: Box<Secured>, peer: Peer) {
-    // HTTP/2 branches off here: `secured.stream.protocol()` is `h2` where it is offered.
-    let connection = Connection::new(counted, Socket::secured(secured), peer);
-    tokio::task::spawn_local(connection.serve());
-}
+/// With it, the address that a proxy in front said its client had connected to.
+type Shaken = (Stream, Option<std::net::SocketAddr>);
 
 async fn shake(
     worker: &Worker,
-    stream: TcpStream,
+    socket: Socket,
     server: &Server,
-) -> Result<Stream, (Failure, Option<Stream>)> {
-    let watched = Watched::from_std(stream).map_err(|error| (Failure::Io(error), None))?;
-    let stream = server.accept(watched);
+) -> Result<Shaken, (Failure, Option<Stream>)> {
+    let (io, local) = socket
+        .into_parts()
+        .map_err(|error| (Failure::Io(error), None))?;
+    let stream = server.accept(io);
     let mut stream = stream.map_err(|error| (Failure::Tls(error), None))?;
     let limit = worker.settings.timeouts.tls_handshake;
     let shaking = poll_fn(|cx| stream.poll_handshake(cx));
     match tokio::time::timeout(limit, shaking).await {
-        Ok(Ok(())) => Ok(stream),
+        Ok(Ok(())) => Ok((stream, local)),
         Ok(Err(failure)) => Err((failure, Some(stream))),
         Err(_) => Err((Failure::Slow, None)),
     }

@@ -6,7 +6,7 @@
 //! Socket ◀─ interim answers, answers
 //! ```
 
-use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -37,6 +37,8 @@ pub(super) struct Inbox {
     pub(super) input: Buffer,
     /// It will send no more.
     ended: bool,
+    /// A head has come before.
+    pub(super) used: bool,
     empty_lines: u32,
 }
 
@@ -56,6 +58,7 @@ impl Inbox {
         Self {
             input,
             ended: false,
+            used: false,
             empty_lines: 0,
         }
     }
@@ -141,20 +144,6 @@ impl Inbox {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
-    }
-
-    /// Reads once more, for a tunnel. Ready with false: the end, in order.
-    pub(super) fn poll_any(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut socket: &Socket,
-    ) -> Poll<io::Result<bool>> {
-        if self.ended {
-            return Poll::Ready(Ok(false));
-        }
-        let filled = ready!(self.input.poll_fill(cx, &mut socket));
-        self.ended = !matches!(filled, Ok(1..));
-        Poll::Ready(filled.map(|bytes| bytes > 0))
     }
 }
 
@@ -300,6 +289,10 @@ impl Asker for HttpOne<'_> {
 
     fn is_watched(&self) -> bool {
         self.socket.is_watched()
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.socket.local().ok()
     }
 
     fn interim(&mut self, head: &ResponseHead) {

@@ -12,6 +12,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -24,9 +25,9 @@ use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
 use crate::announce::Proto;
-use crate::clock;
 use crate::pool::upstream::Lease;
 use crate::tls::client::Inside;
+use crate::{clock, proxy_header};
 
 /// One connect under way.
 struct Dial {
@@ -36,27 +37,44 @@ struct Dial {
 }
 
 impl Dial {
-    fn begin(worker: &Worker, site: Rc<Site>, lease: Lease) -> Self {
-        let inside = match lease.upstream.proto {
-            Proto::Https => Some(Inside::Http1),
-            Proto::H2 => Some(Inside::Http2),
-            Proto::Http | Proto::H2c | Proto::Tcp => None,
-        };
-        let secure = inside.map(|inside| {
-            let key = &site.key;
-            let client = worker.tls_of(&key.pool);
-            Secure {
-                name: client.name_of(&key.id.node, key.address),
-                client,
-                inside,
-            }
-        });
+    fn begin(worker: &Worker, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
+        let address = site.key.address;
+        let secure = secure(worker, &site, &lease);
         Self {
-            connecting: Box::pin(Link::connect(site.key.address, secure)),
+            connecting: Box::pin(async move {
+                let preamble = opening.preamble.as_deref();
+                let mut link = Link::connect(address, preamble, secure).await?;
+                link.bound |= opening.bound;
+                Ok(link)
+            }),
             site,
             lease,
         }
     }
+}
+
+/// How a backend is to be spoken to within TLS, if it is.
+fn secure(worker: &Worker, site: &Site, lease: &Lease) -> Option<Secure> {
+    let inside = match lease.upstream.proto {
+        Proto::Https => Inside::Http1,
+        Proto::H2 => Inside::Http2,
+        Proto::Http | Proto::H2c | Proto::Tcp => return None,
+    };
+    let key = &site.key;
+    let client = worker.tls_of(&key.pool);
+    Some(Secure {
+        name: client.name_of(&key.id.node, key.address),
+        client,
+        inside,
+    })
+}
+
+/// How a connection begins.
+struct Opening {
+    /// What it says first.
+    preamble: Option<Vec<u8>>,
+    /// It is for one client only.
+    bound: bool,
 }
 
 /// A connection, and for whom it counts.
@@ -80,7 +98,12 @@ impl Exchange<'_> {
     pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Link, Lease), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
-            dials: vec![Dial::begin(self.worker, self.site.clone(), lease)],
+            dials: vec![Dial::begin(
+                self.worker,
+                self.site.clone(),
+                lease,
+                self.opening(),
+            )],
             begun,
             another: Some(begun + self.worker.settings.timeouts.second_connect),
             last_error: String::new(),
@@ -99,6 +122,28 @@ impl Exchange<'_> {
         let won = won?;
         self.ask(won.site);
         Ok((won.link, won.lease))
+    }
+
+    /// A kept connection to `site`, where one may be used.
+    pub(super) fn take_idle(&self, site: &Site) -> Option<Link> {
+        if self.bound || self.hop.send_proxy.is_some() {
+            return None;
+        }
+        site.take_idle(!self.plan.is_idempotent())
+    }
+
+    fn opening(&self) -> Opening {
+        let header = |version| {
+            let source = self.record.peer().address();
+            // Whose front does not know where it came in still names the client.
+            let unknown = SocketAddr::new(source.ip(), 0);
+            let destination = self.asker.local().unwrap_or(unknown);
+            proxy_header::write(version, source, destination)
+        };
+        Opening {
+            preamble: self.hop.send_proxy.map(header),
+            bound: self.bound,
+        }
     }
 
     fn poll_race(&mut self, cx: &mut Context<'_>, race: &mut Race) -> Poll<Result<Won, Fault>> {
@@ -130,10 +175,12 @@ impl Exchange<'_> {
             if let Ok(pick) = self.next(Reason::SlowConnect) {
                 let lease = pick.lease;
                 let site = self.worker.site(self.home, &lease.upstream);
-                if let Some(link) = site.take_idle(!self.plan.is_idempotent()) {
+                if let Some(link) = self.take_idle(&site) {
                     return Poll::Ready(Ok(Won { link, site, lease }));
                 }
-                race.dials.push(Dial::begin(self.worker, site, lease));
+                let opening = self.opening();
+                race.dials
+                    .push(Dial::begin(self.worker, site, lease, opening));
                 race.another = Some(now + timeouts.second_connect);
             }
         }

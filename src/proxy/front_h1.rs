@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use socket2::SockRef;
 
 use super::alarm::Alarm;
 use super::answer::{Then, Told, pass, tell};
@@ -30,7 +29,7 @@ use super::record::Record;
 use super::socket::Socket;
 use super::wakers::Slot;
 use super::worker::{Counted, Worker};
-use super::{doorman, linger, service};
+use super::{doorman, front_h2, linger, service};
 
 /// One client's connection.
 pub(super) struct Connection {
@@ -73,12 +72,12 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Counted until it is dropped.
+    /// Nothing heard yet.
     pub(super) fn new(worker: Counted, socket: Socket, peer: Peer) -> Self {
         Self {
-            socket,
             inbox: Inbox::new(Buffer::new(&worker.buffers)),
             worker,
+            socket,
             alarm: Alarm::default(),
             peer,
             slot: Cell::new(None),
@@ -107,9 +106,7 @@ impl Connection {
             drop(self.inbox.input.take());
             match then {
                 Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
-                Then::Cut => self.socket.with_fd(|fd| {
-                    let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
-                }),
+                Then::Cut => self.socket.cut(),
                 Then::Again | Then::Close => self.socket.say_end(),
                 Then::Drop => {}
             }
@@ -154,7 +151,7 @@ impl Connection {
         if !begun {
             self.alarm.rest();
             // A request that is already here is served first.
-            let over = worker.stopping.get() || now >= since + timeouts.client_idle;
+            let over = worker.ends_idle() || now >= since + timeouts.client_idle;
             return if over {
                 Poll::Ready(Err(None))
             } else {
@@ -213,6 +210,12 @@ impl Connection {
         &mut self,
         heard: Result<usize, Option<Fault>>,
     ) -> Option<Pin<Box<impl Future<Output = Then>>>> {
+        let first = !std::mem::replace(&mut self.inbox.used, true);
+        if first && heard.is_ok() && front_h2::is_preface(self.inbox.input.bytes()) {
+            let (socket, early) = (self.socket.take(), self.inbox.input.take());
+            front_h2::begin(Counted::new(&self.worker), socket, early, self.peer);
+            return None;
+        }
         let begun = match heard {
             Ok(length) => self.begin(length, None),
             Err(fault) => self.begin(0, Some(fault?)),
@@ -225,7 +228,7 @@ impl Connection {
     #[expect(clippy::manual_async_fn, reason = "see above")]
     fn exchange(&mut self, mut begun: Begun) -> impl Future<Output = Then> {
         async move {
-            let worker = self.worker.clone();
+            let worker = Rc::clone(&self.worker);
             let (socket, inbox, alarm) = (&self.socket, &mut self.inbox, &self.alarm);
             let mut exchanging = pin!(async {
                 match &mut begun {

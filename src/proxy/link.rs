@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock;
@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) stream: Stream,
     /// It has carried a request before this one.
     pub(super) reused: bool,
+    /// It serves one client only, and is never put aside.
+    pub(super) bound: bool,
     /// When it was put aside.
     pub(super) idle_since: Instant,
 }
@@ -43,10 +45,17 @@ pub(super) struct Secure {
 }
 
 impl Link {
-    /// Connects, and shakes hands where TLS is spoken. The caller limits the time.
-    pub(super) async fn connect(address: SocketAddr, secure: Option<Secure>) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+    /// Connects, says `preamble` before all else, and shakes hands where TLS is spoken. The caller limits the time.
+    pub(super) async fn connect(
+        address: SocketAddr,
+        preamble: Option<&[u8]>,
+        secure: Option<Secure>,
+    ) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        if let Some(preamble) = preamble {
+            stream.write_all(preamble).await?;
+        }
         let stream = match secure {
             None => Stream::Plain(stream),
             Some(secure) => {
@@ -57,8 +66,18 @@ impl Link {
         Ok(Self {
             stream,
             reused: false,
+            bound: preamble.is_some(),
             idle_since: clock::now(),
         })
+    }
+
+    /// Once it is dropped it ends with a reset: an end in order would say that all has come.
+    pub(super) fn cut(&self) {
+        let io = match &self.stream {
+            Stream::Plain(io) => io,
+            Stream::Secured(secured) => secured.io(),
+        };
+        let _ = SockRef::from(io).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether an idle connection can carry a request. `thorough` asks the kernel, at the cost of
@@ -86,15 +105,6 @@ impl Link {
         }
         let looked = recv(&*io, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
         looked.is_err_and(|error| error == rustix::io::Errno::AGAIN)
-    }
-
-    /// Once it is closed, the backend sees that something is missing.
-    pub(super) fn reset_at_end(&self) {
-        let io = match &self.stream {
-            Stream::Plain(io) => io,
-            Stream::Secured(secured) => secured.io(),
-        };
-        let _ = SockRef::from(io).set_linger(Some(Duration::ZERO));
     }
 }
 

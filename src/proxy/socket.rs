@@ -17,7 +17,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -32,6 +35,8 @@ enum State {
     Fresh(Plain),
     Watched(TcpStream),
     Secured(Box<Secured>),
+    /// A proxy in front said to which address its client had connected.
+    Introduced(Box<Introduced>),
     /// Handed to the event loop, which did not take it; and while one of its methods runs.
     #[default]
     Gone,
@@ -44,7 +49,21 @@ pub(super) struct Secured {
     pub(super) told: Option<Rc<[u8]>>,
 }
 
+struct Introduced {
+    /// Any state but this one.
+    state: State,
+    local: SocketAddr,
+}
+
 impl State {
+    /// What it is, whoever introduced it.
+    fn own(&mut self) -> &mut Self {
+        match self {
+            Self::Introduced(introduced) => &mut introduced.state,
+            state => state,
+        }
+    }
+
     /// Waits from now on are the event loop's.
     fn watch(&mut self) -> io::Result<&mut TcpStream> {
         if let Self::Fresh(_) = self
@@ -89,6 +108,14 @@ impl Socket {
         self.with(|state| matches!(state, State::Secured(_)))
     }
 
+    /// This protocol was agreed on within TLS.
+    pub(super) fn is_agreed_on(&self, protocol: &[u8]) -> bool {
+        self.with(|state| match state {
+            State::Secured(secured) => secured.stream.protocol() == Some(protocol),
+            _ => false,
+        })
+    }
+
     /// Field lines about the client's certificate, where clients are asked for one.
     pub(super) fn told(&self) -> Option<Rc<[u8]>> {
         self.with(|state| match state {
@@ -99,26 +126,83 @@ impl Socket {
 
     /// What was said is all; as far as that can be told without a wait, and where it is told at all.
     pub(super) fn say_end(&mut self) {
-        if let State::Secured(secured) = self.0.get_mut() {
+        if let State::Secured(secured) = self.0.get_mut().own() {
             secured.stream.say_end();
         }
     }
 
+    /// The socket for the event loop, and the address that a proxy in front said its client had connected to.
+    pub(super) fn into_parts(self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let (mut state, local) = match self.0.into_inner() {
+            State::Introduced(introduced) => (introduced.state, Some(introduced.local)),
+            state => (state, None),
+        };
+        state.watch()?;
+        match state {
+            State::Watched(stream) => Ok((stream, local)),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// It, for another owner; what stays is closed.
+    pub(super) fn take(&self) -> Self {
+        Self(Cell::new(self.0.take()))
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.take();
-        let done = act(&mut state);
+        let done = act(state.own());
         self.0.set(state);
         done
     }
 
     /// The address that the client connected to.
     pub(super) fn local(&self) -> io::Result<SocketAddr> {
-        self.with(|state| match state {
+        let state = self.0.take();
+        let local = match &state {
             State::Fresh(plain) => plain.local_addr(),
             State::Watched(stream) => stream.local_addr(),
             State::Secured(secured) => secured.stream.io().local_addr(),
+            State::Introduced(introduced) => Ok(introduced.local),
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
-        })
+        };
+        self.0.set(state);
+        local
+    }
+
+    /// A proxy in front says that its client connected to `local`.
+    pub(super) fn introduced(self, local: SocketAddr) -> Self {
+        let state = self.0.into_inner();
+        let introduced = Introduced { state, local };
+        Self(Cell::new(State::Introduced(Box::new(introduced))))
+    }
+
+    /// Copies what has come and was not read, without a wait.
+    pub(super) fn peek(&self, room: &mut [u8]) -> io::Result<usize> {
+        let mut peeked = Err(io::ErrorKind::NotConnected.into());
+        self.with_fd(|fd| {
+            let looked = recv(fd, room, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+            peeked = looked.map(|(bytes, _)| bytes).map_err(io::Error::from);
+        });
+        peeked
+    }
+
+    /// The client has reset it, and what came before that was read.
+    pub(super) fn is_broken(&self) -> bool {
+        let peeked = self.peek(&mut [0]);
+        !would_block(&peeked) && peeked.is_err()
+    }
+
+    /// Once it is dropped it ends with a reset: an end in order would say that all has come.
+    pub(super) fn cut(&self) {
+        self.with(|state| {
+            if let State::Secured(secured) = state {
+                secured.stream.never_say_end();
+            }
+        });
+        self.with_fd(|fd| {
+            let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+        });
     }
 
     /// Whether reading may give something; asks the event loop only. Pending also while it does not know the socket.
@@ -127,7 +211,7 @@ impl Socket {
             State::Fresh(_) => Poll::Pending,
             State::Watched(stream) => stream.poll_read_ready(cx).map(|_| ()),
             State::Secured(secured) => secured.stream.poll_readable(cx),
-            State::Gone => Poll::Ready(()),
+            State::Introduced(_) | State::Gone => Poll::Ready(()),
         })
     }
 
@@ -152,13 +236,13 @@ impl Socket {
             State::Fresh(plain) => act(plain.as_fd()),
             State::Watched(stream) => act(stream.as_fd()),
             State::Secured(secured) => act(secured.stream.io().as_fd()),
-            State::Gone => {}
+            State::Introduced(_) | State::Gone => {}
         });
     }
 
     /// For the event loop alone, from now on; below TLS.
     pub(super) fn stream(&mut self) -> io::Result<&mut TcpStream> {
-        match self.0.get_mut() {
+        match self.0.get_mut().own() {
             State::Secured(secured) => Ok(secured.stream.io_mut()),
             state => state.watch(),
         }
@@ -218,7 +302,7 @@ impl AsyncWrite for &Socket {
             State::Fresh(plain) => Poll::Ready(plain.shutdown(Shutdown::Write)),
             State::Watched(stream) => Pin::new(stream).poll_shutdown(cx),
             State::Secured(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
-            State::Gone => Poll::Ready(Ok(())),
+            State::Introduced(_) | State::Gone => Poll::Ready(Ok(())),
         })
     }
 }

@@ -187,6 +187,11 @@ impl Stream {
         }
     }
 
+    /// Whatever follows, it must not look as if all had been said.
+    pub fn never_say_end(&mut self) {
+        self.ended = true;
+    }
+
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
             self.session.send_close_notify();
