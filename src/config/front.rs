@@ -191,9 +191,8 @@ fn plain(name: &str) -> Read {
 fn cluster(sources: &Sources<'_>, mut table: Table<'_>, read: &mut Read) {
     let cluster = &mut read.cluster;
     let pool = &mut cluster.pool;
-    let proto = table.text("proto");
+    let (port, proto) = (table.integer("default_port"), table.text("proto"));
     read.proto = proto.is_some();
-    let port = table.integer("default_port");
     sources.set(&mut pool.proto, proto, parse::proto);
     if port.is_none() && pool.proto.is_tls() {
         pool.default_port = defaults::HTTPS_PORT;

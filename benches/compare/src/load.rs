@@ -118,7 +118,6 @@ struct Load {
 impl Load {
     fn new(plan: Plan) -> io::Result<Self> {
         Ok(Self {
-            plan,
             poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             clients: (0..plan.connections).map(|_| Client::default()).collect(),
             request: request(plan.path, matches!(plan.pace, Pace::Connections(_))),
@@ -134,6 +133,7 @@ impl Load {
             answered: 0,
             errors: 0,
             reason: None,
+            plan,
             times: Histogram::new(),
         })
     }
