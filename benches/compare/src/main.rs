@@ -21,6 +21,7 @@ mod proxy;
 mod rows;
 mod samples;
 mod table;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,9 @@ impl<'a> Bench<'a> {
         setrlimit(Resource::Nofile, raised).during("raising the limit of descriptors")?;
         let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/run");
         fs::create_dir_all(&run).during(run.display())?;
+        if options.rows.iter().any(|row| row.tls) {
+            wire::certificate(&run)?;
+        }
         Ok(Self {
             backends: backend::start(BACKEND_PORT, BACKENDS)?,
             options,
@@ -122,6 +126,7 @@ impl<'a> Bench<'a> {
             workers: subject.workers,
             splice: subject.splice,
             log: row.log,
+            tls: row.tls.then(wire::tls13),
             backends: (BACKEND_PORT, row.backends),
             ports: PROXY_PORT,
             run: &self.run,
@@ -220,7 +225,10 @@ impl<'a> Bench<'a> {
         add("repeats", 1.0);
         let length = Duration::from_secs_f64(self.options.seconds);
         let held = match row.work {
-            Work::Idle(count) => Some((hold::idle(running.pid(), PROXY_PORT, count)?, count)),
+            Work::Idle(count) => Some((
+                hold::idle(running.pid(), PROXY_PORT, count, &setup.tls)?,
+                count,
+            )),
             Work::Slow(count) => Some((hold::slow(running.pid(), PROXY_PORT, count)?, count)),
             _ => None,
         };
@@ -235,10 +243,11 @@ impl<'a> Bench<'a> {
                 subject.label,
                 grown / count as f64
             );
-        } else if let Some(plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
+        } else if let Some(mut plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
+            plan.tls.clone_from(&setup.tls);
             let warm = load::Plan {
                 length: Duration::from_millis(700),
-                ..plan
+                ..plan.clone()
             };
             load::run(warm)?;
             let before = cost::cpu(running.pid());
@@ -281,7 +290,8 @@ impl<'a> Bench<'a> {
         let running = self.start(&setup)?;
         println!("{label} is process {}", running.pid());
         let length = Duration::from_secs_f64(self.options.seconds);
-        if let Some(plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
+        if let Some(mut plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
+            plan.tls = row.tls.then(wire::tls13);
             let outcome = load::run(plan)?;
             println!("{} requests, {} errors", outcome.answered, outcome.errors);
         }
