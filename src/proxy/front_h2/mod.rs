@@ -36,8 +36,14 @@ use super::socket::Socket;
 use super::wakers::Slot;
 use super::worker::Worker;
 
-/// Bytes of answers that h2 may hold for one connection, over all streams: a client that reads slowly costs no more.
+/// Bytes of answers that h2 may hold for one connection, over all streams, because its socket takes no more.
 const HELD_MAX: usize = 256 * 1024;
+
+/// Memory for answers that one connection may take, over all streams, before each reads no more than it needs.
+const LOADED_MAX: usize = 512 * 1024;
+
+/// That much: a stream whose window is shut must not keep the others from theirs.
+const LOADED_STEP: usize = 16 * 1024;
 
 /// The same for one stream.
 const STREAM_HELD_MAX: usize = 128 * 1024;
@@ -71,7 +77,9 @@ struct Hub {
     wire: Rc<Wire>,
     /// Under way.
     streams: Cell<usize>,
-    /// Bytes of answers that h2 holds.
+    /// Memory that answers take.
+    loaded: Cell<usize>,
+    /// Bytes of them that h2 holds.
     held: Cell<usize>,
     /// Streams that wait until it holds less.
     waiting: RefCell<Vec<Waker>>,
@@ -80,7 +88,15 @@ struct Hub {
 }
 
 impl Hub {
-    /// Whether there is room to read more of an answer; if not, the task is woken once there is.
+    /// How much more of an answer a stream may read at once.
+    fn read_max(&self) -> usize {
+        match self.loaded.get() < LOADED_MAX {
+            true => usize::MAX,
+            false => LOADED_STEP,
+        }
+    }
+
+    /// Whether h2 may be given more; if not, the task is woken once it may.
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.held.get() < HELD_MAX {
             return Poll::Ready(());
@@ -163,6 +179,7 @@ impl Life {
                 proto: "http",
                 wire,
                 streams: Cell::new(0),
+                loaded: Cell::new(0),
                 held: Cell::new(0),
                 waiting: RefCell::default(),
                 driver: RefCell::default(),
