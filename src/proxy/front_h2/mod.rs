@@ -274,19 +274,25 @@ impl Life {
             0 => self.idle_since = self.idle_since.or(Some(now)),
             _ => self.idle_since = None,
         }
+        if let Some(since) = hub.wire.stuck_since() {
+            // Nothing more is read from it either, and that is no fault of what it says.
+            let stuck = since + timeouts.body_progress;
+            return Some(
+                self.ended
+                    .map_or(stuck, |ended| stuck.min(ended + FAREWELL)),
+            );
+        }
         let calm = hub.wire.calm.borrow();
         let idle = self.idle_since.map(|since| match self.told {
             None => since + timeouts.client_idle,
             Some(told) => since.max(told) + FAREWELL,
         });
-        let acked = !calm.is_acked();
+        let slow = calm.slow_since();
+        let unacknowledged = (!calm.is_acked()).then_some(self.begun);
         [
             self.ended.map(|ended| ended + FAREWELL),
-            hub.wire
-                .stuck_since()
-                .map(|since| since + timeouts.body_progress),
-            calm.slow_since().map(|since| since + timeouts.request_head),
-            acked.then_some(self.begun + timeouts.request_head),
+            slow.map(|since| since + timeouts.request_head),
+            unacknowledged.map(|since| since + timeouts.request_head),
             idle,
         ]
         .into_iter()
