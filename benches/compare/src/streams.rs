@@ -20,9 +20,11 @@ pub(crate) fn run(
     (connections, streams): (usize, usize),
     length: Duration,
 ) -> Result<Outcome, Failure> {
+    // It takes whole seconds only.
+    let length = Duration::from_secs(length.as_secs_f64().ceil() as u64);
     let output = Command::new("h2load")
         .args(["-c", &connections.to_string(), "-m", &streams.to_string()])
-        .args(["-D", &length.as_secs_f64().to_string()])
+        .args(["-D", &length.as_secs().to_string()])
         .args(["-H", "user-agent: compare/1.0 (X11; Linux x86_64)"])
         .args(["-H", "accept-encoding: gzip, deflate"])
         .args(["-H", "x-request-tag: 0123456789abcdef"])
