@@ -95,13 +95,13 @@ pub(super) async fn tell(
         return;
     }
     record.answered(fault.status());
-    let text = format!("{fault}\n");
+    let text = fault.text();
     let mut wire = Vec::with_capacity(TOLD_BYTES);
     wire.extend_from_slice(b"\r\n");
     let status = match told.grpc {
         // Trailers alone; how it went is in them.
         true => {
-            let (code, message) = (grpc::status(fault), grpc::message(text.trim_end()));
+            let (code, message) = (grpc::status(fault), grpc::message(&fault.to_string()));
             let lines = format!(
                 "content-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {message}\r\n"
             );
@@ -128,7 +128,7 @@ pub(super) async fn tell(
     }
     let mut out = Out::new(hub);
     let mut buffer = Buffer::new(&hub.worker.buffers);
-    buffer.append(text.as_bytes());
+    buffer.append(&text);
     out.source = Source::new(hub, buffer);
     let sent = poll_fn(|cx| out.poll_send(cx, alarm, stream, true)).await;
     if sent.is_ok() {
