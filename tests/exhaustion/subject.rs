@@ -217,6 +217,8 @@ fn backend(mut stream: TcpStream) {
                     _ => return,
                 }
             }
+            // It is told so only through a relay.
+            let last = head.contains("connection: close");
             let most = if head.contains("/large ") {
                 LARGE
             } else {
@@ -224,7 +226,8 @@ fn backend(mut stream: TcpStream) {
             };
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {most}\r\n\r\n");
             let body = &BODY[..most];
-            if stream.write_all(head.as_bytes()).is_err() || stream.write_all(body).is_err() {
+            if stream.write_all(head.as_bytes()).is_err() || stream.write_all(body).is_err() || last
+            {
                 return;
             }
         }
