@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "network",
         "proxy_header",
     ],
-    &["gossip::core", "pool", "script", "timeline"],
+    &["gossip::core", "notify", "pool", "script", "timeline"],
     &["gossip::driver", "handlers", "health", "rpc", "state"],
     &["discovery", "proxy"],
     &["admin"],

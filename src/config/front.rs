@@ -379,6 +379,7 @@ fn timeouts(sources: &Sources<'_>, mut table: Table<'_>) -> proxy::Timeouts {
     some(&mut timeouts.upstream_idle, "upstream_idle");
     some(&mut timeouts.upgrade_idle, "upgrade_idle");
     some(&mut timeouts.tcp_idle, "tcp_idle");
+    some(&mut timeouts.successor, "successor");
     let mut or_none = |setting: &mut std::time::Duration, key| {
         sources.set(setting, table.text(key), parse::duration_or_zero);
     };
@@ -436,6 +437,16 @@ fn limits(
         0,
         1_000_000,
     );
+    size(&mut limits.h2_streams, "h2_streams", 1, 10_000);
+    // HTTP/2 begins with 65,535, and its windows have 31 bits.
+    let (least, most) = (65_535, (1 << 31) - 1);
+    size(
+        &mut limits.h2_stream_window_bytes,
+        "h2_stream_window_bytes",
+        least,
+        most,
+    );
+    size(&mut limits.h2_window_bytes, "h2_window_bytes", least, most);
     if let Some(upgrades) = table.texts("upgrades") {
         let upgrades = upgrades.into_iter();
         limits.upgrades = upgrades

@@ -14,7 +14,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::access::{Desk, Scribe};
+use super::alarm::Alarm;
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
@@ -47,6 +48,9 @@ const FAILED_EVERY: Duration = Duration::from_millis(2);
 
 /// How old a Date may be. The field counts seconds.
 const DATE_EVERY: Duration = Duration::from_millis(500);
+
+/// Timers kept for the next requests. Each holds the memory of the last task that it was to wake.
+const ALARMS_KEPT: usize = 64;
 
 /// How long the counters of a gone backend are still shown (DESIGN §5).
 const GONE_KEPT: Duration = Duration::from_secs(300);
@@ -82,6 +86,8 @@ pub(super) struct Shared {
     pub(super) routes: Arc<ArcSwap<Routes>>,
     pub(super) feedback: mpsc::Sender<Feedback>,
     pub(super) stop: Shutdown,
+    /// Another process accepts on the same sockets, and has all the time that there is.
+    pub(super) replaced: Arc<AtomicBool>,
     pub(super) reserve: Arc<Reserve>,
     /// Client connections of all workers.
     pub(super) connections: Arc<AtomicUsize>,
@@ -111,6 +117,8 @@ pub(super) struct Worker {
     pub(super) stopped: Notify,
     /// Of the access log.
     pub(super) scribe: Option<Scribe>,
+    /// Timers that a request is done with.
+    alarms: RefCell<Vec<Alarm>>,
     /// The time of the current poll, once somebody asked.
     now: Cell<Option<Instant>>,
     /// The current second as a Date field line.
@@ -156,6 +164,12 @@ pub(super) struct Counted(Rc<Worker>);
 impl Counted {
     /// One more.
     pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        bump(&worker.stats.connections_total, 1);
+        Self::taking_over(worker)
+    }
+
+    /// The same one, which whoever has it so far lets go of.
+    pub(super) fn taking_over(worker: &Rc<Worker>) -> Self {
         worker.began();
         Self(worker.clone())
     }
@@ -226,6 +240,12 @@ async fn watch(worker: Rc<Worker>, mut changes: watch::Receiver<u64>) {
 }
 
 impl Worker {
+    /// A client without a request is to be let go. One that sends it at this moment would lose it, which a program that
+    /// ends can't help; one that has a successor can: it waits for the request, or for the end of the drain.
+    pub(super) fn ends_idle(&self) -> bool {
+        self.stopping.get() && !self.shared.replaced.load(Ordering::Relaxed)
+    }
+
     /// Nothing known, nothing open.
     pub(super) fn new(shared: Shared, stats: Arc<WorkerStats>) -> Rc<Self> {
         let settings = shared.settings.clone();
@@ -241,6 +261,7 @@ impl Worker {
             closed: Notify::new(),
             stopped: Notify::new(),
             scribe: shared.desk.clone().map(Scribe::new),
+            alarms: RefCell::default(),
             now: Cell::new(None),
             date: RefCell::default(),
             homes: RefCell::default(),
@@ -269,7 +290,6 @@ impl Worker {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.open.set(self.open.get() + 1);
         bump(&self.stats.connections_open, 1);
-        bump(&self.stats.connections_total, 1);
     }
 
     fn ended(&self) {
@@ -289,6 +309,20 @@ impl Worker {
         let now = self.now.get().unwrap_or_else(clock::now);
         self.now.set(Some(now));
         now
+    }
+
+    /// A timer for one request's task.
+    pub(super) fn take_alarm(&self) -> Alarm {
+        let kept = self.alarms.borrow_mut().pop();
+        kept.unwrap_or_default()
+    }
+
+    /// Its request has ended.
+    pub(super) fn give_alarm(&self, alarm: Alarm) {
+        let mut kept = self.alarms.borrow_mut();
+        if kept.len() < ALARMS_KEPT {
+            kept.push(alarm.hand_over());
+        }
     }
 
     /// Adds a Date field line.
