@@ -15,7 +15,7 @@ use crate::log;
 /// A load balancer that finds its own backends.
 ///
 /// Joins the web servers' gossip cluster (Serf's protocol), checks every backend itself, and
-/// balances HTTP over those that answer.
+/// balances HTTP over those that answer, and relays TCP.
 #[derive(Parser, Debug)]
 #[command(
     name = "lb",

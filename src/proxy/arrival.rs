@@ -13,10 +13,11 @@ use std::rc::Rc;
 use super::Mode;
 use super::front_h1::Connection;
 use super::front_tcp::Session;
+use super::guards::Counted;
 use super::introduction;
 use super::peer::Peer;
 use super::socket::Socket;
-use super::worker::{Counted, Worker};
+use super::worker::Worker;
 
 /// Serves a connection to its end, in a task of its own.
 pub(super) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: Peer) {

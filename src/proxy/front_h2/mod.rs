@@ -31,11 +31,12 @@ use h2::server::{Builder, Connection, Handshake};
 use self::piece::Piece;
 use self::wire::{Io, Wire};
 use super::buffer::Buffer;
+use super::guards::Counted;
 use super::linger;
 use super::peer::Peer;
 use super::socket::Socket;
 use super::wakers::Slot;
-use super::worker::{Counted, Worker};
+use super::worker::Worker;
 
 /// Bytes of answers that h2 may hold for one connection, over all streams: a client that reads slowly costs no more.
 const HELD_MAX: usize = 256 * 1024;
