@@ -14,7 +14,7 @@ use crate::log;
 
 /// A load balancer that finds its own backends.
 ///
-/// Joins the web servers' gossip cluster (Serf's protocol), checks every backend itself, and
+/// Joins the web servers' gossip cluster (Serf's protocol), checks every backend itself,
 /// balances HTTP over those that answer, and relays TCP.
 #[derive(Parser, Debug)]
 #[command(
