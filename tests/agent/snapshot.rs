@@ -115,12 +115,19 @@ fn nothing_is_heard_twice_and_what_was_missed_is_heard() {
     });
     node.kill();
     send("c");
-    let _node = start(&[]);
+    let mut node = start(&[]);
     hears("c");
     send("d");
     hears("d");
+    // Who left for good comes as a new one, to whom the past means nothing.
+    node.signal(Signal::INT);
+    node.wait(LONG);
+    let _node = start(&["--join", &one]);
+    until_members(&one, 2);
+    send("e");
+    hears("e");
 
-    assert_eq!(text(&log), "a\nb\nc\nd\n");
+    assert_eq!(text(&log), "a\nb\nc\nd\ne\n");
 }
 
 #[test]

@@ -340,10 +340,12 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     let (identity, name, taken) = identity::Identity::new(&config, settings.when_taken);
     let (keys, keyring) = watch::channel(config.keyring.clone());
     let mut node = Node::new(config, clock::now(), clock::random())?;
+    // Whoever left for good, and has nobody to come back to, has missed nothing.
+    let comes_back = settings.former.is_some() && !settings.peers.is_empty();
     if let Some(clocks) = settings.former {
         node.resume(clocks);
     }
-    if settings.replay {
+    if settings.replay || comes_back {
         node.want_past();
     }
     let (ticks, clocks) = watch::channel(node.clocks());
