@@ -6,6 +6,7 @@
 //! Socket ◀─ interim answers, answers
 //! ```
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -36,6 +37,8 @@ pub(super) struct Inbox {
     pub(super) input: Buffer,
     /// It will send no more.
     ended: bool,
+    /// A head has come before.
+    pub(super) used: bool,
     empty_lines: u32,
 }
 
@@ -55,6 +58,7 @@ impl Inbox {
         Self {
             input,
             ended: false,
+            used: false,
             empty_lines: 0,
         }
     }
@@ -140,11 +144,6 @@ impl Inbox {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
-    }
-
-    /// Reads once more, for a tunnel. Ready with false: the end.
-    pub(super) fn poll_any(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<bool> {
-        self.poll_fill(cx, socket).map(|filled| filled.is_ok())
     }
 }
 
@@ -290,6 +289,10 @@ impl Asker for HttpOne<'_> {
 
     fn is_watched(&self) -> bool {
         self.socket.is_watched()
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.socket.local().ok()
     }
 
     fn interim(&mut self, head: &ResponseHead) {

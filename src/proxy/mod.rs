@@ -5,8 +5,9 @@
 //!                                   └── by the newest snapshot; lease, counters and log released by Drop
 //! ```
 //!
-//! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`), backends by
-//! `flight`; HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
+//! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`, `front_h2`; `front_tcp` relays
+//! what it does not understand), backends by `flight`; HTTP/1 as bytes is `h1`. No health and no membership here: workers
+//! see snapshots and send [`Feedback`].
 
 mod accept;
 pub mod access;
@@ -23,13 +24,19 @@ mod fault;
 mod flight;
 mod forward;
 mod front_h1;
+mod front_h2;
+mod front_tcp;
 pub mod h1;
+mod handed;
 mod hold;
+mod introduction;
 mod linger;
 mod link;
 pub mod listeners;
+mod patience;
 mod peer;
 mod record;
+mod relay;
 mod reply;
 mod retry;
 mod server;
@@ -47,7 +54,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::listeners::{BindError, Listeners, bind};
+pub use self::handed::{Handed, Inherited};
+pub use self::listeners::{BindError, Listeners, bind, bind_with};
 pub use self::server::{Counters, Server, start};
 pub use self::stats::Scrape;
 use crate::network::Network;
@@ -100,6 +108,8 @@ pub struct Listener {
     pub cluster: Option<String>,
     /// Networks of proxies that may say on whose behalf they ask (`X-Forwarded-For`, `Forwarded`).
     pub trusted_proxies: Vec<Network>,
+    /// Each connection begins with a PROXY header, from these networks only; `None`: no connection does.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 /// What is spoken on a listener.
@@ -121,6 +131,7 @@ impl Listener {
             mode: Mode::Http,
             cluster: None,
             trusted_proxies: Vec::new(),
+            proxy_protocol: None,
         }
     }
 
@@ -166,10 +177,14 @@ pub struct Timeouts {
     pub drain: Duration,
     /// Between "not ready" and the end of accepting, when stopping.
     pub shutdown_delay: Duration,
+    /// How long a successor (`lb upgrade`) may take until it is ready.
+    pub successor: Duration,
     /// How long an idle upstream connection is kept.
     pub upstream_idle: Duration,
     /// Without a byte either way after a change of protocol (WebSocket).
     pub upgrade_idle: Duration,
+    /// Without a byte either way on a relayed connection.
+    pub tcp_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -185,8 +200,10 @@ impl Default for Timeouts {
             first_verdict: Duration::from_secs(1),
             drain: Duration::from_secs(30),
             shutdown_delay: Duration::ZERO,
+            successor: Duration::from_secs(30),
             upstream_idle: Duration::from_secs(60),
             upgrade_idle: Duration::from_secs(3600),
+            tcp_idle: Duration::from_secs(3600),
         }
     }
 }
@@ -214,6 +231,12 @@ pub struct Limits {
     pub idle_per_backend: usize,
     /// Protocols that a request may change to, in lower case.
     pub upgrades: Vec<String>,
+    /// Requests under way at once on one HTTP/2 connection.
+    pub h2_streams: usize,
+    /// Bytes of one HTTP/2 request body that may come before they are wanted.
+    pub h2_stream_window_bytes: usize,
+    /// The same for all requests of one connection.
+    pub h2_window_bytes: usize,
 }
 
 impl Default for Limits {
@@ -229,6 +252,9 @@ impl Default for Limits {
             connections: 10_000,
             idle_per_backend: 128,
             upgrades: vec!["websocket".to_owned()],
+            h2_streams: 100,
+            h2_stream_window_bytes: 256 * 1024,
+            h2_window_bytes: 1024 * 1024,
         }
     }
 }

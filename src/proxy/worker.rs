@@ -11,9 +11,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -21,11 +23,12 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::access::{Desk, Scribe};
+use super::alarm::Alarm;
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
 use super::stats::{Counts, Waits, WorkerStats, bump, drop_one};
-use super::wakers::Wakers;
+use super::wakers::{Slot, Wakers};
 use super::{Feedback, Listener, Routes, Settings};
 use crate::clock;
 use crate::pool::registry::Key;
@@ -45,6 +48,9 @@ const FAILED_EVERY: Duration = Duration::from_millis(2);
 
 /// How old a Date may be. The field counts seconds.
 const DATE_EVERY: Duration = Duration::from_millis(500);
+
+/// Timers kept for the next requests. Each holds the memory of the last task that it was to wake.
+const ALARMS_KEPT: usize = 64;
 
 /// How long the counters of a gone backend are still shown (DESIGN §5).
 const GONE_KEPT: Duration = Duration::from_secs(300);
@@ -80,6 +86,8 @@ pub(super) struct Shared {
     pub(super) routes: Arc<ArcSwap<Routes>>,
     pub(super) feedback: mpsc::Sender<Feedback>,
     pub(super) stop: Shutdown,
+    /// Another process accepts on the same sockets, and has all the time that there is.
+    pub(super) replaced: Arc<AtomicBool>,
     pub(super) reserve: Arc<Reserve>,
     /// Client connections of all workers.
     pub(super) connections: Arc<AtomicUsize>,
@@ -96,6 +104,10 @@ pub(super) struct Worker {
     pub(super) started: Instant,
     pub(super) wakers: Wakers,
     pub(super) stopping: Cell<bool>,
+    /// Who still relays bytes ends now.
+    pub(super) cutting: Cell<bool>,
+    /// Clients that are joined with a backend.
+    pub(super) relays: Cell<usize>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) dice: RefCell<ChaCha8Rng>,
     pub(super) shared: Shared,
@@ -105,6 +117,8 @@ pub(super) struct Worker {
     pub(super) stopped: Notify,
     /// Of the access log.
     pub(super) scribe: Option<Scribe>,
+    /// Timers that a request is done with.
+    alarms: RefCell<Vec<Alarm>>,
     /// The time of the current poll, once somebody asked.
     now: Cell<Option<Instant>>,
     /// The current second as a Date field line.
@@ -144,6 +158,51 @@ impl Home {
     }
 }
 
+/// A client's connection, counted while this lives.
+pub(super) struct Counted(Rc<Worker>);
+
+impl Counted {
+    /// One more.
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.began();
+        Self(worker.clone())
+    }
+}
+
+impl Deref for Counted {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+/// A task that is woken with all others while this lives.
+pub(super) struct Awake<'w> {
+    worker: &'w Worker,
+    slot: Slot,
+}
+
+impl<'w> Awake<'w> {
+    /// The task that polls now.
+    pub(super) fn new(worker: &'w Worker, cx: &Context<'_>) -> Self {
+        let slot = worker.wakers.add(cx.waker().clone());
+        Self { worker, slot }
+    }
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.worker.wakers.remove(self.slot);
+    }
+}
+
 async fn sweep(worker: Rc<Worker>) {
     let timeouts = &worker.settings.timeouts;
     let period = SWEEP
@@ -175,6 +234,12 @@ async fn watch(worker: Rc<Worker>, mut changes: watch::Receiver<u64>) {
 }
 
 impl Worker {
+    /// A client without a request is to be let go. One that sends it at this moment would lose it, which a program that
+    /// ends can't help; one that has a successor can: it waits for the request, or for the end of the drain.
+    pub(super) fn ends_idle(&self) -> bool {
+        self.stopping.get() && !self.shared.replaced.load(Ordering::Relaxed)
+    }
+
     /// Nothing known, nothing open.
     pub(super) fn new(shared: Shared, stats: Arc<WorkerStats>) -> Rc<Self> {
         let settings = shared.settings.clone();
@@ -182,12 +247,15 @@ impl Worker {
             started: shared.started,
             wakers: Wakers::default(),
             stopping: Cell::new(false),
+            cutting: Cell::new(false),
+            relays: Cell::new(0),
             buffers: Rc::default(),
             dice: RefCell::new(clock::random()),
             open: Cell::new(0),
             closed: Notify::new(),
             stopped: Notify::new(),
             scribe: shared.desk.clone().map(Scribe::new),
+            alarms: RefCell::default(),
             now: Cell::new(None),
             date: RefCell::default(),
             homes: RefCell::default(),
@@ -212,16 +280,14 @@ impl Worker {
         }
     }
 
-    /// One more client connection.
-    pub(super) fn began(&self) {
+    fn began(&self) {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.open.set(self.open.get() + 1);
         bump(&self.stats.connections_open, 1);
         bump(&self.stats.connections_total, 1);
     }
 
-    /// One less.
-    pub(super) fn ended(&self) {
+    fn ended(&self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.open.set(self.open.get() - 1);
         drop_one(&self.stats.connections_open);
@@ -238,6 +304,20 @@ impl Worker {
         let now = self.now.get().unwrap_or_else(clock::now);
         self.now.set(Some(now));
         now
+    }
+
+    /// A timer for one request's task.
+    pub(super) fn take_alarm(&self) -> Alarm {
+        let kept = self.alarms.borrow_mut().pop();
+        kept.unwrap_or_default()
+    }
+
+    /// Its request has ended.
+    pub(super) fn give_alarm(&self, alarm: Alarm) {
+        let mut kept = self.alarms.borrow_mut();
+        if kept.len() < ALARMS_KEPT {
+            kept.push(alarm.hand_over());
+        }
     }
 
     /// Adds a Date field line.

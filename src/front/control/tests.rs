@@ -25,6 +25,7 @@ fn plan() -> PoolPlan {
                 default_port: 80,
                 lost_keep: DEADLINE,
                 ejection: pool::ejection::Settings::default(),
+                hop: pool::hop::Settings::default(),
                 limits: pool::queue::Settings::default(),
                 backends: Vec::new(),
             },
@@ -90,7 +91,7 @@ impl Front {
             acks: Acks::default(),
             feedback,
             orders,
-            memory: Memory::new(clock::now(), None, watch::channel("front".into()).1),
+            memory: Memory::new(clock::now(), None, None, watch::channel("front".into()).1),
             handlers: Handlers::new(handlers::Settings::default(), handlers::Who::default),
         };
         let timeline = Arc::new(Mutex::new(Timeline::new(16)));
