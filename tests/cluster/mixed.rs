@@ -66,6 +66,20 @@ impl Member {
         self.process = Some(Running::start(name, files, &mut command));
     }
 
+    /// Goes on as the other program, by its snapshot.
+    fn restart_as(&mut self, program: &'static str, files: &Path) {
+        let mut process = self.process.take().expect("it ran");
+        process.terminate();
+        // Ours keeps changed keys in its state, where a stock agent does not look.
+        let kept = files.join("state").join(&self.name).join("keyring.json");
+        if kept.exists() {
+            let ring = files.join(format!("{}.ring", self.name));
+            std::fs::copy(kept, ring).expect("the keys are copied");
+        }
+        self.program = program;
+        self.start(files, None);
+    }
+
     /// One verb of the stock CLI.
     fn serf(&self, arguments: &[&str]) -> Output {
         self.host
@@ -211,23 +225,16 @@ fn six_mixed_members_do_all_that_serf_does_while_a_quarter_of_the_packets_is_los
         all_see(&members, &name, Some("alive"));
     }
 
-    // A restart that is told of nobody, as the other program: the snapshot is Serf's own.
-    let others = [members[5].program, members[4].program];
-    for (index, other) in [4, 5].into_iter().zip(others) {
-        let mut process = members[index].process.take().expect("it ran");
-        process.terminate();
-        // Ours keeps changed keys in its state, where a stock agent does not look.
-        let name = &members[index].name;
-        let kept = files.join("state").join(name).join("keyring.json");
-        if kept.exists() {
-            std::fs::copy(kept, files.join(format!("{name}.ring"))).expect("the keys are copied");
+    // Restarts that are told of nobody, as the other program and back: the snapshot is Serf's own.
+    for _ in 0..2 {
+        let others = [members[5].program, members[4].program];
+        for (index, other) in [4, 5].into_iter().zip(others) {
+            members[index].restart_as(other, files);
+            for known in 0..6 {
+                members[index].sees(&format!("n{known}"), Some("alive"));
+            }
+            all_see(&members, &members[index].name, Some("alive"));
         }
-        members[index].program = other;
-        members[index].start(files, None);
-        for known in 0..6 {
-            members[index].sees(&format!("n{known}"), Some("alive"));
-        }
-        all_see(&members, &members[index].name, Some("alive"));
     }
     members[3].obeys(&["event", "-coalesce=false", "deploy", "again"]);
     all_hear(files, &members, "deploy again");
