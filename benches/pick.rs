@@ -88,6 +88,7 @@ fn backend(index: usize, weight: u16) -> Backend {
                 service: "web".into(),
             },
             address: SocketAddr::from(([10, 0, high, low], 80)),
+            proto: lb::announce::Proto::Http,
             weight,
             tier: 0,
             backup: false,

@@ -90,6 +90,7 @@ impl Front {
             settings: health::Settings::default(),
             extra: target.extra,
             witness: None,
+            secured: None,
         };
         let targets = self.registry.targets().into_iter().map(target).collect();
         self.supervisor.set(targets);

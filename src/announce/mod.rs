@@ -82,6 +82,13 @@ pub enum Proto {
     Tcp,
 }
 
+impl Proto {
+    /// It is spoken over TLS.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::H2 | Self::Https)
+    }
+}
+
 /// How a backend is checked (tag `check`, key `check` in the configuration). `Display` and `FromStr` are inverse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CheckSpec {

@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Settings;
+use super::secure::{Duplex, Secured};
 use crate::announce::CheckSpec;
 use crate::proxy_header;
 
@@ -55,11 +56,23 @@ pub(super) struct Seen {
 }
 
 /// Makes one check, within `settings.timeout`. Dropping the future closes its connection.
-pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Settings) -> Seen {
+///
+/// `secured`: for checks over TLS.
+pub(super) async fn check(
+    address: SocketAddr,
+    check: &CheckSpec,
+    settings: &Settings,
+    secured: Option<&Secured>,
+) -> Seen {
     let dialling = Dialling {
         patience: settings.timeout / SHARES,
         header: settings.send_proxy.map(proxy_header::own),
         lost: AtomicBool::new(false),
+    };
+    let question = |path, secured| Question {
+        path,
+        host: settings.host.as_deref(),
+        secured,
     };
     let asked = async {
         match check {
@@ -69,11 +82,13 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
                 Ok(Answer::Plain("connected"))
             }
             CheckSpec::Http { port, path } => {
-                let host = settings.host.as_deref();
-                inquire(&dialling, address, *port, path, host).await
+                inquire(&dialling, address, *port, question(path, None)).await
+            }
+            CheckSpec::Https { port, path } if secured.is_some() => {
+                inquire(&dialling, address, *port, question(path, secured)).await
             }
             CheckSpec::Https { .. } => {
-                Err("https checks come with TLS support; use http: or tcp:".to_owned())
+                Err("https checks are made by fronts only; use http: or tcp:".to_owned())
             }
             CheckSpec::Grpc { .. } => {
                 Err("grpc checks come with HTTP/2 support; use http: or tcp:".to_owned())
@@ -114,7 +129,17 @@ enum Answer {
 /// The connection, turned in the task that waits on it: when a check is given up, it closes with it.
 struct Hop(Option<Pin<Box<Connection>>>);
 
-type Connection = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+type Connection = http1::Connection<TokioIo<Box<dyn Duplex>>, Empty<Bytes>>;
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Question<'q> {
+    path: &'q str,
+    /// `None`: the address.
+    host: Option<&'q str>,
+    /// Over TLS.
+    secured: Option<&'q Secured>,
+}
 
 impl Hop {
     /// Turns the connection until `work` is done, which sees its end or failure too.
@@ -186,27 +211,31 @@ async fn inquire(
     dialling: &Dialling,
     address: SocketAddr,
     port: Option<u16>,
-    path: &str,
-    host: Option<&str>,
+    question: Question<'_>,
 ) -> Result<Answer, String> {
     let stream = dialling.connect(address, port).await?;
     let again = async {
         sleep(PATIENCE * dialling.patience).await;
-        ask(dialling.connect(address, port).await?, path, host).await
+        ask(dialling.connect(address, port).await?, question).await
     };
     tokio::select! {
-        answer = ask(stream, path, host) => answer,
+        answer = ask(stream, question) => answer,
         answer = again => answer,
     }
 }
 
 /// One GET on a connection of its own, up to the answer's head.
-async fn ask(stream: TcpStream, path: &str, host: Option<&str>) -> Result<Answer, String> {
-    let host = match host {
+async fn ask(stream: TcpStream, question: Question<'_>) -> Result<Answer, String> {
+    let usual = if question.secured.is_some() { 443 } else { 80 };
+    let host = match question.host {
         Some(host) => host.to_owned(),
-        None => authority(stream.peer_addr().map_err(|error| plain(&error))?),
+        None => authority(stream.peer_addr().map_err(|error| plain(&error))?, usual),
     };
-    let request = Request::get(path)
+    let stream: Box<dyn Duplex> = match question.secured {
+        None => Box::new(stream),
+        Some(secured) => secured.by.shake(stream, &secured.name).await?,
+    };
+    let request = Request::get(question.path)
         .header(HOST, host)
         .header(USER_AGENT, "lb-check")
         .header(CONNECTION, "close")
@@ -246,11 +275,11 @@ fn judge(status: StatusCode) -> Result<String, String> {
     }
 }
 
-/// As a browser writes it: without the port where it is HTTP's own.
-fn authority(address: SocketAddr) -> String {
+/// As a browser writes it: without the port where it is the `usual` one.
+fn authority(address: SocketAddr, usual: u16) -> String {
     match (address.ip(), address.port()) {
-        (std::net::IpAddr::V4(ip), 80) => ip.to_string(),
-        (std::net::IpAddr::V6(ip), 80) => format!("[{ip}]"),
+        (std::net::IpAddr::V4(ip), port) if port == usual => ip.to_string(),
+        (std::net::IpAddr::V6(ip), port) if port == usual => format!("[{ip}]"),
         (std::net::IpAddr::V4(ip), port) => format!("{ip}:{port}"),
         (std::net::IpAddr::V6(ip), port) => format!("[{ip}]:{port}"),
     }

@@ -14,6 +14,7 @@
 mod check;
 pub mod own;
 pub mod rise_fall;
+pub mod secure;
 mod supervisor;
 
 use std::fmt::Debug;
@@ -104,6 +105,8 @@ pub struct Target<K> {
     pub extra: u64,
     /// Who may void its failures.
     pub witness: Option<Arc<dyn Witness>>,
+    /// For checks over TLS; `None`: they can't be made.
+    pub secured: Option<secure::Secured>,
 }
 
 /// Witnesses aside: another one for the same target is no change.
@@ -114,6 +117,7 @@ impl<K: PartialEq> PartialEq for Target<K> {
             && self.check == other.check
             && self.settings == other.settings
             && self.extra == other.extra
+            && self.secured == other.secured
     }
 }
 

@@ -139,7 +139,13 @@ impl<K: Clone + Send + Sync> Watcher<K> {
             let extra = target.extra;
             let (started, seen) = (
                 clock::now(),
-                check(target.address, &target.check, &target.settings).await,
+                check(
+                    target.address,
+                    &target.check,
+                    &target.settings,
+                    target.secured.as_ref(),
+                )
+                .await,
             );
             let without = target.check == CheckSpec::None;
             let void = excuse(&target, started, &seen).filter(|void| match void {

@@ -272,6 +272,7 @@ mod tests {
                     service: "web".into(),
                 },
                 address: address(host),
+                proto: crate::announce::Proto::Http,
                 weight,
                 tier,
                 backup,

@@ -10,6 +10,7 @@ use crossbeam_utils::CachePadded;
 use super::ejection::Tally;
 use super::queue::Queue;
 use super::spec::UpstreamId;
+use crate::announce::Proto;
 
 /// The time of the last answer is written at most this often, so that workers don't fight for its cache line.
 const ANSWER_EVERY_MS: u64 = 4;
@@ -206,6 +207,8 @@ pub struct Upstream {
     pub id: UpstreamId,
     /// Where to connect.
     pub address: SocketAddr,
+    /// The protocol that it is spoken to in.
+    pub proto: Proto,
     /// Effective weight.
     pub weight: u16,
     /// Tier, higher first.

@@ -20,11 +20,13 @@ use std::time::{Duration, Instant};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, in_words};
-use super::link::Link;
+use super::link::{Link, Secure};
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
+use crate::announce::Proto;
 use crate::pool::upstream::Lease;
+use crate::tls::client::Inside;
 use crate::{clock, proxy_header};
 
 /// One connect under way.
@@ -35,11 +37,27 @@ struct Dial {
 }
 
 impl Dial {
-    fn begin(site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
+    fn begin(worker: &Worker, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
+        let inside = match lease.upstream.proto {
+            _ if opening.raw => None,
+            Proto::Https => Some(Inside::Http1),
+            Proto::H2 => Some(Inside::Http2),
+            Proto::Http | Proto::H2c | Proto::Tcp => None,
+        };
+        let secure = inside.map(|inside| {
+            let key = &site.key;
+            let client = worker.tls_of(&key.pool);
+            Secure {
+                name: client.name_of(&key.id.node, key.address),
+                client,
+                inside,
+            }
+        });
         let address = site.key.address;
         Self {
             connecting: Box::pin(async move {
-                let mut link = Link::connect(address, opening.preamble.as_deref()).await?;
+                let preamble = opening.preamble.as_deref();
+                let mut link = Link::connect(address, preamble, secure).await?;
                 link.bound |= opening.bound;
                 Ok(link)
             }),
@@ -55,6 +73,8 @@ struct Opening {
     preamble: Option<Vec<u8>>,
     /// It is for one client only.
     bound: bool,
+    /// Bytes pass as they are, TLS or not.
+    raw: bool,
 }
 
 /// A connection, and for whom it counts.
@@ -78,7 +98,12 @@ impl Exchange<'_> {
     pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Link, Lease), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
-            dials: vec![Dial::begin(self.site.clone(), lease, self.opening())],
+            dials: vec![Dial::begin(
+                self.worker,
+                self.site.clone(),
+                lease,
+                self.opening(),
+            )],
             begun,
             another: Some(begun + self.worker.settings.timeouts.second_connect),
             last_error: String::new(),
@@ -118,6 +143,7 @@ impl Exchange<'_> {
         Opening {
             preamble: self.hop.send_proxy.map(header),
             bound: self.bound,
+            raw: self.record.is_relayed(),
         }
     }
 
@@ -153,7 +179,8 @@ impl Exchange<'_> {
                 if let Some(link) = self.take_idle(&site) {
                     return Poll::Ready(Ok(Won { link, site, lease }));
                 }
-                race.dials.push(Dial::begin(site, lease, self.opening()));
+                race.dials
+                    .push(Dial::begin(self.worker, site, lease, self.opening()));
                 race.another = Some(now + timeouts.second_connect);
             }
         }
@@ -222,5 +249,8 @@ fn is_theirs(error: &io::Error) -> bool {
             | io::ErrorKind::TimedOut
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
+            // A handshake that failed.
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
     )
 }

@@ -38,6 +38,7 @@ fn target(
         settings,
         extra: 0,
         witness: None,
+        secured: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::task::Wake;
 use std::thread;
 
 use super::*;
+use crate::announce::Proto;
 use crate::pool::effective::{State, Verdict};
 use crate::pool::snapshot::{Backend, Pool, Unpicked};
 use crate::pool::spec::UpstreamId;
@@ -26,6 +27,7 @@ fn upstream(pool: &Pool, host: u8) -> Arc<Upstream> {
             service: "web".into(),
         },
         address: SocketAddr::from(([10, 0, 0, host], 80)),
+        proto: Proto::Http,
         weight: 1,
         tier: 0,
         backup: false,

@@ -95,6 +95,7 @@ impl Backend {
             upstream: Arc::new(Upstream {
                 id: spec.id.clone(),
                 address: spec.address,
+                proto: spec.proto.unwrap_or_default(),
                 weight: spec.weight,
                 tier: spec.tier,
                 backup: spec.backup,
@@ -312,10 +313,11 @@ impl Backend {
                 None => Judged::Same,
             };
         }
-        if self.verdict.as_ref() == Some(&verdict) {
+        let spoken = self.upstream.proto == self.proto(settings);
+        if spoken && self.verdict.as_ref() == Some(&verdict) {
             return Judged::Same;
         }
-        self.refresh_upstream(&verdict);
+        self.refresh_upstream(&verdict, settings);
         let before = self.verdict.replace(verdict.clone());
         if before.as_ref().map(|before| before.state) != Some(verdict.state) {
             self.since = now;
@@ -335,7 +337,7 @@ impl Backend {
                 with_most: lost.guarded,
             }),
             check: self.check_in_force(settings),
-            proto: self.spec.proto.unwrap_or(settings.proto),
+            proto: self.proto(settings),
             relayed: settings.proto == Proto::Tcp,
             health: &self.health,
             refused: self.connects.refused.as_ref().map(|(_, why)| why.as_str()),
@@ -345,7 +347,7 @@ impl Backend {
     }
 
     /// The counters stay; what requests read beside them is replaced whole.
-    fn refresh_upstream(&mut self, verdict: &Verdict) {
+    fn refresh_upstream(&mut self, verdict: &Verdict, settings: &Settings) {
         let Verdict {
             weight,
             tier,
@@ -353,8 +355,10 @@ impl Backend {
             ..
         } = *verdict;
         let now = &self.upstream;
-        if (now.weight, now.tier, now.backup) != (weight, tier, backup) {
+        let proto = self.proto(settings);
+        if (now.proto, now.weight, now.tier, now.backup) != (proto, weight, tier, backup) {
             self.upstream = Arc::new(Upstream {
+                proto,
                 weight,
                 tier,
                 backup,
@@ -373,9 +377,24 @@ impl Backend {
         let check = match self.check_in_force(settings) {
             // Only a passed check ends what failed connects began.
             CheckSpec::None if self.connects.refused.is_some() => CONNECT.clone(),
+            check if self.spec.check.is_none() => self.as_spoken(check.clone(), settings),
             check => check.clone(),
         };
         Some((check, self.extra))
+    }
+
+    fn proto(&self, settings: &Settings) -> Proto {
+        self.spec.proto.unwrap_or(settings.proto)
+    }
+
+    /// The pool's check, in this backend's protocol: the same port does not speak with and without TLS.
+    fn as_spoken(&self, check: CheckSpec, settings: &Settings) -> CheckSpec {
+        let port = None;
+        match (self.proto(settings).is_tls(), check) {
+            (true, CheckSpec::Http { port: None, path }) => CheckSpec::Https { port, path },
+            (false, CheckSpec::Https { port: None, path }) => CheckSpec::Http { port, path },
+            (_, check) => check,
+        }
     }
 
     fn check<'a>(&'a self, settings: &'a Settings) -> &'a CheckSpec {
