@@ -35,10 +35,7 @@ use crate::state::{self, State};
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(
-    settings: Settings,
-    state: Option<Arc<State>>,
-) -> Result<Handle, StartError> {
+pub async fn start(settings: Settings, state: Option<Arc<State>>) -> Result<Handle, StartError> {
     start_at(settings, state, None).await
 }
 

@@ -68,7 +68,10 @@ pub(super) fn run(given: &Upgrade) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Reply::Failed { reason }) => {
-            complain("lb", format_args!("not upgraded, nothing has changed: {reason}"));
+            complain(
+                "lb",
+                format_args!("not upgraded, nothing has changed: {reason}"),
+            );
             exit::FAILED.into()
         }
         Err(error) => {
@@ -116,7 +119,11 @@ fn find(given: &Upgrade) -> Result<UnixStream, Unasked> {
     match (found.pop(), found.as_slice()) {
         (Some((_, one)), []) => Ok(one),
         (Some((last, _)), others) => {
-            let names: Vec<&str> = others.iter().map(|(name, _)| &**name).chain([&*last]).collect();
+            let names: Vec<&str> = others
+                .iter()
+                .map(|(name, _)| &**name)
+                .chain([&*last])
+                .collect();
             Err(Unasked::Usage(format!(
                 "several run here: {}; say which with --node",
                 names.join(", ")
@@ -151,7 +158,10 @@ fn ask(mut stream: UnixStream, binary: Option<PathBuf>) -> io::Result<Reply> {
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     let mut answer = String::new();
     if BufReader::new(stream).read_line(&mut answer)? == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "it closed the connection",
+        ));
     }
     Ok(serde_json::from_str(&answer)?)
 }

@@ -159,7 +159,10 @@ impl Front {
             "this is process 1 of a container, which ends with it: start a new container instead"
         } else {
             let mut program = self.program.clone();
-            if let Some(binary) = caller.as_ref().and_then(|caller| caller.request.binary.clone()) {
+            if let Some(binary) = caller
+                .as_ref()
+                .and_then(|caller| caller.request.binary.clone())
+            {
                 program.file = binary;
             }
             let outcome = successor::upgrade(Plan {

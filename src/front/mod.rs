@@ -45,9 +45,9 @@ use crate::handlers::Handlers;
 use crate::membership::commands::Commands;
 use crate::membership::{self, Attendance};
 use crate::pool::effective::State as Verdict;
+use crate::proxy::Inherited;
 use crate::proxy::access;
 use crate::proxy::listeners::Bound;
-use crate::proxy::Inherited;
 use crate::state::State;
 use crate::timeline::Timeline;
 use crate::{clock, config, notify, proxy, rpc, shutdown};
@@ -369,7 +369,6 @@ async fn judged(shared: &control::Shared, known: Known) {
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "es" })
 }
-
 
 fn banner(
     config: &config::Front,

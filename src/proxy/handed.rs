@@ -46,10 +46,7 @@ pub(super) struct Taken {
 }
 
 /// Finds each its listener.
-pub(super) fn place(
-    listeners: &[Listener],
-    inherited: Inherited,
-) -> Result<Vec<Taken>, BindError> {
+pub(super) fn place(listeners: &[Listener], inherited: Inherited) -> Result<Vec<Taken>, BindError> {
     let mut all: Vec<Taken> = Vec::new();
     for handed in inherited.sockets {
         let address = handed
@@ -82,8 +79,12 @@ pub(super) fn place(
 /// The listener, and whether its name alone says so.
 fn home(listeners: &[Listener], handed: &Handed, address: SocketAddr) -> Option<(u8, bool)> {
     let numbered = || (0..=u8::MAX).zip(listeners);
-    let is_called =
-        |listener: &Listener| handed.name.as_deref().is_some_and(|name| name == listener.name);
+    let is_called = |listener: &Listener| {
+        handed
+            .name
+            .as_deref()
+            .is_some_and(|name| name == listener.name)
+    };
     if handed.named
         && let Some((number, _)) = numbered().find(|(_, listener)| is_called(listener))
     {
@@ -170,7 +171,8 @@ pub(super) fn spread(taken: Taken, workers: &mut [Vec<Placed>]) -> Result<(), Bi
 }
 
 /// In words about a socket that does not know its own address.
-const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+const UNKNOWN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 #[cfg(test)]
 mod tests {

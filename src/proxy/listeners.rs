@@ -47,7 +47,9 @@ pub enum BindError {
         source: io::Error,
     },
     /// A socket of the service manager that no listener wants.
-    #[error("the service manager passes a socket on {address} (named {name:?}), which belongs to no listener")]
+    #[error(
+        "the service manager passes a socket on {address} (named {name:?}), which belongs to no listener"
+    )]
     Stray {
         /// Where.
         address: SocketAddr,
@@ -207,9 +209,7 @@ async fn bind_within(
         });
         sockets.collect()
     };
-    let mut per_worker = (0..workers)
-        .map(bind_all)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut per_worker = (0..workers).map(bind_all).collect::<Result<Vec<_>, _>>()?;
     for taken in taken {
         handed::spread(taken, &mut per_worker)?;
     }

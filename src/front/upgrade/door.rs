@@ -172,7 +172,12 @@ async fn admit(mut stream: UnixStream, callers: mpsc::Sender<Caller>) {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
         Ok(peer) if peer.uid() == own || peer.uid() == 0 => {}
-        Ok(peer) => return warn!(uid = peer.uid(), "an upgrade asked for by another user: refused"),
+        Ok(peer) => {
+            return warn!(
+                uid = peer.uid(),
+                "an upgrade asked for by another user: refused"
+            );
+        }
         Err(error) => return debug!(%error, "who asks for an upgrade is not known"),
     }
     let read = tokio::time::timeout(REQUEST_MAX, request(&mut stream)).await;

@@ -64,7 +64,10 @@ enum Word {
 #[serde(rename_all = "kebab-case")]
 enum Place {
     /// Of a listener.
-    Proxy { name: Option<String>, named: bool },
+    Proxy {
+        name: Option<String>,
+        named: bool,
+    },
     Admin,
     Rpc,
     Door,

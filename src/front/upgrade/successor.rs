@@ -322,7 +322,8 @@ async fn facts(plan: &Plan, member: bool) -> Facts {
         .filter(|member| member.status == Status::Alive && member.name != *own);
     let configured = &plan.config.gossip.tags;
     let now = membership::own_tags(gossip).await;
-    let (tags_set, tags_deleted) = now.map_or_else(Default::default, |now| changes(configured, &now));
+    let (tags_set, tags_deleted) =
+        now.map_or_else(Default::default, |now| changes(configured, &now));
     let (reply, told) = oneshot::channel();
     let _ = plan.orders.send(Order::Recall { reply }).await;
     Facts {
@@ -334,7 +335,11 @@ async fn facts(plan: &Plan, member: bool) -> Facts {
         admin: plan.config.admin.listen,
         rpc: plan.config.rpc.listen,
         member,
-        keyring: gossip.keyring().borrow().as_ref().map(|keys| keys.to_json()),
+        keyring: gossip
+            .keyring()
+            .borrow()
+            .as_ref()
+            .map(|keys| keys.to_json()),
         tags_set,
         tags_deleted,
         peers: others.map(|member| member.address).collect(),
@@ -366,7 +371,10 @@ async fn pass_on(mut stderr: ChildStderr, last: Arc<Mutex<Vec<u8>>>) {
 /// "; it printed last: …"; nothing for one that printed nothing.
 fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
     if last.is_empty() {
         return String::new();

@@ -11,8 +11,8 @@ use std::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
 use super::io::{
-    Answer, Config, Event, Heritage, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats, StreamAction,
-    StreamId, Transmit,
+    Answer, Config, Event, Heritage, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats,
+    StreamAction, StreamId, Transmit,
 };
 use super::keyring::Keyring;
 use super::member::Members;

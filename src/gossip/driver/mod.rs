@@ -21,8 +21,8 @@ mod join;
 mod mdns;
 mod mismatches;
 mod owner;
-mod relay;
 mod reach;
+mod relay;
 mod tcp;
 mod udp;
 

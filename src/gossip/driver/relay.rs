@@ -65,7 +65,10 @@ impl Sockets {
             .set_nonblocking(true)
             .and_then(|()| tokio::net::TcpListener::from_std(listener));
         let udp = Udp::take(self.udp.into());
-        Ok((listener.map_err(failed("tcp"))?, udp.map_err(failed("udp"))?))
+        Ok((
+            listener.map_err(failed("tcp"))?,
+            udp.map_err(failed("udp"))?,
+        ))
     }
 }
 
