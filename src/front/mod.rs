@@ -171,7 +171,8 @@ impl Front {
         tokio::spawn(control.run());
         if let Some(predecessor) = &mut predecessor {
             // Whatever it served with, we have looked at.
-            let _ = tokio::time::timeout(JUDGED_MAX, judged(&shared, known)).await;
+            let longest = JUDGED_MAX.min(config.proxy.timeouts.successor / 2);
+            let _ = tokio::time::timeout(longest, judged(&shared, known)).await;
             predecessor.ready().await?;
         }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kept: one connection for as long as it is kept   fresh: one for each request   post: a body that comes back
-//! slow: 300 ms an answer                           idle: a request every 700 ms on a connection that is kept
+//! slow: 300 ms an answer                           idle: a request every 400 ms on a connection that is kept
 //! ```
 
 use std::io::{self, BufReader, Read, Write};
@@ -19,7 +19,7 @@ use crate::rig::{LONG, Notes, head};
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Longer than most upgrades take.
-const IDLE: Duration = Duration::from_millis(700);
+const IDLE: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

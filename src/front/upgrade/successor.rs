@@ -342,7 +342,9 @@ async fn facts(plan: &Plan, member: bool) -> Facts {
             .map(|keys| keys.to_json()),
         tags_set,
         tags_deleted,
-        peers: others.map(|member| member.address).collect(),
+        alive: others
+            .map(|member| (member.name.to_string(), member.address))
+            .collect(),
         backends: State::text_of_backends(told.await.unwrap_or_default()),
     }
 }
