@@ -117,7 +117,7 @@ impl Front {
                         error!("reload refused: an upgrade is under way, and reads the configuration itself");
                     }
                     Signal::Reload => {
-                        notify::reloading();
+                        notify::reloading(clock::system_us());
                         notify::ready(self.reload().await);
                     }
                     Signal::Reopen => self.reopen(),

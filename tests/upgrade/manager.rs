@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::Running;
+use crate::common::{Running, system_tests};
 use crate::load::Load;
 use crate::rig::{LONG, World};
 
@@ -141,5 +141,33 @@ fn a_socket_that_no_listener_wants_is_refused_at_the_start() {
     assert!(
         output.contains("belongs to no listener") && output.contains("\"stray\""),
         "{output}"
+    );
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    if !system_tests(&["systemd-analyze"]) {
+        return;
+    }
+    let world = World::new();
+    let mut command = Command::new("systemd-analyze");
+    command.arg("verify");
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    for name in ["lb.service", "lb-agent.service", "lb.socket"] {
+        let text = std::fs::read_to_string(samples.join(name)).expect("a sample");
+        // It looks for the programs.
+        let text = text.replace("/usr/bin/lb-agent", env!("CARGO_BIN_EXE_lb-agent"));
+        let text = text.replace("/usr/bin/lb ", concat!(env!("CARGO_BIN_EXE_lb"), " "));
+        std::fs::write(world.path(name), text).unwrap();
+        command.arg(world.path(name));
+    }
+
+    let output = command.output().expect("it runs");
+
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !said.contains(world.files.path().to_str().unwrap()),
+        "{said}"
     );
 }
