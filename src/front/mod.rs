@@ -43,6 +43,7 @@ use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle};
 use crate::handlers::Handlers;
 use crate::membership::commands::Commands;
+use crate::membership::journal::{self, Journal, Opened};
 use crate::membership::{self, Attendance};
 use crate::pool::effective::State as Verdict;
 use crate::proxy::Inherited;
@@ -84,6 +85,7 @@ struct Front {
     config: config::Front,
     gossip: Handle,
     state: Option<Arc<State>>,
+    journal: Journal,
     handlers: Handlers,
     attendance: Option<Attendance>,
     orders: mpsc::Sender<Order>,
@@ -136,7 +138,7 @@ impl Front {
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
-        let gossip = join(&config, state.clone(), predecessor.as_mut()).await?;
+        let (gossip, mut opened) = join(&config, state.clone(), predecessor.as_mut()).await?;
         let advertised = gossip.advertised().address;
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
@@ -174,6 +176,8 @@ impl Front {
             let longest = JUDGED_MAX.min(config.proxy.timeouts.successor / 2);
             let _ = tokio::time::timeout(longest, judged(&shared, known)).await;
             predecessor.ready().await?;
+            // Only now is it complete, and only now is it ours.
+            opened = journal::open(config.snapshot.as_ref(), &mut config.gossip.clone())?;
         }
 
         let (stop, stopping) = shutdown::channel();
@@ -194,7 +198,9 @@ impl Front {
             config.admin.ready_requires_backend,
         ));
         let (end, ending) = shutdown::channel();
-        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let journal = Journal::keep(opened, &gossip);
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone())
+            .keeping(journal.clone(), config.tags_file.as_deref());
         let rpc = rpc::start(commanded, &config.rpc, commands, ending.clone());
         if let Some(listener) = admin {
             let view = View {
@@ -224,6 +230,7 @@ impl Front {
             config,
             gossip,
             state,
+            journal,
             handlers,
             attendance,
             orders,
@@ -292,7 +299,7 @@ impl Front {
     }
 
     /// Not ready, then no more connections, then no more requests, then out of the cluster.
-    async fn stop(self, server: proxy::Server) {
+    async fn stop(self, server: proxy::Server, interrupted: bool) {
         let timeouts = &self.config.proxy.timeouts;
         self.phase.stop();
         info!(
@@ -307,8 +314,12 @@ impl Front {
         if let Some(access) = self.access {
             access.close(LAST_LINES_MAX).await;
         }
+        if interrupted {
+            self.journal.leave().await;
+        }
         membership::leave(&self.gossip).await;
         membership::last_scripts(self.attendance, &self.handlers).await;
+        self.journal.finish().await;
         if let Some(state) = &self.state {
             state.flush().await;
         }
@@ -318,6 +329,8 @@ impl Front {
     /// Another process accepts, answers and is the member: what is left are requests under way.
     async fn retire(self, server: proxy::Server) {
         self.end.trigger();
+        // It was finished when gossip fell silent, and is the successor's now.
+        drop(self.journal);
         server.replaced();
         drop(self.estate);
         self.stop.trigger();
@@ -334,16 +347,22 @@ async fn join(
     config: &config::Front,
     state: Option<Arc<State>>,
     predecessor: Option<&mut Predecessor>,
-) -> Result<Handle, Failure> {
+) -> Result<(Handle, Option<Opened>), Failure> {
+    let mut opened = None;
     let (settings, seat) = match predecessor {
+        // It knows more than the snapshot that it writes.
         Some(predecessor) => (predecessor.shape(config)?, predecessor.seat()),
-        None => (config.gossip.clone(), None),
+        None => {
+            let mut settings = config.gossip.clone();
+            opened = journal::open(config.snapshot.as_ref(), &mut settings)?;
+            (settings, None)
+        }
     };
     let gossip = membership::start_at(settings, state, seat).await?;
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
         .map_err(driver::StartError::Advertise)?;
-    Ok(gossip)
+    Ok((gossip, opened))
 }
 
 /// Returns when every backend known from the start has its first verdict.

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -47,18 +48,27 @@ pub(super) struct Seen {
     pub(super) result: Result<String, String>,
     /// It failed because nothing came back in time.
     pub(super) timed_out: bool,
+    /// A packet of it was lost on the way: a later dial was answered before an earlier one.
+    pub(super) lost: bool,
 }
 
 /// Makes one check, within `settings.timeout`. Dropping the future closes its connection.
 pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Settings) -> Seen {
+    let dialling = Dialling {
+        patience: settings.timeout / SHARES,
+        lost: AtomicBool::new(false),
+    };
     let asked = async {
         match check {
             CheckSpec::None => Ok(Answer::Plain("no check")),
             CheckSpec::Tcp { port } => {
-                connect(address, *port, settings.timeout / SHARES).await?;
+                dialling.connect(address, *port).await?;
                 Ok(Answer::Plain("connected"))
             }
-            CheckSpec::Http { port, path } => inquire(address, *port, path, settings).await,
+            CheckSpec::Http { port, path } => {
+                let host = settings.host.as_deref();
+                inquire(&dialling, address, *port, path, host).await
+            }
             CheckSpec::Https { .. } => {
                 Err("https checks come with TLS support; use http: or tcp:".to_owned())
             }
@@ -67,11 +77,14 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
             }
         }
     };
-    let Ok(answer) = timeout(settings.timeout, asked).await else {
+    let answer = timeout(settings.timeout, asked).await;
+    let lost = dialling.lost.into_inner();
+    let Ok(answer) = answer else {
         let limit = humantime::format_duration(settings.timeout);
         return Seen {
             result: Err(format!("no answer within {limit}")),
             timed_out: true,
+            lost,
         };
     };
     let result = match answer {
@@ -85,6 +98,7 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
     Seen {
         result,
         timed_out: false,
+        lost,
     }
 }
 
@@ -115,40 +129,60 @@ impl Hop {
     }
 }
 
-/// A connection from the first of several dials that is answered, if only by a refusal.
-async fn connect(
-    mut address: SocketAddr,
-    port: Option<u16>,
+/// How one check dials.
+struct Dialling {
+    /// How long a dial is left alone before the next one.
     patience: Duration,
-) -> Result<TcpStream, String> {
-    if let Some(port) = port {
-        address.set_port(port);
-    }
-    let mut dials = Vec::new();
-    loop {
-        dials.push(Box::pin(TcpStream::connect(address)));
-        let first = poll_fn(|cx| {
-            let mut done = dials.iter_mut().map(|dial| dial.as_mut().poll(cx));
-            done.find(Poll::is_ready).unwrap_or(Poll::Pending)
-        });
-        if let Ok(stream) = timeout(patience, first).await {
-            return stream.map_err(|error| plain(&error));
+    /// See [`Seen::lost`].
+    lost: AtomicBool,
+}
+
+impl Dialling {
+    /// A connection from the first of several dials that is answered, if only by a refusal.
+    async fn connect(
+        &self,
+        mut address: SocketAddr,
+        port: Option<u16>,
+    ) -> Result<TcpStream, String> {
+        if let Some(port) = port {
+            address.set_port(port);
+        }
+        let mut dials = Vec::new();
+        loop {
+            dials.push(Box::pin(TcpStream::connect(address)));
+            let first = poll_fn(|cx| {
+                let mut done = dials
+                    .iter_mut()
+                    .map(|dial| dial.as_mut().poll(cx))
+                    .enumerate();
+                let first = done.find(|(_, polled)| polled.is_ready());
+                first.map_or(Poll::Pending, |(which, polled)| {
+                    polled.map(|stream| (which, stream))
+                })
+            });
+            if let Ok((which, stream)) = timeout(self.patience, first).await {
+                // On a line that is merely long, the first dial is answered first.
+                if which > 0 {
+                    self.lost.store(true, Ordering::Relaxed);
+                }
+                return stream.map_err(|error| plain(&error));
+            }
         }
     }
 }
 
 /// Asks, and once more on another connection when the answer takes long.
 async fn inquire(
+    dialling: &Dialling,
     address: SocketAddr,
     port: Option<u16>,
     path: &str,
-    settings: &Settings,
+    host: Option<&str>,
 ) -> Result<Answer, String> {
-    let (share, host) = (settings.timeout / SHARES, settings.host.as_deref());
-    let stream = connect(address, port, share).await?;
+    let stream = dialling.connect(address, port).await?;
     let again = async {
-        sleep(PATIENCE * share).await;
-        ask(connect(address, port, share).await?, path, host).await
+        sleep(PATIENCE * dialling.patience).await;
+        ask(dialling.connect(address, port).await?, path, host).await
     };
     tokio::select! {
         answer = ask(stream, path, host) => answer,

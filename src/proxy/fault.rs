@@ -59,6 +59,9 @@ pub(super) enum Fault {
     Unsent { stale: bool },
     #[error("the backend did not answer in time")]
     FirstByte,
+    /// It moves on.
+    #[error("it waited where packets are lost")]
+    Lossy,
     #[error("the backend took no more of the request")]
     Stalled,
     #[error("the backend sent no valid response: {0}")]
@@ -95,7 +98,7 @@ impl Fault {
             | Self::Broken(_)
             | Self::Unsent { .. }
             | Self::Garbage(_) => 502,
-            Self::FirstByte | Self::Stalled => 504,
+            Self::FirstByte | Self::Lossy | Self::Stalled => 504,
             Self::Nobody { .. }
             | Self::QueueFull { .. }
             | Self::QueueSlow { .. }
@@ -118,6 +121,7 @@ impl Fault {
             | Self::Broken(_)
             | Self::Unsent { .. }
             | Self::FirstByte
+            | Self::Lossy
             | Self::Stalled
             | Self::Garbage(_) => End::Backend,
             Self::Nobody { .. }

@@ -109,6 +109,11 @@ impl Reply {
         self.ready.take()
     }
 
+    /// Field lines behind the body, once it is whole: names in lower case, each line with its end.
+    pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
+        None
+    }
+
     /// Goes on sending the request, if its answer came before its end.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>, asker: &mut dyn Asker) {
         if let Some(flight) = &mut self.flight

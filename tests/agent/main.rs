@@ -13,6 +13,8 @@ mod common;
 mod check;
 mod handlers;
 mod hosts;
+mod init;
 mod reload;
 mod rig;
 mod run;
+mod snapshot;

@@ -39,7 +39,7 @@ pub(super) const PING: &str = "_serf_ping";
 pub(crate) struct QueryRing {
     /// By Lamport time modulo [`SLOTS`]; an agent that hears no queries has none.
     slots: BTreeMap<u64, (u64, Vec<u32>)>,
-    /// Older ones were for somebody else.
+    /// Older queries are ignored.
     min_time: u64,
 }
 
@@ -51,7 +51,7 @@ impl QueryRing {
     /// True if this query is new and not too old at clock time `current`.
     fn record(&mut self, current: u64, ltime: u64, id: u32) -> bool {
         let too_old = current > SLOTS && ltime < current - SLOTS;
-        if too_old || ltime < self.min_time {
+        if ltime < self.min_time || too_old {
             return false;
         }
         let slot = self.slots.entry(ltime % SLOTS);
@@ -137,5 +137,8 @@ mod tests {
         assert!(ring.record(2, 1, 8));
         assert!(ring.record(514, 513, 7), "the slot is taken over");
         assert!(!ring.record(1000, 487, 9), "too old");
+        ring.ignore_before(900);
+        assert!(!ring.record(1000, 899, 9), "of a former life");
+        assert!(ring.record(1000, 900, 9));
     }
 }
