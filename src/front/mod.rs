@@ -334,7 +334,7 @@ impl Front {
         server.replaced();
         drop(self.estate);
         self.stop.trigger();
-        server.drained().await;
+        tokio::join!(server.drained(), tokio::time::sleep(ANSWERS_MAX));
         if let Some(access) = self.access {
             access.close(LAST_LINES_MAX).await;
         }
@@ -405,11 +405,14 @@ fn banner(
             .collect(),
         entries: bound
             .iter()
-            .map(|bound| banner::Entry {
-                address: bound.address,
-                cluster: config.proxy.listeners[usize::from(bound.listener)]
-                    .cluster
-                    .as_deref(),
+            .map(|bound| {
+                let listener = &config.proxy.listeners[usize::from(bound.listener)];
+                banner::Entry {
+                    address: bound.address,
+                    cluster: listener.cluster.as_deref(),
+                    relays: listener.mode == proxy::Mode::Tcp,
+                    introduced: listener.proxy_protocol.is_some(),
+                }
             })
             .collect(),
         workers,
@@ -446,6 +449,9 @@ const FEEDBACK_MAX: usize = 4096;
 const REFUSED: &str = "reload refused, the running configuration stays";
 
 const TIMELINE_ENTRIES: usize = 1000;
+
+/// What admin and RPC were asked when a successor took over is answered within this.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
 
 /// How long the end waits for a disk to take the last lines of the access log.
 const LAST_LINES_MAX: Duration = Duration::from_secs(5);

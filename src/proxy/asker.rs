@@ -1,5 +1,6 @@
 //! The client's side of one exchange, whatever protocol it speaks.
 
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use super::fault::BodyError;
@@ -21,6 +22,11 @@ pub(super) trait Asker {
 
     /// Ready: the client has left. Asked only while nothing of its body is due. It is watched from now on.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The address that the client connected to, if it is known.
+    fn local(&self) -> Option<SocketAddr> {
+        None
+    }
 
     /// An interim answer (1xx), to be passed on at once.
     fn interim(&mut self, head: &ResponseHead);

@@ -54,7 +54,7 @@ impl Exchange<'_> {
         if self.plan.wants_new_connection() {
             return None;
         }
-        let link = self.site.take_idle(!self.plan.is_idempotent())?;
+        let link = self.take_idle(&self.site)?;
         Some(self.flight(link))
     }
 

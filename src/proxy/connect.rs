@@ -12,6 +12,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -23,8 +24,8 @@ use super::link::Link;
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
-use crate::clock;
 use crate::pool::upstream::Lease;
+use crate::{clock, proxy_header};
 
 /// One connect under way.
 struct Dial {
@@ -34,13 +35,26 @@ struct Dial {
 }
 
 impl Dial {
-    fn begin(site: Rc<Site>, lease: Lease) -> Self {
+    fn begin(site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
+        let address = site.key.address;
         Self {
-            connecting: Box::pin(Link::connect(site.key.address)),
+            connecting: Box::pin(async move {
+                let mut link = Link::connect(address, opening.preamble.as_deref()).await?;
+                link.bound |= opening.bound;
+                Ok(link)
+            }),
             site,
             lease,
         }
     }
+}
+
+/// How a connection begins.
+struct Opening {
+    /// What it says first.
+    preamble: Option<Vec<u8>>,
+    /// It is for one client only.
+    bound: bool,
 }
 
 /// A connection, and for whom it counts.
@@ -64,7 +78,7 @@ impl Exchange<'_> {
     pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Link, Lease), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
-            dials: vec![Dial::begin(self.site.clone(), lease)],
+            dials: vec![Dial::begin(self.site.clone(), lease, self.opening())],
             begun,
             another: Some(begun + self.worker.settings.timeouts.second_connect),
             last_error: String::new(),
@@ -83,6 +97,28 @@ impl Exchange<'_> {
         let won = won?;
         self.ask(won.site);
         Ok((won.link, won.lease))
+    }
+
+    /// A kept connection to `site`, where one may be used.
+    pub(super) fn take_idle(&self, site: &Site) -> Option<Link> {
+        if self.bound || self.hop.send_proxy.is_some() {
+            return None;
+        }
+        site.take_idle(!self.plan.is_idempotent())
+    }
+
+    fn opening(&self) -> Opening {
+        let header = |version| {
+            let source = self.record.peer().address();
+            // Whose front does not know where it came in still names the client.
+            let unknown = SocketAddr::new(source.ip(), 0);
+            let destination = self.asker.local().unwrap_or(unknown);
+            proxy_header::write(version, source, destination)
+        };
+        Opening {
+            preamble: self.hop.send_proxy.map(header),
+            bound: self.bound,
+        }
     }
 
     fn poll_race(&mut self, cx: &mut Context<'_>, race: &mut Race) -> Poll<Result<Won, Fault>> {
@@ -114,10 +150,10 @@ impl Exchange<'_> {
             if let Ok(pick) = self.next(Reason::SlowConnect) {
                 let lease = pick.lease;
                 let site = self.worker.site(self.home, &lease.upstream);
-                if let Some(link) = site.take_idle(!self.plan.is_idempotent()) {
+                if let Some(link) = self.take_idle(&site) {
                     return Poll::Ready(Ok(Won { link, site, lease }));
                 }
-                race.dials.push(Dial::begin(site, lease));
+                race.dials.push(Dial::begin(site, lease, self.opening()));
                 race.another = Some(now + timeouts.second_connect);
             }
         }

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use rustix::process::Signal;
 
-use crate::common::eventually;
+use crate::common::{eventually, system_tests};
 use crate::load::Load;
 use crate::rig::{LONG, World, lives, put, saw_nothing};
 
@@ -86,7 +86,6 @@ fn whatever_is_wrong_with_it_the_old_one_serves_on() {
     load.end();
     assert_eq!(front.ended(old), 0);
     saw_nothing(&agent);
-    assert_eq!(front.stop(), 0);
 }
 
 #[test]
@@ -189,4 +188,55 @@ fn where_nobody_runs_there_is_nobody_to_upgrade() {
     assert_eq!(output.status.code(), Some(5));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no running lb keeps its state in"), "{said}");
+}
+
+/// Says that it is ready, hears that it is its turn, and ends.
+const FAITHLESS: &str = r#"#!/usr/bin/env python3
+import json, socket, sys
+channel = socket.socket(fileno=0)
+channel.setblocking(True)
+def hear():
+    words, descriptors, _, _ = socket.recv_fds(channel, 65536, 64)
+    return json.loads(words)["say"]
+while hear() != "prepare":
+    pass
+channel.send(json.dumps({"say": "ready", "version": "9"}).encode())
+assert hear() == "turn"
+print("my turn, and I faint", file=sys.stderr)
+sys.exit(9)
+"#;
+
+#[test]
+fn one_that_ends_when_its_turn_has_come_gives_everything_back() {
+    if !system_tests(&["python3"]) {
+        return;
+    }
+    let world = World::new();
+    world.configure(2, TIMEOUTS, "");
+    let program = world.install();
+    let mut front = world.front(&program);
+    let agents = [world.agent(1), world.agent(2)];
+    front.until_in(2);
+    let load = Load::start(world.vip());
+    load.flows(1);
+    let faithless = script(&world, "faithless", FAITHLESS).display().to_string();
+
+    for _ in 0..3 {
+        let output = front.ask(&["--binary", &faithless]);
+        refused(&output, &["exit status: 9", "I faint"]);
+        load.flows(1);
+    }
+
+    // Gossip goes on: who comes now is met, and nobody has missed us.
+    let _third = world.agent(3);
+    front.until_in(3);
+    // So does the state: the next one takes it over.
+    let old = front.upgrade(&[]);
+    assert_eq!(front.ended(old), 0);
+    load.flows(1);
+    load.end();
+    for agent in &agents {
+        saw_nothing(agent);
+    }
+    assert_eq!(front.stop(), 0);
 }

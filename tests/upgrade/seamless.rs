@@ -92,11 +92,10 @@ fn a_signal_does_the_same_and_the_rpc_answers_throughout() {
         let names = names();
         (names.contains("web1") && names.contains("front")).then_some(())
     });
-    load.flows(2);
+    load.flows(1);
     load.end();
     assert_eq!(front.ended(old), 0);
     saw_nothing(&agent);
-    assert_eq!(front.stop(), 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Outcome, Settings};
-use crate::announce::CheckSpec;
+use crate::announce::{CheckSpec, Proto};
 use crate::pool::effective::{Health, Lost, Opinions, State, Verdict, effective};
 use crate::pool::ejection::Record;
 use crate::pool::queue::Queue;
@@ -42,6 +42,8 @@ pub(super) struct Backend {
     slow_at: Option<Instant>,
     extra: u64,
     failing: bool,
+    /// By more than connects.
+    fallen: bool,
     gone_at: Option<Instant>,
     verdict: Option<Verdict>,
     since: Instant,
@@ -110,6 +112,7 @@ impl Backend {
             slow_at: None,
             extra: 0,
             failing: false,
+            fallen: false,
             gone_at: None,
             verdict: None,
             since: now,
@@ -291,12 +294,16 @@ impl Backend {
             false => Rung::Out,
         };
         let (failing, gone) = (opinions.failing(), opinions.gone());
+        let fallen = opinions.found_down();
         self.gone_at = gone.then(|| self.gone_at.unwrap_or(now));
         self.rung = rung;
-        if failing && !self.failing {
+        if fallen && !self.fallen {
+            self.upstream.live.mark_fallen();
+        }
+        if failing && !self.failing || fallen && !self.fallen {
             self.upstream.live.mark_down();
         }
-        self.failing = failing;
+        (self.failing, self.fallen) = (failing, fallen);
         if self.forgotten(now) {
             return match self.verdict.take() {
                 Some(before) => Judged::Differs {
@@ -329,6 +336,7 @@ impl Backend {
             }),
             check: self.check_in_force(settings),
             proto: self.spec.proto.unwrap_or(settings.proto),
+            relayed: settings.proto == Proto::Tcp,
             health: &self.health,
             refused: self.connects.refused.as_ref().map(|(_, why)| why.as_str()),
             ejected: self.record.ejected(),
