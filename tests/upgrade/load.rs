@@ -3,6 +3,7 @@
 //! ```text
 //! kept: one connection for as long as it is kept   fresh: one for each request   post: a body that comes back
 //! slow: 300 ms an answer                           idle: a request every 400 ms on a connection that is kept
+//! http2: streams on one connection, by prior knowledge, until it is told to go away
 //! ```
 
 use std::io::{self, BufReader, Read, Write};
@@ -28,9 +29,17 @@ enum Kind {
     Post,
     Slow,
     Idle,
+    Http2,
 }
 
-const KINDS: [Kind; 5] = [Kind::Kept, Kind::Fresh, Kind::Post, Kind::Slow, Kind::Idle];
+const KINDS: [Kind; 6] = [
+    Kind::Kept,
+    Kind::Fresh,
+    Kind::Post,
+    Kind::Slow,
+    Kind::Idle,
+    Kind::Http2,
+];
 
 /// Clients at work.
 pub(crate) struct Load {
@@ -57,9 +66,14 @@ impl Load {
                     kept: None,
                 };
                 let mut number = 0;
+                let mut streams = (kind == Kind::Http2).then(|| Streams::new(to));
                 while !stop.load(Ordering::Relaxed) {
                     number += 1;
-                    match client.ask(number) {
+                    let outcome = match &mut streams {
+                        Some(streams) => streams.ask(number),
+                        None => client.ask(number),
+                    };
+                    match outcome {
                         Ok(()) => {
                             count.fetch_add(1, Ordering::Relaxed);
                         }
@@ -164,4 +178,78 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// A client that speaks HTTP/2.
+struct Streams {
+    to: SocketAddr,
+    runtime: tokio::runtime::Runtime,
+    kept: Option<h2::client::SendRequest<bytes::Bytes>>,
+}
+
+impl Streams {
+    fn new(to: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self {
+            to,
+            runtime,
+            kept: None,
+        }
+    }
+
+    fn ask(&mut self, number: u64) -> io::Result<()> {
+        let (to, mut kept) = (self.to, self.kept.take());
+        let asked = async {
+            // A connection that is told to go away takes no further request: that one was never sent.
+            for _ in 0..3 {
+                let sender = match kept.take() {
+                    Some(sender) => sender,
+                    None => connect(to).await?,
+                };
+                let mut sender = match sender.ready().await {
+                    Ok(sender) => sender,
+                    Err(error) if is_farewell(&error) => continue,
+                    Err(error) => return Err(io::Error::other(error)),
+                };
+                let request = http::Request::get(format!("http://{to}/{number}"));
+                let request = request.body(()).expect("a request");
+                let answer = match sender.send_request(request, true) {
+                    Ok((answer, _)) => answer,
+                    Err(error) if is_farewell(&error) => continue,
+                    Err(error) => return Err(io::Error::other(error)),
+                };
+                let (head, mut body) = answer.await.map_err(io::Error::other)?.into_parts();
+                let mut whole = Vec::new();
+                while let Some(chunk) = body.data().await {
+                    whole.extend_from_slice(&chunk.map_err(io::Error::other)?);
+                }
+                if head.status != 200 || whole != b"here" {
+                    return Err(io::Error::other(format!("answered {head:?} {whole:?}")));
+                }
+                return Ok(Some(sender));
+            }
+            Err(io::Error::other("three connections in a row go away"))
+        };
+        let limited = async { tokio::time::timeout(LONG, asked).await };
+        self.kept = self.runtime.block_on(limited)??;
+        Ok(())
+    }
+}
+
+fn is_farewell(error: &h2::Error) -> bool {
+    error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
+}
+
+async fn connect(to: SocketAddr) -> io::Result<h2::client::SendRequest<bytes::Bytes>> {
+    let stream = tokio::net::TcpStream::connect(to).await?;
+    let (sender, connection) = h2::client::handshake(stream)
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(async {
+        let _ = connection.await;
+    });
+    Ok(sender)
 }
