@@ -18,11 +18,11 @@ pub mod announce;
 pub mod clock;
 pub mod log;
 pub mod network;
-pub mod notify;
 pub mod proxy_header;
 pub mod shutdown;
 
 pub mod gossip;
+pub mod notify;
 pub mod pool;
 pub mod script;
 pub mod timeline;

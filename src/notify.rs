@@ -15,8 +15,6 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use crate::clock;
-
 /// A manager that is slow to read must not stop gossip.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -25,11 +23,11 @@ pub fn ready(status: &str) {
     tell(&format!("READY=1\nSTATUS={status}"));
 }
 
-/// The configuration is being read again; [`ready`] says when that is over.
-pub fn reloading() {
+/// The configuration is being read again, since `now_us` of `clock::system_us`; [`ready`] says
+/// when that is over.
+pub fn reloading(now_us: i128) {
     tell(&format!(
-        "RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reading the configuration again",
-        clock::system_us()
+        "RELOADING=1\nMONOTONIC_USEC={now_us}\nSTATUS=reading the configuration again"
     ));
 }
 

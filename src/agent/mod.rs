@@ -40,7 +40,7 @@ use crate::membership::commands::Commands;
 use crate::membership::journal::{self, Journal};
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::state::State;
-use crate::{announce, config, rpc, script, shutdown};
+use crate::{announce, clock, config, notify, rpc, script, shutdown};
 
 /// Sockets served at a time. The runtime's own figure is made for a server, and takes 12 kB.
 const EVENTS_PER_TICK: usize = 64;
@@ -257,6 +257,7 @@ impl Member {
         let turn = commands.tags_turn();
         let rpc = rpc::start(commanded, &config.rpc, commands, ending);
         eprintln!("{}", banner(&config, &gossip));
+        notify::ready("member of the cluster");
         watches.reach(&config.companion, own_address(&config, &gossip));
         if let Some(path) = config.companion.hosts_file.clone() {
             tokio::spawn(hosts::follow(gossip.members(), path));
@@ -286,7 +287,11 @@ impl Member {
         loop {
             tokio::select! {
                 heard = hear(service, signals) => match heard {
-                    Heard::Reload => Box::pin(self.reload()).await,
+                    Heard::Reload => {
+                        notify::reloading(clock::system_us());
+                        Box::pin(self.reload()).await;
+                        notify::ready("member of the cluster");
+                    }
                     heard => return Ok(heard),
                 },
                 () = self.watches.changed() => {
@@ -335,6 +340,7 @@ impl Member {
 
     async fn leave(self, signals: &mut Signals) {
         info!("leaving the cluster");
+        notify::stopping("leaving the cluster");
         let interrupted = signals.interrupted();
         let leaving = async {
             if interrupted {

@@ -119,7 +119,7 @@ impl Front {
                         error!("reload refused: an upgrade is under way, and reads the configuration itself");
                     }
                     Signal::Reload => {
-                        notify::reloading();
+                        notify::reloading(clock::system_us());
                         notify::ready(self.reload().await);
                     }
                     Signal::Reopen => self.reopen(),
@@ -172,6 +172,7 @@ impl Front {
                 estate: self.estate.clone(),
                 gossip: self.gossip.clone(),
                 state: self.state.clone(),
+                journal: self.journal.clone(),
                 orders: self.orders.clone(),
                 config: self.config.clone(),
             });

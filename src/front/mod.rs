@@ -139,7 +139,7 @@ impl Front {
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
-        let (gossip, opened) = join(&config, state.clone(), predecessor.as_mut()).await?;
+        let (gossip, mut opened) = join(&config, state.clone(), predecessor.as_mut()).await?;
         let advertised = gossip.advertised().address;
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
@@ -174,8 +174,11 @@ impl Front {
         tokio::spawn(control.run());
         if let Some(predecessor) = &mut predecessor {
             // Whatever it served with, we have looked at.
-            let _ = tokio::time::timeout(JUDGED_MAX, judged(&shared, known)).await;
+            let longest = JUDGED_MAX.min(config.proxy.timeouts.successor / 2);
+            let _ = tokio::time::timeout(longest, judged(&shared, known)).await;
             predecessor.ready().await?;
+            // Only now is it complete, and only now is it ours.
+            opened = journal::open(config.snapshot.as_ref(), &mut config.gossip.clone())?;
         }
 
         let (stop, stopping) = shutdown::channel();
@@ -330,15 +333,16 @@ impl Front {
     /// Another process accepts, answers and is the member: what is left are requests under way.
     async fn retire(self, server: proxy::Server) {
         self.end.trigger();
+        // It was finished when gossip fell silent, and is the successor's now.
+        drop(self.journal);
         server.replaced();
         drop(self.estate);
         self.stop.trigger();
-        server.drained().await;
+        tokio::join!(server.drained(), tokio::time::sleep(ANSWERS_MAX));
         if let Some(access) = self.access {
             access.close(LAST_LINES_MAX).await;
         }
         membership::last_scripts(self.attendance, &self.handlers).await;
-        self.journal.finish().await;
     }
 }
 
@@ -348,17 +352,16 @@ async fn join(
     state: Option<Arc<State>>,
     predecessor: Option<&mut Predecessor>,
 ) -> Result<(Handle, Option<Opened>), Failure> {
-    let (mut settings, seat) = match predecessor {
+    let mut opened = None;
+    let (settings, seat) = match predecessor {
+        // It knows more than the snapshot that it writes.
         Some(predecessor) => (predecessor.shape(config)?, predecessor.seat()),
-        None => (config.gossip.clone(), None),
+        None => {
+            let mut settings = config.gossip.clone();
+            opened = journal::open(config.snapshot.as_ref(), &mut settings)?;
+            (settings, None)
+        }
     };
-    // A predecessor knows more than the file that it writes.
-    let mut inherited = settings.clone();
-    let begins = match seat {
-        Some(_) => &mut inherited,
-        None => &mut settings,
-    };
-    let opened = journal::open(config.snapshot.as_ref(), begins)?;
     let gossip = membership::start_at(settings, state, seat).await?;
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
@@ -451,6 +454,9 @@ const FEEDBACK_MAX: usize = 4096;
 const REFUSED: &str = "reload refused, the running configuration stays";
 
 const TIMELINE_ENTRIES: usize = 1000;
+
+/// What admin and RPC were asked when a successor took over is answered within this.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
 
 /// How long the end waits for a disk to take the last lines of the access log.
 const LAST_LINES_MAX: Duration = Duration::from_secs(5);

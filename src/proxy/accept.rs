@@ -74,8 +74,14 @@ pub(super) async fn run(
 }
 
 async fn accept(worker: Rc<Worker>, listener: Listener, number: u8) {
-    let mut stopped = pin!(worker.stopped.notified());
-    stopped.as_mut().enable();
+    let mut told_to_stop = pin!(worker.stopped.notified());
+    told_to_stop.as_mut().enable();
+    // A worker that is stopped while it starts has told so before this task ran.
+    let mut stopped = pin!(async {
+        if !worker.stopping.get() {
+            told_to_stop.await;
+        }
+    });
     let mut told: Option<Instant> = None;
     loop {
         let limit = worker.settings.limits.connections;

@@ -39,7 +39,10 @@ struct Dial {
 impl Dial {
     fn begin(worker: &Worker, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
         let address = site.key.address;
-        let secure = secure(worker, &site, &lease);
+        let secure = match opening.raw {
+            true => None,
+            false => secure(worker, &site, &lease),
+        };
         Self {
             connecting: Box::pin(async move {
                 let preamble = opening.preamble.as_deref();
@@ -75,6 +78,8 @@ struct Opening {
     preamble: Option<Vec<u8>>,
     /// It is for one client only.
     bound: bool,
+    /// Bytes pass as they are, whatever its pool speaks.
+    raw: bool,
 }
 
 /// A connection, and for whom it counts.
@@ -143,6 +148,9 @@ impl Exchange<'_> {
         Opening {
             preamble: self.hop.send_proxy.map(header),
             bound: self.bound,
+            // TLS that ended here begins anew.
+            raw: self.record.is_relayed()
+                && self.worker.listener(self.record.listener()).tls.is_none(),
         }
     }
 

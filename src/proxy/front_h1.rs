@@ -214,7 +214,7 @@ impl Connection {
         let first = !std::mem::replace(&mut self.inbox.used, true);
         if first && heard.is_ok() && front_h2::is_preface(self.inbox.input.bytes()) {
             let (socket, early) = (self.socket.take(), self.inbox.input.take());
-            front_h2::begin(Counted::new(&self.worker), socket, early, self.peer);
+            front_h2::begin(Counted::taking_over(&self.worker), socket, early, self.peer);
             return None;
         }
         let begun = match heard {

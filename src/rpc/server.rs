@@ -25,6 +25,9 @@ const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Between two tries, also after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long answers under way may take at the end.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
+
 /// Between two lines about the same nuisance: whoever reaches the port must not fill the log.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
@@ -172,7 +175,7 @@ impl<M: Membership> Host<M> {
         let mut open = JoinSet::new();
         loop {
             tokio::select! {
-                () = shutdown.wait() => return,
+                () = shutdown.wait() => break,
                 (stream, peer) = accept(&listener) => match Arc::clone(&room).try_acquire_owned() {
                     Ok(place) => self.admit(&mut open, stream, peer, place),
                     // A client that waits would wait for one that may stay for days.
@@ -184,6 +187,10 @@ impl<M: Membership> Host<M> {
                 Some(_) = open.join_next() => {}
             }
         }
+        drop(listener);
+        // Who has just asked has an answer in a moment; who follows a stream would stay for ever.
+        let answered = async { while open.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(ANSWERS_MAX, answered).await;
     }
 
     fn admit(

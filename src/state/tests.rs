@@ -311,3 +311,28 @@ async fn keys_are_found_again_and_only_we_can_read_them() {
     assert_eq!(state.keyring(), None, "cut off");
     assert!(!file.exists(), "set aside");
 }
+
+#[tokio::test]
+async fn a_directory_is_taken_over_with_its_lock_and_one_writes() {
+    let root = tempfile::tempdir().unwrap();
+    let old = open(root.path(), None).await;
+    let pools = |node: &str| BTreeMap::from([("web".to_owned(), vec![spec(node, None)])]);
+    let inherit = |node: &str| State::inherit(root.path(), node, None, old.lock().unwrap());
+    assert!(inherit("web2").is_none(), "another directory");
+    let new = inherit("web1").expect("the same one");
+
+    new.save_backends(pools("early"));
+    new.flush().await;
+    assert_eq!(new.backends(), BTreeMap::new(), "it is not its own yet");
+    old.disown();
+    new.own();
+    new.save_backends(pools("new"));
+    new.flush().await;
+    old.save_backends(pools("old"));
+    old.flush().await;
+    drop(old);
+
+    assert_eq!(new.backends(), pools("new"));
+    let taken = file::lock(&root.path().join("web1")).expect_err("the lock went along");
+    assert_eq!(taken.kind(), io::ErrorKind::WouldBlock);
+}

@@ -76,6 +76,11 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `command`, stdout and stderr into `directory/name.log` (appended).
     pub(crate) fn start(name: &str, directory: &Path, command: &mut Command) -> Self {
+        Self::start_given(name, directory, command.stdin(Stdio::null()))
+    }
+
+    /// The same with the stdin that `command` has.
+    pub(crate) fn start_given(name: &str, directory: &Path, command: &mut Command) -> Self {
         let output = directory.join(format!("{name}.log"));
         let file = File::options()
             .create(true)
@@ -83,7 +88,6 @@ impl Running {
             .open(&output)
             .expect("the log can be written");
         let child = command
-            .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second descriptor"))
             .stderr(file)
             .spawn()

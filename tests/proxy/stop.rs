@@ -4,7 +4,12 @@ use std::net::TcpStream;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use crate::front::{Front, settings};
+use arc_swap::ArcSwap;
+use lb::proxy::{self, Routes};
+use lb::shutdown;
+use tokio::sync::mpsc;
+
+use crate::front::{Front, run, settings};
 use crate::toy::{Then, Toy, answer};
 
 fn waiting() -> (Toy, Arc<Barrier>) {
@@ -107,4 +112,24 @@ fn the_limit_of_connections_holds_new_ones_back() {
     drop(first);
 
     assert_eq!(third.response("GET").text(), "a");
+}
+
+#[test]
+fn workers_that_are_told_to_stop_before_they_begin_end() {
+    for _ in 0..20 {
+        let settings = settings();
+        let listeners = run(proxy::bind(&settings.listeners, 2)).expect("a free port");
+        let (trigger, stop) = shutdown::channel();
+        trigger.trigger();
+        let (feedback, _) = mpsc::channel(1);
+
+        let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
+        let server =
+            proxy::start(settings, listeners, routes, feedback, None, stop).expect("threads start");
+
+        run(async {
+            let ended = tokio::time::timeout(Duration::from_secs(20), server.drained()).await;
+            assert!(ended.is_ok(), "a worker still accepts");
+        });
+    }
 }

@@ -144,8 +144,8 @@ struct Facts {
     /// Tags set since the start, and those of the configuration that were deleted.
     tags_set: Tags,
     tags_deleted: Vec<String>,
-    /// Who is alive.
-    peers: Vec<SocketAddr>,
+    /// Who is alive, and where.
+    alive: Vec<(String, SocketAddr)>,
     /// As in `backends.json`.
     backends: String,
 }

@@ -4,7 +4,7 @@
 //! stdin is a channel? ─▶ Inheritance ─▶ the front starts with it ─▶ ready() ─▶ Turn ─▶ serving() ─▶ Done
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,7 +22,7 @@ use super::{Facts, Place, Unfit, VERSION, WORD_MAX, Word};
 use crate::gossip::core::io::Heritage;
 use crate::gossip::core::keyring::Keyring;
 use crate::gossip::driver::{Seat, Settings, Sockets};
-use crate::pool::spec::Spec;
+use crate::pool::spec::{Spec, Standing};
 use crate::proxy::Handed;
 use crate::state::State;
 use crate::{config, state};
@@ -147,7 +147,7 @@ impl Predecessor {
             return changed("gossip", "in clear".to_owned(), "encrypted".to_owned());
         }
         gossip.node.clone_from(&facts.name);
-        gossip.peers.clone_from(&facts.peers);
+        gossip.peers = facts.alive.iter().map(|(_, address)| *address).collect();
         for deleted in &facts.tags_deleted {
             gossip.tags.remove(deleted);
         }
@@ -196,9 +196,16 @@ impl Predecessor {
         Door::take(self.left.door.take()?, directory).ok()
     }
 
-    /// What it knows of backends.
+    /// What it knows of backends. Unlike those of a file, who is alive there is alive: it was a moment ago.
     pub(in crate::front) fn backends(&self) -> Option<BTreeMap<String, Vec<Spec>>> {
-        State::backends_of_text(&self.facts.backends)
+        let mut pools = State::backends_of_text(&self.facts.backends)?;
+        let alive: BTreeSet<&str> = self.facts.alive.iter().map(|(name, _)| &**name).collect();
+        for spec in pools.values_mut().flatten() {
+            if alive.contains(&*spec.id.node) {
+                spec.standing = Standing::Alive;
+            }
+        }
+        Some(pools)
     }
 
     /// Says that all that can fail has been done; returns when it has fallen silent, and our gossip has begun.

@@ -25,6 +25,7 @@ use super::{DESCRIPTORS_MAX, Estate, Facts, Place, VERSION, WORD_MAX, Word, chan
 use crate::front::control::Order;
 use crate::gossip::core::member::Status;
 use crate::gossip::driver::{Handle, Sockets, Suspended};
+use crate::membership::journal::Journal;
 use crate::state::State;
 use crate::{clock, config, membership, notify};
 
@@ -64,6 +65,7 @@ pub(in crate::front) struct Plan {
     pub(in crate::front) estate: Arc<Estate>,
     pub(in crate::front) gossip: Handle,
     pub(in crate::front) state: Option<Arc<State>>,
+    pub(in crate::front) journal: Journal,
     pub(in crate::front) orders: mpsc::Sender<Order>,
     pub(in crate::front) config: config::Front,
 }
@@ -289,10 +291,11 @@ impl Silence {
             state.flush().await;
             state.disown();
         }
-        Self {
-            state,
-            gossip: plan.gossip.suspend().await,
-        }
+        // Most of it while gossip still speaks; nothing is added while it is silent.
+        plan.journal.finish().await;
+        let gossip = plan.gossip.suspend().await;
+        plan.journal.finish().await;
+        Self { state, gossip }
     }
 
     /// For good.
@@ -342,7 +345,9 @@ async fn facts(plan: &Plan, member: bool) -> Facts {
             .map(|keys| keys.to_json()),
         tags_set,
         tags_deleted,
-        peers: others.map(|member| member.address).collect(),
+        alive: others
+            .map(|member| (member.name.to_string(), member.address))
+            .collect(),
         backends: State::text_of_backends(told.await.unwrap_or_default()),
     }
 }

@@ -4,6 +4,7 @@ mod asking;
 mod claims;
 mod dispute;
 mod events;
+mod heritage;
 mod names;
 mod probing;
 mod serf;

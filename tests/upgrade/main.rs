@@ -1,0 +1,17 @@
+//! The built front replaces itself: under load, by broken programs, started by a service manager, among its members.
+//!
+//! ```text
+//! rig: a front and its successors · toy web server · lb-agent      load: clients that note every failure
+//! ```
+
+#![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod broken;
+mod ends;
+mod load;
+mod manager;
+mod rig;
+mod seamless;

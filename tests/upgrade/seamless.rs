@@ -1,0 +1,185 @@
+//! Nobody notices: no client, no member.
+
+use rustix::process::Signal;
+
+use crate::common::{Running, eventually, system_tests};
+use crate::load::Load;
+use crate::rig::{LONG, World, saw_nothing};
+
+/// Far longer than any request of the load; what idles is let go then.
+const TIMEOUTS: &str = "drain = \"20s\"";
+
+fn rounds(count: usize) {
+    let world = World::new();
+    world.configure(2, TIMEOUTS, "");
+    let program = world.install();
+    let mut front = world.front(&program);
+    let agents = [world.agent(1), world.agent(2)];
+    front.until_in(2);
+    let load = Load::start(world.vip());
+    load.flows(1);
+
+    for round in 0..count {
+        // Fewer workers, more, and as many as before: every queue that exists is served by somebody.
+        world.configure([3, 1, 4, 2][round % 4], TIMEOUTS, "");
+        let old = front.upgrade(&[]);
+        load.flows(1);
+        // Some follow at once, while the one before is still draining.
+        if round % 3 != 2 {
+            assert_eq!(front.ended(old), 0);
+        }
+        // No gap in the answers of the admin either.
+        assert_eq!(front.admin("/healthz").map(|(status, _)| status), Some(200));
+    }
+    front.until_in(2);
+    let answered = load.end();
+    println!("{answered} requests over {count} upgrades, none failed");
+
+    for agent in &agents {
+        saw_nothing(agent);
+    }
+    assert_eq!(front.stop(), 0);
+}
+
+#[test]
+fn no_request_fails_and_no_member_notices() {
+    rounds(3);
+}
+
+#[test]
+fn nor_over_twenty_upgrades() {
+    if system_tests(&[]) {
+        rounds(20);
+    }
+}
+
+#[test]
+fn a_signal_does_the_same_and_the_rpc_answers_throughout() {
+    let world = World::new();
+    world.configure(2, TIMEOUTS, "");
+    let program = world.install();
+    let mut front = world.front(&program);
+    let agent = world.agent(1);
+    front.until_in(1);
+    let load = Load::start(world.vip());
+    load.flows(1);
+    let rpc = world.address(1, 17373).to_string();
+    let names = || {
+        let mut command = World::clean(&program);
+        let output = command
+            .args(["members", "--rpc-addr", &rpc])
+            .output()
+            .expect("lb runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text
+    };
+    assert!(names().contains("front"));
+
+    let old = front.pid();
+    front.signal(Signal::USR2);
+    // Whoever answers, somebody does.
+    while !front.output().contains("took over from process") {
+        names();
+    }
+    front.follow(old);
+
+    eventually("the new one knows the members", LONG, || {
+        let names = names();
+        (names.contains("web1") && names.contains("front")).then_some(())
+    });
+    load.flows(1);
+    load.end();
+    assert_eq!(front.ended(old), 0);
+    saw_nothing(&agent);
+}
+
+#[test]
+fn tags_and_name_set_while_running_are_kept() {
+    let world = World::new();
+    world.configure(1, TIMEOUTS, "");
+    let program = world.install();
+    let mut front = world.front(&program);
+    let rpc = world.address(1, 17373).to_string();
+    let run = |arguments: &[&str]| {
+        let mut command = World::clean(&program);
+        let output = command
+            .args(arguments)
+            .args(["--rpc-addr", &rpc])
+            .output()
+            .expect("lb runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    run(&["tags", "--set", "rack=7"]);
+
+    let old = front.upgrade(&[]);
+
+    assert_eq!(front.ended(old), 0);
+    assert!(run(&["members"]).contains("rack=7"));
+    assert_eq!(front.stop(), 0);
+}
+
+#[test]
+fn a_stock_serf_agent_sees_one_member_that_never_goes() {
+    if !system_tests(&["serf"]) {
+        return;
+    }
+    let world = World::new();
+    world.configure(2, TIMEOUTS, "");
+    let program = world.install();
+    let mut front = world.front(&program);
+    let mut command = World::clean(&crate::common::find("serf").expect("it is there"));
+    let at = |port| world.address(9, port).to_string();
+    command.args(["agent", "-node=stock", "-log-level=debug"]);
+    command.arg(format!("-bind={}", at(17946)));
+    command.arg(format!("-rpc-addr={}", at(17373)));
+    command.arg(format!("-join={}", world.gossip(1)));
+    let stock = Running::start("stock", world.files.path(), &mut command);
+    eventually("serf has met the front", LONG, || {
+        stock
+            .output()
+            .contains("EventMemberJoin: front")
+            .then_some(())
+    });
+
+    for _ in 0..5 {
+        let old = front.upgrade(&[]);
+        assert_eq!(front.ended(old), 0);
+    }
+    eventually("the last one knows serf", LONG, || {
+        front
+            .admin("/api/v1/members")?
+            .1
+            .contains("stock")
+            .then_some(())
+    });
+
+    // Each of them acks, the front included.
+    let mut reach = World::clean(&crate::common::find("serf").expect("it is there"));
+    reach
+        .arg("reachability")
+        .arg(format!("-rpc-addr={}", at(17373)));
+    let reached = reach.output().expect("serf runs");
+    assert!(reached.status.success(), "{reached:?}");
+
+    let output = stock.output();
+    for word in [
+        "EventMemberFailed",
+        "EventMemberLeave",
+        "EventMemberReap",
+        "Suspect front",
+    ] {
+        assert!(!output.contains(word), "{word}:\n{output}");
+    }
+    assert_eq!(
+        output.matches("EventMemberJoin: front").count(),
+        1,
+        "{output}"
+    );
+    assert_eq!(front.stop(), 0);
+}
