@@ -20,6 +20,7 @@ mod options;
 mod proxy;
 mod rows;
 mod samples;
+mod streams;
 mod table;
 mod wire;
 
@@ -39,7 +40,7 @@ use crate::proxy::{Program, Running, Setup};
 use crate::rows::{Row, Subject, Work};
 use crate::samples::Samples;
 
-/// Ports of the proxies: three each; below the range of ephemeral ports.
+/// Ports of the proxies: four each; below the range of ephemeral ports.
 const PROXY_PORT: u16 = 20_901;
 /// The first of the backends'.
 const BACKEND_PORT: u16 = 21_001;
@@ -216,6 +217,38 @@ impl<'a> Bench<'a> {
         running
     }
 
+    /// What puts a row's load on a running proxy, for so long; `None` where connections are held.
+    fn load(
+        &self,
+        row: &Row,
+        subject: &Subject,
+    ) -> Option<impl Fn(Duration) -> Result<load::Outcome, Failure>> {
+        let rate = self.options.rate;
+        let many = match row.work {
+            Work::Streams(path, connections, streams) => Some((path, (connections, streams))),
+            _ => None,
+        };
+        let tls = row.tls.then(wire::tls13);
+        let plan = row.work.plan(PROXY_PORT, Duration::ZERO, rate);
+        let plan = plan.map(|plan| load::Plan { tls, ..plan });
+        if many.is_none() && plan.is_none() {
+            return None;
+        }
+        // lb hears which version a connection begins with.
+        let port = match subject.program {
+            Program::Lb => PROXY_PORT,
+            _ => PROXY_PORT + streams::BESIDE,
+        };
+        Some(move |length| match (many, &plan) {
+            (Some((path, many)), _) => streams::run(port, path, many, length),
+            (None, Some(plan)) => load::run(load::Plan {
+                length,
+                ..plan.clone()
+            }),
+            (None, None) => Err(Failure("no load".to_owned())),
+        })
+    }
+
     fn measure(&self, row: &Row, subject: &Subject, samples: &mut Samples) -> Result<(), Failure> {
         let Some(setup) = self.setup(row, subject) else {
             return Ok(());
@@ -243,15 +276,10 @@ impl<'a> Bench<'a> {
                 subject.label,
                 grown / count as f64
             );
-        } else if let Some(mut plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
-            plan.tls.clone_from(&setup.tls);
-            let warm = load::Plan {
-                length: Duration::from_millis(700),
-                ..plan.clone()
-            };
-            load::run(warm)?;
+        } else if let Some(load) = self.load(row, subject) {
+            load(Duration::from_millis(700))?;
             let before = cost::cpu(running.pid());
-            let outcome = load::run(plan)?;
+            let outcome = load(length)?;
             let spent = cost::cpu(running.pid()).saturating_sub(before);
             let cpu = spent.as_secs_f64() * 1e6 / outcome.answered.max(1) as f64;
             let rps = outcome.answered as f64 / outcome.elapsed.as_secs_f64();
@@ -285,14 +313,14 @@ impl<'a> Bench<'a> {
     /// Load without a figure, for those who attach a profiler.
     fn hold(&self, row: &Row, label: &str) -> Result<(), Failure> {
         let subject = row.subjects.iter().find(|subject| subject.label == label);
-        let setup = subject.and_then(|subject| self.setup(row, subject));
-        let setup = setup.ok_or_else(|| Failure(format!("row {} has no {label}", row.key)))?;
+        let none = || Failure(format!("row {} has no {label}", row.key));
+        let subject = subject.ok_or_else(none)?;
+        let setup = self.setup(row, subject).ok_or_else(none)?;
         let running = self.start(&setup)?;
         println!("{label} is process {}", running.pid());
         let length = Duration::from_secs_f64(self.options.seconds);
-        if let Some(mut plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
-            plan.tls = row.tls.then(wire::tls13);
-            let outcome = load::run(plan)?;
+        if let Some(load) = self.load(row, subject) {
+            let outcome = load(length)?;
             println!("{} requests, {} errors", outcome.answered, outcome.errors);
         }
         Ok(())

@@ -49,7 +49,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) tls: Tls,
     /// First and number of the backends' ports.
     pub(crate) backends: (u16, u16),
-    /// Three ports: traffic, metrics, gossip.
+    /// Four ports: traffic, metrics, gossip, and HTTP/2 where it needs one of its own.
     pub(crate) ports: u16,
     /// Where configurations and logs go.
     pub(crate) run: &'a Path,
@@ -136,6 +136,7 @@ impl Setup<'_> {
             ("{port}", self.ports.to_string()),
             ("{stats}", (self.ports + 1).to_string()),
             ("{gossip}", (self.ports + 2).to_string()),
+            ("{two}", (self.ports + crate::streams::BESIDE).to_string()),
             ("{workers}", self.workers.to_string()),
             ("{run}", run.to_string()),
             ("{tls}", tls),

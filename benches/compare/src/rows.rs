@@ -1,6 +1,6 @@
 //! What is measured, and the bar.
 //!
-//! Bars are the other's cost over ours, so above 1 is better. HTTP/2 gets rows when lb serves it.
+//! Bars are the other's cost over ours, so above 1 is better. HTTP/2 is in clear, for all alike.
 
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(crate) enum Work {
     Closed(&'static str, usize),
     Open(&'static str, usize),
     Connections(&'static str, usize),
+    /// HTTP/2: so many connections, of so many requests at a time.
+    Streams(&'static str, usize, usize),
     Idle(usize),
     Slow(usize),
 }
@@ -60,7 +62,7 @@ impl Work {
             Self::Closed(path, connections) => (path, connections, Pace::Closed),
             Self::Open(path, connections) => (path, connections, Pace::Open(rate)),
             Self::Connections(path, many) => (path, many, Pace::Connections(CONNECTIONS_MAX)),
-            Self::Idle(_) | Self::Slow(_) => return None,
+            Self::Streams(..) | Self::Idle(_) | Self::Slow(_) => return None,
         };
         Some(Plan {
             port,
@@ -166,6 +168,19 @@ pub(crate) const ROWS: &[Row] = &[
         title: "connection per request, 128 B",
         work: Work::Connections("/", 64),
         bar: bar(1.10, 1.05, Some(1.2)),
+        ..PLAIN
+    },
+    Row {
+        key: "h2",
+        title: "1 KiB, HTTP/2 clients",
+        work: Work::Streams("/1k", 16, 8),
+        bar: bar(1.05, 1.5, Some(1.2)),
+        ..PLAIN
+    },
+    Row {
+        key: "h2-64k",
+        title: "64 KiB, HTTP/2 clients",
+        work: Work::Streams("/64k", 16, 4),
         ..PLAIN
     },
     Row {

@@ -36,8 +36,14 @@ use super::socket::Socket;
 use super::wakers::Slot;
 use super::worker::{Counted, Worker};
 
-/// Bytes of answers that h2 may hold for one connection, over all streams: a client that reads slowly costs no more.
+/// Bytes of answers that h2 may hold for one connection, over all streams, because its socket takes no more.
 const HELD_MAX: usize = 256 * 1024;
+
+/// Memory for answers that one connection may take, over all streams, before each reads no more than it needs.
+const LOADED_MAX: usize = 512 * 1024;
+
+/// That much: a stream whose window is shut must not keep the others from theirs.
+const LOADED_STEP: usize = 16 * 1024;
 
 /// The same for one stream.
 const STREAM_HELD_MAX: usize = 128 * 1024;
@@ -73,7 +79,9 @@ struct Hub {
     wire: Rc<Wire>,
     /// Under way.
     streams: Cell<usize>,
-    /// Bytes of answers that h2 holds.
+    /// Memory that answers take.
+    loaded: Cell<usize>,
+    /// Bytes of them that h2 holds.
     held: Cell<usize>,
     /// Streams that wait until it holds less.
     waiting: RefCell<Vec<Waker>>,
@@ -82,7 +90,15 @@ struct Hub {
 }
 
 impl Hub {
-    /// Whether there is room to read more of an answer; if not, the task is woken once there is.
+    /// How much more of an answer a stream may read at once.
+    fn read_max(&self) -> usize {
+        match self.loaded.get() < LOADED_MAX {
+            true => usize::MAX,
+            false => LOADED_STEP,
+        }
+    }
+
+    /// Whether h2 may be given more; if not, the task is woken once it may.
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.held.get() < HELD_MAX {
             return Poll::Ready(());
@@ -169,6 +185,7 @@ impl Life {
                 told,
                 wire,
                 streams: Cell::new(0),
+                loaded: Cell::new(0),
                 held: Cell::new(0),
                 waiting: RefCell::default(),
                 driver: RefCell::default(),
@@ -264,19 +281,25 @@ impl Life {
             0 => self.idle_since = self.idle_since.or(Some(now)),
             _ => self.idle_since = None,
         }
+        if let Some(since) = hub.wire.stuck_since() {
+            // Nothing more is read from it either, and that is no fault of what it says.
+            let stuck = since + timeouts.body_progress;
+            return Some(
+                self.ended
+                    .map_or(stuck, |ended| stuck.min(ended + FAREWELL)),
+            );
+        }
         let calm = hub.wire.calm.borrow();
         let idle = self.idle_since.map(|since| match self.told {
             None => since + timeouts.client_idle,
             Some(told) => since.max(told) + FAREWELL,
         });
-        let acked = !calm.is_acked();
+        let slow = calm.slow_since();
+        let unacknowledged = (!calm.is_acked()).then_some(self.begun);
         [
             self.ended.map(|ended| ended + FAREWELL),
-            hub.wire
-                .stuck_since()
-                .map(|since| since + timeouts.body_progress),
-            calm.slow_since().map(|since| since + timeouts.request_head),
-            acked.then_some(self.begun + timeouts.request_head),
+            slow.map(|since| since + timeouts.request_head),
+            unacknowledged.map(|since| since + timeouts.request_head),
             idle,
         ]
         .into_iter()
