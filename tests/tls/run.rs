@@ -345,7 +345,9 @@ fn two_thousand_half_handshakes_leave_memory_where_it_was() {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("descriptors");
     let authority = Authority::new();
     let toy = Toy::named("one");
-    let site = Site::new(&authority, toy.address, "");
+    // Long enough for all of them to be there at once on any machine.
+    let patient = "[timeouts]\ntls_handshake = \"2m\"";
+    let site = Site::new(&authority, toy.address, patient);
     site.write(&authority.issue("a", &["a.example"]));
     let logs = tempfile::tempdir().expect("a directory");
     let front = site.start(logs.path());

@@ -232,7 +232,7 @@ fn memory(text: &mut String, samples: &Samples) {
         let ours = spread(samples.of(row.key, "lb", "each_kb")).map(|(middle, ..)| middle);
         let (bar, stretch) = IDLE;
         let _ = match (ours, &row.work) {
-            (Some(ours), Work::Idle(_)) => writeln!(
+            (Some(ours), Work::Idle(_)) if !row.tls => writeln!(
                 text,
                 " ≤ {bar}, < {stretch} kB | {} |",
                 match () {
@@ -249,7 +249,7 @@ fn memory(text: &mut String, samples: &Samples) {
         "\nBefore any connection: {}.",
         [("lb", "lb"), ("nginx", "nginx"), ("haproxy", "HAProxy")]
             .map(|(label, name)| {
-                let all: Vec<f64> = ["idle1k", "idle9k", "slow"]
+                let all: Vec<f64> = ["idle1k", "idle9k", "tlsidle1k", "slow"]
                     .iter()
                     .flat_map(|row| samples.of(row, label, "before_mib"))
                     .copied()
