@@ -91,6 +91,7 @@ fn backend(index: usize, weight: u16) -> Backend {
             weight,
             tier: 0,
             backup: false,
+            proto: Proto::Http,
             live: Arc::default(),
         }),
         verdict: Verdict {

@@ -113,6 +113,7 @@ fn backend(node: &str, address: &str, state: State, reason: &str) -> Backend {
             weight: 1,
             tier: 0,
             backup: false,
+            proto: Proto::Http,
             live: Arc::new(Live::default()),
         }),
         verdict: Verdict {

@@ -82,6 +82,13 @@ pub enum Proto {
     Tcp,
 }
 
+impl Proto {
+    /// HTTP/2: one connection carries many requests.
+    pub fn is_multiplexed(self) -> bool {
+        matches!(self, Self::H2c | Self::H2)
+    }
+}
+
 /// How a backend is checked (tag `check`, key `check` in the configuration). `Display` and `FromStr` are inverse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CheckSpec {

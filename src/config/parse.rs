@@ -188,12 +188,12 @@ pub(super) fn check(text: &str) -> Parsed<CheckSpec> {
     })
 }
 
-/// A pool's protocol. The data path speaks HTTP/1.1 in clear so far, and must not pretend otherwise.
+/// A pool's protocol. The data path speaks in clear so far, and must not pretend otherwise.
 pub(super) fn proto(text: &str) -> Parsed<Proto> {
     match text.parse() {
-        Ok(Proto::Http) => Ok(Proto::Http),
-        Ok(_) => Err("is not built yet; only \"http\" can be served".to_owned()),
-        Err(_) => Err("is not a protocol; write \"http\"".to_owned()),
+        Ok(proto @ (Proto::Http | Proto::H2c)) => Ok(proto),
+        Ok(_) => Err("is not built yet; \"http\" and \"h2c\" can be served".to_owned()),
+        Err(_) => Err("is not a protocol; write \"http\" or \"h2c\"".to_owned()),
     }
 }
 

@@ -216,8 +216,11 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
         return Some((State::Unusable, reason.clone()));
     }
     // Until the data path speaks more: a request in the wrong protocol would fail at the client's cost.
-    if opinions.proto != Proto::Http {
-        let reason = format!("speaks {}: only http can be sent so far", opinions.proto);
+    if !matches!(opinions.proto, Proto::Http | Proto::H2c) {
+        let reason = format!(
+            "speaks {}: only http and h2c can be sent so far",
+            opinions.proto
+        );
         return Some((State::Unusable, reason));
     }
     if let Some(owner) = opinions.shadowed_by {

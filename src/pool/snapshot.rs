@@ -258,6 +258,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::announce::Proto;
     use crate::pool::effective::State;
     use crate::pool::spec::UpstreamId;
 
@@ -272,6 +273,7 @@ mod tests {
                 weight,
                 tier,
                 backup,
+                proto: Proto::Http,
                 live: Arc::default(),
             }),
             verdict: Verdict {

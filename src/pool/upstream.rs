@@ -10,6 +10,7 @@ use crossbeam_utils::CachePadded;
 use super::ejection::Tally;
 use super::queue::Queue;
 use super::spec::UpstreamId;
+use crate::announce::Proto;
 
 /// The time of the last answer is written at most this often, so that workers don't fight for its cache line.
 const ANSWER_EVERY_MS: u64 = 4;
@@ -176,6 +177,8 @@ pub struct Upstream {
     pub tier: u8,
     /// A backup.
     pub backup: bool,
+    /// What it speaks.
+    pub proto: Proto,
     /// Counters.
     pub live: Arc<Live>,
 }

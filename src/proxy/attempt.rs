@@ -5,63 +5,74 @@
 //!                  ├─▶ send ─▶ waiting ─┼─ closed, reset, garbage, too slow ─▶ Fault
 //! connect (race) ──┘                    └─ backend went down: moves on if somebody else can be asked
 //! ```
+//!
+//! The same over HTTP/1 and over HTTP/2, by a [`Courier`] of either kind.
 
 use std::future::{Future, poll_fn};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::access::entry::Entry;
 use super::exchange::Exchange;
 use super::fault::{BodyError, Fault};
-use super::flight::{Flight, HeadLimits, Loss};
+use super::flight::Flight;
 use super::forward::ResponseHead;
-use super::link::Link;
+use super::hop::{Courier, Hop, Way};
+use super::multiplex::Stream;
 use super::reply::Reply;
+use super::site::Site;
 use super::stats::Reason;
 use crate::pool::snapshot::Unpicked;
 use crate::pool::upstream::Lease;
 
-/// Fields of an answer.
-const FIELDS_MAX: usize = 256;
-
 /// Between two looks for room at the others, once the backend that a request waits at is down.
 const ROOM_EVERY: Duration = Duration::from_millis(20);
-
-/// Bytes of an answer's head.
-const HEAD_MAX: usize = 64 * 1024;
 
 impl Exchange<'_> {
     /// Tries the backend of `lease`, or the one that connects first.
     pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Box<Reply>, Fault> {
-        let (flight, lease) = match self.idle_flight() {
-            Some(flight) => (flight, lease),
-            None => {
-                let (link, lease) = Box::pin(self.connect(lease)).await?;
-                (self.flight(link), lease)
-            }
+        let (way, lease) = match self.open_way(&self.site, &lease) {
+            Some(way) => (way, lease),
+            None => Box::pin(self.connect(lease)).await?,
         };
-        let reused = flight.link.reused;
-        self.record.note(|entry, now| entry.connected(reused, now));
-        let waiting = Waiting::begin(&lease, self.worker.now());
-        self.send(flight, lease, waiting).await
+        let buffers = &self.worker.buffers;
+        match way {
+            Way::One(link) => {
+                let flight = Box::new(Flight::new(link, buffers));
+                let waiting = self.connected(flight.link.reused, &lease);
+                self.send(flight, lease, waiting).await
+            }
+            Way::Many(_) if self.head.upgrade.is_some() => Err(Fault::Upgrade),
+            Way::Many(seat) => {
+                let stream = Box::new(Stream::new(seat, buffers));
+                let waiting = self.connected(stream.is_reused(), &lease);
+                Box::pin(self.send(stream, lease, waiting)).await
+            }
+        }
     }
 
-    fn idle_flight(&self) -> Option<Box<Flight>> {
+    fn connected(&mut self, reused: bool, lease: &Lease) -> Waiting {
+        self.record.note(|entry, now| entry.connected(reused, now));
+        Waiting::begin(lease, self.worker.now())
+    }
+
+    /// A connection that is there already and has room for the request.
+    pub(super) fn open_way(&self, site: &Rc<Site>, lease: &Lease) -> Option<Way> {
+        if lease.upstream.proto.is_multiplexed() {
+            return site.seat().map(Way::Many);
+        }
         if self.plan.wants_new_connection() {
             return None;
         }
-        let link = self.site.take_idle(!self.plan.is_idempotent())?;
-        Some(self.flight(link))
-    }
-
-    fn flight(&self, link: Link) -> Box<Flight> {
-        Box::new(Flight::new(link, &self.worker.buffers))
+        let link = site.take_idle(!self.plan.is_idempotent())?;
+        Some(Way::One(link))
     }
 
     /// Sends the request and waits for its answer.
-    fn send(
+    fn send<C: Courier>(
         &mut self,
-        flight: Box<Flight>,
+        flight: Box<C>,
         lease: Lease,
         mut waiting: Waiting,
     ) -> impl Future<Output = Result<Box<Reply>, Fault>> {
@@ -70,12 +81,12 @@ impl Exchange<'_> {
             let Some((flight, _)) = &mut held else {
                 return Poll::Pending;
             };
-            let answered = ready!(self.poll_answer(cx, flight, &mut waiting));
+            let answered = ready!(self.poll_answer(cx, &mut **flight, &mut waiting));
             let Some((flight, lease)) = held.take() else {
                 return Poll::Pending;
             };
             Poll::Ready(match answered {
-                Ok(head) => self.receive(cx, head, flight, lease),
+                Ok(head) => self.receive(cx, head, flight.into_hop(), lease),
                 Err(fault) => {
                     self.spare = fault.is_stale().then_some(lease);
                     Err(fault)
@@ -89,14 +100,14 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         head: ResponseHead,
-        flight: Box<Flight>,
+        hop: Hop,
         lease: Lease,
     ) -> Result<Box<Reply>, Fault> {
         self.record.note(Entry::head_came);
         let now = self.worker.now();
         let reply = Reply::new(
             head,
-            flight,
+            hop,
             &mut self.upload,
             self.site.clone(),
             lease,
@@ -116,22 +127,18 @@ impl Exchange<'_> {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        flight: &mut Flight,
+        flight: &mut impl Courier,
         waiting: &mut Waiting,
     ) -> Poll<Result<ResponseHead, Fault>> {
-        flight.send(cx, &self.head.wire, &mut self.upload, self.asker);
+        flight.send(cx, Some(self.head), &mut self.upload, self.asker);
         if let Some(error) = self.upload.failed() {
             return Poll::Ready(Err(match error {
                 BodyError::Client(_) => Fault::ClientGone,
                 error => Fault::ClientBody(error.clone()),
             }));
         }
-        let limits = HeadLimits {
-            bytes: HEAD_MAX,
-            fields: FIELDS_MAX,
-        };
-        if let Poll::Ready(head) = flight.poll_head(cx, self.head, limits, self.asker) {
-            return Poll::Ready(head.map_err(|loss| fault_of(flight, loss)));
+        if let Poll::Ready(head) = flight.poll_answer(cx, self.head, self.asker) {
+            return Poll::Ready(head);
         }
         if flight.has_passed_interim() {
             self.interim = true;
@@ -153,14 +160,14 @@ impl Exchange<'_> {
     fn poll_waiting(
         &mut self,
         cx: &mut Context<'_>,
-        flight: &Flight,
+        flight: &impl Courier,
         waiting: &mut Waiting,
     ) -> Poll<Fault> {
         let timeouts = &self.worker.settings.timeouts;
         let now = self.worker.now();
         let downs = self.site.live.downs();
         let look_again = waiting.look_again.take_if(|at| now >= *at).is_some();
-        if (downs != waiting.downs || look_again) && flight.read() == 0 {
+        if (downs != waiting.downs || look_again) && !flight.has_answered() {
             waiting.downs = downs;
             match self.next(Reason::Rescue) {
                 Ok(pick) => {
@@ -172,21 +179,21 @@ impl Exchange<'_> {
                 Err(Unpicked::Nobody) => {}
             }
         }
-        let moved = flight.written() + flight.read() + self.upload.taken();
+        let moved = flight.moved() + self.upload.taken();
         if moved != waiting.moved {
             waiting.moved = moved;
             waiting.progress = now;
-            if !self.plan.is_idempotent() && flight.written() > 0 {
+            if !self.plan.is_idempotent() && flight.is_past_repeating() {
                 self.upload.forget();
             }
         }
         let uploading = !self.upload.is_ended();
-        let limit = waiting.progress
-            + match uploading || flight.read() > 0 {
-                true => timeouts.body_progress,
-                false => timeouts.first_byte,
-            };
-        if now >= limit {
+        let usual = match uploading || flight.has_answered() {
+            true => timeouts.body_progress,
+            false => timeouts.first_byte,
+        };
+        let limit = flight.limit(waiting.sent, waiting.progress, usual);
+        if limit.is_some_and(|limit| now >= limit) {
             return Poll::Ready(if !uploading {
                 Fault::FirstByte
             } else if self.upload.is_wanted() {
@@ -203,19 +210,12 @@ impl Exchange<'_> {
                 return Poll::Ready(Fault::ClientGone);
             }
         }
-        let next = if waiting.told { limit } else { limit.min(slow) };
-        let next = waiting.look_again.map_or(next, |at| next.min(at));
-        self.alarm.wake_by(cx, next);
+        let slow = Some(slow).filter(|_| !waiting.told);
+        let dues = [limit, slow, waiting.look_again];
+        if let Some(next) = dues.into_iter().flatten().min() {
+            self.alarm.wake_by(cx, next);
+        }
         Poll::Pending
-    }
-}
-
-fn fault_of(flight: &Flight, loss: Loss) -> Fault {
-    let stale = flight.link.reused && flight.read() == 0;
-    match loss {
-        Loss::Garbage(why) => Fault::Garbage(why.to_owned()),
-        Loss::Ended(_) if flight.written() == 0 => Fault::Unsent { stale },
-        Loss::Ended(why) => Fault::Reset { why, stale },
     }
 }
 

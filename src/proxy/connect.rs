@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, in_words};
+use super::hop::Way;
 use super::link::Link;
+use super::multiplex::Join;
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
@@ -30,22 +32,31 @@ use crate::pool::upstream::Lease;
 struct Dial {
     site: Rc<Site>,
     lease: Lease,
-    connecting: Pin<Box<dyn Future<Output = io::Result<Link>>>>,
+    connecting: Pin<Box<dyn Future<Output = io::Result<Way>>>>,
 }
 
 impl Dial {
-    fn begin(site: Rc<Site>, lease: Lease) -> Self {
+    fn begin(worker: &Rc<Worker>, site: Rc<Site>, lease: Lease) -> Self {
+        let address = site.key.address;
         Self {
-            connecting: Box::pin(Link::connect(site.key.address)),
+            connecting: match lease.upstream.proto.is_multiplexed() {
+                true => Box::pin(Join::new(worker.clone(), site.clone())),
+                false => Box::pin(async move { Link::connect(address).await.map(Way::One) }),
+            },
             site,
             lease,
         }
+    }
+
+    /// Whoever dials there does it for all who wait, goes on alone, and tells how it went.
+    fn is_shared(&self) -> bool {
+        self.lease.upstream.proto.is_multiplexed()
     }
 }
 
 /// A connection, and for whom it counts.
 struct Won {
-    link: Link,
+    way: Way,
     site: Rc<Site>,
     lease: Lease,
 }
@@ -61,10 +72,10 @@ struct Race {
 
 impl Exchange<'_> {
     /// A fresh connection and the lease that goes with it; `self.site` is whose it is.
-    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Link, Lease), Fault> {
+    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Way, Lease), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
-            dials: vec![Dial::begin(self.site.clone(), lease)],
+            dials: vec![Dial::begin(self.worker, self.site.clone(), lease)],
             begun,
             another: Some(begun + self.worker.settings.timeouts.second_connect),
             last_error: String::new(),
@@ -74,7 +85,9 @@ impl Exchange<'_> {
         for dial in race.dials {
             let left = self.worker.settings.timeouts.connect;
             let spent = self.worker.now().saturating_duration_since(race.begun);
-            if given_up {
+            if dial.is_shared() {
+                continue;
+            } else if given_up {
                 self.worker.connect_failed(&dial.site, "connect timed out");
             } else {
                 finish_alone(self.worker.clone(), dial, left.saturating_sub(spent));
@@ -82,7 +95,7 @@ impl Exchange<'_> {
         }
         let won = won?;
         self.ask(won.site);
-        Ok((won.link, won.lease))
+        Ok((won.way, won.lease))
     }
 
     fn poll_race(&mut self, cx: &mut Context<'_>, race: &mut Race) -> Poll<Result<Won, Fault>> {
@@ -114,10 +127,10 @@ impl Exchange<'_> {
             if let Ok(pick) = self.next(Reason::SlowConnect) {
                 let lease = pick.lease;
                 let site = self.worker.site(self.home, &lease.upstream);
-                if let Some(link) = site.take_idle(!self.plan.is_idempotent()) {
-                    return Poll::Ready(Ok(Won { link, site, lease }));
+                if let Some(way) = self.open_way(&site, &lease) {
+                    return Poll::Ready(Ok(Won { way, site, lease }));
                 }
-                race.dials.push(Dial::begin(site, lease));
+                race.dials.push(Dial::begin(self.worker, site, lease));
                 race.another = Some(now + timeouts.second_connect);
             }
         }
@@ -129,10 +142,10 @@ impl Exchange<'_> {
         while let Some(dial) = race.dials.get_mut(at) {
             match dial.connecting.as_mut().poll(cx) {
                 Poll::Pending => at += 1,
-                Poll::Ready(Ok(link)) => {
+                Poll::Ready(Ok(way)) => {
                     let Dial { site, lease, .. } = race.dials.remove(at);
                     self.worker.connected(&site);
-                    return Some(Won { link, site, lease });
+                    return Some(Won { way, site, lease });
                 }
                 Poll::Ready(Err(error)) => {
                     let dial = race.dials.remove(at);
@@ -162,9 +175,11 @@ fn finish_alone(worker: Rc<Worker>, dial: Dial, left: Duration) {
     drop(lease);
     tokio::task::spawn_local(async move {
         match tokio::time::timeout(left, connecting).await {
-            Ok(Ok(link)) => {
+            Ok(Ok(way)) => {
                 worker.connected(&site);
-                site.put_idle(link, clock::now());
+                if let Way::One(link) = way {
+                    site.put_idle(link, clock::now());
+                }
             }
             Ok(Err(error)) if is_theirs(&error) => {
                 worker.connect_failed(&site, &in_words(&error));
@@ -177,7 +192,7 @@ fn finish_alone(worker: Rc<Worker>, dial: Dial, left: Duration) {
 
 /// Whether a failed connect says something about the backend, and not about us: no descriptor or
 /// no local port left must not take backends out.
-fn is_theirs(error: &io::Error) -> bool {
+pub(super) fn is_theirs(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`), backends by
-//! `flight`; HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
+//! `flight` (HTTP/1) or `multiplex` (HTTP/2); HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
 
 mod accept;
 pub mod access;
@@ -25,9 +25,11 @@ mod forward;
 mod front_h1;
 pub mod h1;
 mod hold;
+mod hop;
 mod linger;
 mod link;
 pub mod listeners;
+mod multiplex;
 mod peer;
 mod record;
 mod reply;

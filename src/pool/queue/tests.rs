@@ -29,6 +29,7 @@ fn upstream(pool: &Pool, host: u8) -> Arc<Upstream> {
         weight: 1,
         tier: 0,
         backup: false,
+        proto: Proto::Http,
         live: Arc::new(Live::of(Arc::clone(&pool.queue))),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Outcome, Settings};
-use crate::announce::CheckSpec;
+use crate::announce::{CheckSpec, Proto};
 use crate::pool::effective::{Health, Lost, Opinions, State, Verdict, effective};
 use crate::pool::ejection::Record;
 use crate::pool::queue::Queue;
@@ -96,6 +96,7 @@ impl Backend {
                 weight: spec.weight,
                 tier: spec.tier,
                 backup: spec.backup,
+                proto: spec.proto.unwrap_or_default(),
                 live: Arc::new(Live::of(queue)),
             }),
             spec,
@@ -305,10 +306,11 @@ impl Backend {
                 None => Judged::Same,
             };
         }
-        if self.verdict.as_ref() == Some(&verdict) {
+        let proto = self.proto(settings);
+        if self.verdict.as_ref() == Some(&verdict) && self.upstream.proto == proto {
             return Judged::Same;
         }
-        self.refresh_upstream(&verdict);
+        self.refresh_upstream(&verdict, proto);
         let before = self.verdict.replace(verdict.clone());
         if before.as_ref().map(|before| before.state) != Some(verdict.state) {
             self.since = now;
@@ -328,7 +330,7 @@ impl Backend {
                 with_most: lost.guarded,
             }),
             check: self.check_in_force(settings),
-            proto: self.spec.proto.unwrap_or(settings.proto),
+            proto: self.proto(settings),
             health: &self.health,
             refused: self.connects.refused.as_ref().map(|(_, why)| why.as_str()),
             ejected: self.record.ejected(),
@@ -337,7 +339,7 @@ impl Backend {
     }
 
     /// The counters stay; what requests read beside them is replaced whole.
-    fn refresh_upstream(&mut self, verdict: &Verdict) {
+    fn refresh_upstream(&mut self, verdict: &Verdict, proto: Proto) {
         let Verdict {
             weight,
             tier,
@@ -345,11 +347,12 @@ impl Backend {
             ..
         } = *verdict;
         let now = &self.upstream;
-        if (now.weight, now.tier, now.backup) != (weight, tier, backup) {
+        if (now.weight, now.tier, now.backup, now.proto) != (weight, tier, backup, proto) {
             self.upstream = Arc::new(Upstream {
                 weight,
                 tier,
                 backup,
+                proto,
                 ..Upstream::clone(now)
             });
         }
@@ -368,6 +371,11 @@ impl Backend {
             check => check.clone(),
         };
         Some((check, self.extra))
+    }
+
+    /// What it speaks.
+    pub(super) fn proto(&self, settings: &Settings) -> Proto {
+        self.spec.proto.unwrap_or(settings.proto)
     }
 
     fn check<'a>(&'a self, settings: &'a Settings) -> &'a CheckSpec {
