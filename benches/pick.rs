@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use lb::announce::Proto;
 use lb::clock;
 use lb::pool::effective::{State, Verdict};
 use lb::pool::smooth_weighted;

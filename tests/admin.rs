@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lb::admin::{self, Source};
+use lb::announce::Proto;
 use lb::gossip::core::io::Stats;
 use lb::gossip::core::member::{Member, Members, Status};
 use lb::gossip::core::serf::tags::Encoded;

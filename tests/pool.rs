@@ -88,6 +88,7 @@ impl Front {
             check: target.check,
             settings: health::Settings::default(),
             extra: target.extra,
+            http2: None,
             witness: None,
         };
         let targets = self.registry.targets().into_iter().map(target).collect();

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::http2;
 use super::memory::Memory;
 use super::occasions;
 use super::plan::PoolPlan;
@@ -303,6 +304,7 @@ impl Control {
                 .into_iter()
                 .map(|target| health::Target {
                     address: target.key.address,
+                    http2: http2::asked_over(&target.check, target.proto),
                     check: target.check,
                     settings: timing
                         .get(&*target.key.pool)

@@ -12,6 +12,7 @@
 mod banner;
 mod control;
 mod failure;
+mod http2;
 mod memory;
 mod occasions;
 mod plan;

@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Settings;
+use super::http2::{Ask, Question, What};
 use crate::announce::CheckSpec;
 
 /// Most that is read of an answer, in bytes; head and body each.
@@ -50,7 +51,12 @@ pub(super) struct Seen {
 }
 
 /// Makes one check, within `settings.timeout`. Dropping the future closes its connection.
-pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Settings) -> Seen {
+pub(super) async fn check(
+    address: SocketAddr,
+    check: &CheckSpec,
+    http2: Option<Ask>,
+    settings: &Settings,
+) -> Seen {
     let asked = async {
         match check {
             CheckSpec::None => Ok(Answer::Plain("no check")),
@@ -58,12 +64,28 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
                 connect(address, *port, settings.timeout / SHARES).await?;
                 Ok(Answer::Plain("connected"))
             }
-            CheckSpec::Http { port, path } => inquire(address, *port, path, settings).await,
+            CheckSpec::Http { port, path } => {
+                let host = settings.host.as_deref();
+                match http2 {
+                    Some(http2) => {
+                        let what = What::Page(path.clone());
+                        let ask = |stream| put(http2, stream, what.clone(), host);
+                        inquire(address, *port, settings, ask).await
+                    }
+                    None => {
+                        let asking = |stream| ask(stream, path, host);
+                        inquire(address, *port, settings, asking).await
+                    }
+                }
+            }
             CheckSpec::Https { .. } => {
                 Err("https checks come with TLS support; use http: or tcp:".to_owned())
             }
-            CheckSpec::Grpc { .. } => {
-                Err("grpc checks come with HTTP/2 support; use http: or tcp:".to_owned())
+            CheckSpec::Grpc { service } => {
+                let http2 = http2.ok_or("grpc checks are made by fronts only")?;
+                let what = What::Service(service.clone());
+                let ask = |stream| put(http2, stream, what.clone(), settings.host.as_deref());
+                inquire(address, None, settings, ask).await
             }
         }
     };
@@ -76,9 +98,10 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
     };
     let result = match answer {
         Ok(Answer::Plain(seen)) => Ok(seen.to_owned()),
+        Ok(Answer::Told(seen)) => Ok(seen),
         Ok(Answer::Http(status, body, hop)) => {
             read(body, hop).await;
-            judge(status)
+            judge(status.as_u16())
         }
         Err(reason) => Err(reason),
     };
@@ -91,6 +114,7 @@ pub(super) async fn check(address: SocketAddr, check: &CheckSpec, settings: &Set
 /// What came back.
 enum Answer {
     Plain(&'static str),
+    Told(String),
     Http(StatusCode, Incoming, Hop),
 }
 
@@ -138,30 +162,30 @@ async fn connect(
 }
 
 /// Asks, and once more on another connection when the answer takes long.
-async fn inquire(
+async fn inquire<F>(
     address: SocketAddr,
     port: Option<u16>,
-    path: &str,
     settings: &Settings,
-) -> Result<Answer, String> {
-    let (share, host) = (settings.timeout / SHARES, settings.host.as_deref());
+    ask: impl Fn(TcpStream) -> F,
+) -> Result<Answer, String>
+where
+    F: Future<Output = Result<Answer, String>>,
+{
+    let share = settings.timeout / SHARES;
     let stream = connect(address, port, share).await?;
     let again = async {
         sleep(PATIENCE * share).await;
-        ask(connect(address, port, share).await?, path, host).await
+        ask(connect(address, port, share).await?).await
     };
     tokio::select! {
-        answer = ask(stream, path, host) => answer,
+        answer = ask(stream) => answer,
         answer = again => answer,
     }
 }
 
 /// One GET on a connection of its own, up to the answer's head.
 async fn ask(stream: TcpStream, path: &str, host: Option<&str>) -> Result<Answer, String> {
-    let host = match host {
-        Some(host) => host.to_owned(),
-        None => authority(stream.peer_addr().map_err(|error| plain(&error))?),
-    };
+    let host = named(&stream, host)?;
     let request = Request::get(path)
         .header(HOST, host)
         .header(USER_AGENT, "lb-check")
@@ -179,6 +203,29 @@ async fn ask(stream: TcpStream, path: &str, host: Option<&str>) -> Result<Answer
     Ok(Answer::Http(answer.status(), answer.into_body(), hop))
 }
 
+/// One question on a connection of its own, over HTTP/2.
+async fn put(
+    http2: Ask,
+    stream: TcpStream,
+    what: What,
+    host: Option<&str>,
+) -> Result<Answer, String> {
+    let host = named(&stream, host)?;
+    let question = Question { stream, host, what };
+    http2(question).await.map(Answer::Told)
+}
+
+/// The `Host` to ask for.
+fn named(stream: &TcpStream, host: Option<&str>) -> Result<String, String> {
+    match host {
+        Some(host) => Ok(host.to_owned()),
+        None => {
+            let peer = stream.peer_addr().map_err(|error| plain(&error))?;
+            Ok(authority(peer))
+        }
+    }
+}
+
 /// Reads on for the server's sake, who may log a broken pipe otherwise. The status has decided, so neither a body
 /// cut short, nor a slow one, nor a long one matters.
 async fn read(mut body: Incoming, mut hop: Hop) {
@@ -194,8 +241,12 @@ async fn read(mut body: Incoming, mut hop: Hop) {
     let _ = timeout(BODY_WAIT, all).await;
 }
 
-fn judge(status: StatusCode) -> Result<String, String> {
-    match status.as_u16() {
+/// What a status says about a service.
+///
+/// # Errors
+/// It fails; in a person's words.
+pub fn judge(status: u16) -> Result<String, String> {
+    match status {
         code @ 400..=404 => Ok(format!("{code}: is the check path right?")),
         code @ ..500 => Ok(code.to_string()),
         code => Err(format!("answered {code}")),

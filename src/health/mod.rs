@@ -12,6 +12,7 @@
 //! `own` is the other side: what a node does to know that its own service works.
 
 mod check;
+pub mod http2;
 pub mod own;
 pub mod rise_fall;
 mod supervisor;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use check::judge;
 pub use supervisor::Supervisor;
 
 use crate::announce::CheckSpec;
@@ -98,6 +100,8 @@ pub struct Target<K> {
     pub settings: Settings,
     /// When this grows, one extra check is made at once.
     pub extra: u64,
+    /// How to ask it over HTTP/2; `None`: an HTTP check asks over HTTP/1.
+    pub http2: Option<http2::Ask>,
     /// Who may void its failures.
     pub witness: Option<Arc<dyn Witness>>,
 }
@@ -110,6 +114,7 @@ impl<K: PartialEq> PartialEq for Target<K> {
             && self.check == other.check
             && self.settings == other.settings
             && self.extra == other.extra
+            && self.http2.is_some() == other.http2.is_some()
     }
 }
 

@@ -102,7 +102,9 @@ impl<K: PartialEq> Running<K> {
     /// Whether its standing holds for `target` too.
     fn is_for(&self, target: &Target<K>) -> bool {
         let now = self.target.borrow();
-        now.address == target.address && now.check == target.check
+        now.address == target.address
+            && now.check == target.check
+            && now.http2.is_some() == target.http2.is_some()
     }
 
     fn adapt(&self, target: Target<K>) {
@@ -139,7 +141,13 @@ impl<K: Clone + Send + Sync> Watcher<K> {
             let extra = target.extra;
             let (started, seen) = (
                 clock::now(),
-                check(target.address, &target.check, &target.settings).await,
+                check(
+                    target.address,
+                    &target.check,
+                    target.http2,
+                    &target.settings,
+                )
+                .await,
             );
             let without = target.check == CheckSpec::None;
             let void = excuse(&target, started, &seen).filter(|void| match void {

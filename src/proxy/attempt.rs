@@ -19,6 +19,7 @@ use super::fault::{BodyError, Fault};
 use super::flight::Flight;
 use super::forward::ResponseHead;
 use super::hop::{Courier, Hop, Way};
+use super::link::Link;
 use super::multiplex::Stream;
 use super::reply::Reply;
 use super::site::Site;
@@ -32,22 +33,46 @@ const ROOM_EVERY: Duration = Duration::from_millis(20);
 impl Exchange<'_> {
     /// Tries the backend of `lease`, or the one that connects first.
     pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Box<Reply>, Fault> {
+        let (flight, lease) = match self.idle_flight(&lease) {
+            Some(flight) => (flight, lease),
+            None => match Box::pin(self.open(lease)).await? {
+                Opened::Flight(flight, lease) => (flight, lease),
+                Opened::Answered(reply) => return Ok(reply),
+            },
+        };
+        let waiting = self.connected(flight.link.reused, &lease);
+        self.send(flight, lease, waiting).await
+    }
+
+    fn idle_flight(&self, lease: &Lease) -> Option<Box<Flight>> {
+        if lease.upstream.proto.is_multiplexed() {
+            return None;
+        }
+        match self.open_way(&self.site, lease)? {
+            Way::One(link) => Some(self.flight(link)),
+            Way::Many(_) => None,
+        }
+    }
+
+    fn flight(&self, link: Link) -> Box<Flight> {
+        Box::new(Flight::new(link, &self.worker.buffers))
+    }
+
+    /// A new connection; or one that carries many requests, and then the answer that came over it. All of that is
+    /// here so that an attempt over HTTP/1 is no larger for it.
+    async fn open(&mut self, lease: Lease) -> Result<Opened, Fault> {
         let (way, lease) = match self.open_way(&self.site, &lease) {
             Some(way) => (way, lease),
-            None => Box::pin(self.connect(lease)).await?,
+            None => self.connect(lease).await?,
         };
-        let buffers = &self.worker.buffers;
         match way {
-            Way::One(link) => {
-                let flight = Box::new(Flight::new(link, buffers));
-                let waiting = self.connected(flight.link.reused, &lease);
-                self.send(flight, lease, waiting).await
-            }
+            Way::One(link) => Ok(Opened::Flight(self.flight(link), lease)),
             Way::Many(_) if self.head.upgrade.is_some() => Err(Fault::Upgrade),
             Way::Many(seat) => {
-                let stream = Box::new(Stream::new(seat, buffers));
+                let stream = Box::new(Stream::new(seat, &self.worker.buffers));
                 let waiting = self.connected(stream.is_reused(), &lease);
-                Box::pin(self.send(stream, lease, waiting)).await
+                let reply = self.send(stream, lease, waiting).await?;
+                Ok(Opened::Answered(reply))
             }
         }
     }
@@ -230,6 +255,12 @@ impl Waiting {
             look_again: None,
         }
     }
+}
+
+/// What came of opening a way.
+enum Opened {
+    Flight(Box<Flight>, Lease),
+    Answered(Box<Reply>),
 }
 
 /// What the wait for an answer remembers.

@@ -85,8 +85,7 @@ impl Site {
 
     /// Drops what is closed or older than `age_max`; all of it when the backend takes no requests.
     pub(super) fn sweep(&self, now: Instant, age_max: Duration, in_rotation: bool) {
-        self.mux
-            .sweep(now, age_max, in_rotation, self.live.downs());
+        self.mux.sweep(now, age_max, in_rotation, self.live.downs());
         let mut idle = self.idle.borrow_mut();
         if in_rotation {
             idle.retain(|link| {

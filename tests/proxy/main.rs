@@ -7,6 +7,7 @@
 //!
 //! Nothing here names hyper, so these tests outlive it. Waits are for conditions, with a deadline.
 
+mod frames;
 mod front;
 #[path = "../common/hanging.rs"]
 mod hanging;
@@ -20,6 +21,7 @@ mod bytes;
 mod eject;
 mod forward;
 mod limits;
+mod multiplex;
 mod rescue;
 mod retry;
 mod rotation;

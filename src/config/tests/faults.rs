@@ -60,7 +60,7 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
         ),
         (
             "[cluster.web]\nproto = \"https\"\n",
-            "lb.toml:2:9: cluster.web.proto = \"https\": is not built yet; only \"http\" can be served",
+            "lb.toml:2:9: cluster.web.proto = \"https\": is not built yet; \"http\" and \"h2c\" can be served",
         ),
         (
             "[cluster.web]\nbackend = [{}]\n",

@@ -231,8 +231,8 @@ fn rows() -> Vec<Case> {
             .shadowed(),
         case("unusable", (false, Unusable, "port \"x\" is not a port (1-65535)"))
             .unusable().shadowed(),
-        case("a protocol to come", (false, Unusable, "speaks h2c: only http can be sent so far"))
-            .proto(Proto::H2c),
+        case("a protocol to come", (false, Unusable, "speaks h2: only http and h2c can be sent so far"))
+            .proto(Proto::H2),
         case("a bad tag of little weight", (true, Up, "check http:/ passed: 200 (warning: weight \"0\" is not 1-1000; taken as 1)"))
             .warned(),
     ]

@@ -4,6 +4,7 @@ use std::task::Wake;
 use std::thread;
 
 use super::*;
+use crate::announce::Proto;
 use crate::pool::effective::{State, Verdict};
 use crate::pool::snapshot::{Backend, Pool, Unpicked};
 use crate::pool::spec::UpstreamId;

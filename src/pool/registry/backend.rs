@@ -358,8 +358,8 @@ impl Backend {
         }
     }
 
-    /// How to check it, and how many extra checks were wanted so far; `None`: not at all.
-    pub(super) fn check_wanted(&self, settings: &Settings) -> Option<(CheckSpec, u64)> {
+    /// How to check it, in which protocol, and how many extra checks were wanted so far; `None`: not at all.
+    pub(super) fn check_wanted(&self, settings: &Settings) -> Option<(CheckSpec, Proto, u64)> {
         let state = self.verdict.as_ref().map(|verdict| verdict.state);
         let hopeless = matches!(state, None | Some(State::Unusable | State::Shadowed));
         if hopeless || self.gone_at.is_some() {
@@ -370,7 +370,7 @@ impl Backend {
             CheckSpec::None if self.connects.refused.is_some() => CONNECT.clone(),
             check => check.clone(),
         };
-        Some((check, self.extra))
+        Some((check, self.proto(settings), self.extra))
     }
 
     /// What it speaks.

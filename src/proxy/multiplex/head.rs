@@ -46,7 +46,8 @@ pub(super) fn request(
         .get(asked.method.as_str().len() + 1..line.len().saturating_sub(" HTTP/1.1".len()))
         .ok_or("an invalid target")?;
     let path = PathAndQuery::try_from(path).map_err(|_| "a target that HTTP/2 can't carry")?;
-    let mut room = vec![httparse::EMPTY_HEADER; lines.iter().filter(|byte| **byte == b'\n').count()];
+    let mut room =
+        vec![httparse::EMPTY_HEADER; lines.iter().filter(|byte| **byte == b'\n').count()];
     let fields = head::fields(lines, &mut room).map_err(|_| "an invalid field")?;
     let mut headers = HeaderMap::with_capacity(fields.len() + 1);
     let mut authority = None;
@@ -140,8 +141,7 @@ pub(super) fn response<T>(
         (Some(length), None) => Some(head::length(length.as_bytes()).ok_or("an invalid length")?),
         _ => return Err("a response with two lengths"),
     };
-    let bodiless =
-        asked.method == Method::HEAD || matches!(status.as_u16(), 100..=199 | 204 | 304);
+    let bodiless = asked.method == Method::HEAD || matches!(status.as_u16(), 100..=199 | 204 | 304);
     let length = match announced {
         _ if bodiless => Length::None,
         _ if ended => Length::Exactly(0),
@@ -154,7 +154,13 @@ pub(super) fn response<T>(
     let phrase = status.canonical_reason().unwrap_or_default();
     put(
         &mut wire,
-        &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", phrase.as_bytes(), b"\r\n"],
+        &[
+            b"HTTP/1.1 ",
+            status.as_str().as_bytes(),
+            b" ",
+            phrase.as_bytes(),
+            b"\r\n",
+        ],
     );
     write(&mut wire, headers, |_| true)?;
     Ok(ResponseHead {
@@ -237,7 +243,10 @@ mod tests {
             "GET / HTTP/1.1\r\nhost: \r\n\r\n",
             "GET / HTTP/1.1\r\n\r\n",
         ] {
-            assert!(request(&asked(wire, false), Scheme::HTTP).is_err(), "{wire}");
+            assert!(
+                request(&asked(wire, false), Scheme::HTTP).is_err(),
+                "{wire}"
+            );
         }
         let any = asked("OPTIONS * HTTP/1.1\r\nhost: test\r\n\r\n", false);
         assert_eq!(request(&any, Scheme::HTTP).unwrap().0.uri().path(), "*");
@@ -253,9 +262,16 @@ mod tests {
         };
 
         assert_eq!(call("150m").deadline, Some(Duration::from_millis(150)));
-        assert_eq!(call("99999999H").deadline.unwrap().as_secs(), 99_999_999 * 3600);
+        assert_eq!(
+            call("99999999H").deadline.unwrap().as_secs(),
+            99_999_999 * 3600
+        );
         for bad in ["", "1", "S", "-1S", "123456789S", "1x"] {
-            assert_eq!((call(bad).is_call, call(bad).deadline), (true, None), "{bad}");
+            assert_eq!(
+                (call(bad).is_call, call(bad).deadline),
+                (true, None),
+                "{bad}"
+            );
         }
     }
 
@@ -272,7 +288,10 @@ mod tests {
         assert_eq!(plain.wire, b"HTTP/1.1 200 OK\r\na: b\r\n");
         assert_eq!((plain.length, plain.announced), (Length::Chunked, None));
         let sized = read(ok().header("content-length", "3"), false).unwrap();
-        assert_eq!((sized.length, sized.announced), (Length::Exactly(3), Some(3)));
+        assert_eq!(
+            (sized.length, sized.announced),
+            (Length::Exactly(3), Some(3))
+        );
         assert_eq!(read(ok(), true).unwrap().length, Length::Exactly(0));
         let none = read(Response::builder().status(204), false).unwrap();
         assert_eq!(none.length, Length::None);
@@ -280,7 +299,11 @@ mod tests {
             read(Response::builder().status(101), false),
             read(Response::builder().status(600), false),
             read(ok().header("content-length", "3"), true),
-            read(ok().header("content-length", "3").header("content-length", "3"), false),
+            read(
+                ok().header("content-length", "3")
+                    .header("content-length", "3"),
+                false,
+            ),
             read(ok().header("content-length", "x"), false),
         ] {
             assert!(bad.is_err(), "{bad:?}");
