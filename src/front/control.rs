@@ -253,6 +253,11 @@ impl Control {
             timed_out: report.timed_out,
             up: report.up,
         };
+        if report.lost
+            && let Some(live) = self.registry.live(&report.key)
+        {
+            live.lost(report.ended);
+        }
         self.registry.checked(clock::now(), &report.key, outcome);
     }
 

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(super) struct Seen {
     pub(super) result: Result<String, String>,
     /// It failed because nothing came back in time.
     pub(super) timed_out: bool,
+    /// A packet of it was lost on the way: a later dial was answered before an earlier one.
+    pub(super) lost: bool,
 }
 
 /// Makes one check, within `settings.timeout`. Dropping the future closes its connection.
@@ -57,11 +60,15 @@ pub(super) async fn check(
     http2: Option<Ask>,
     settings: &Settings,
 ) -> Seen {
+    let dialling = Dialling {
+        patience: settings.timeout / SHARES,
+        lost: AtomicBool::new(false),
+    };
     let asked = async {
         match check {
             CheckSpec::None => Ok(Answer::Plain("no check")),
             CheckSpec::Tcp { port } => {
-                connect(address, *port, settings.timeout / SHARES).await?;
+                dialling.connect(address, *port).await?;
                 Ok(Answer::Plain("connected"))
             }
             CheckSpec::Http { port, path } => {
@@ -70,11 +77,11 @@ pub(super) async fn check(
                     Some(http2) => {
                         let what = What::Page(path.clone());
                         let ask = |stream| put(http2, stream, what.clone(), host);
-                        inquire(address, *port, settings, ask).await
+                        inquire(&dialling, address, *port, ask).await
                     }
                     None => {
                         let asking = |stream| ask(stream, path, host);
-                        inquire(address, *port, settings, asking).await
+                        inquire(&dialling, address, *port, asking).await
                     }
                 }
             }
@@ -85,15 +92,18 @@ pub(super) async fn check(
                 let http2 = http2.ok_or("grpc checks are made by fronts only")?;
                 let what = What::Service(service.clone());
                 let ask = |stream| put(http2, stream, what.clone(), settings.host.as_deref());
-                inquire(address, None, settings, ask).await
+                inquire(&dialling, address, None, ask).await
             }
         }
     };
-    let Ok(answer) = timeout(settings.timeout, asked).await else {
+    let answer = timeout(settings.timeout, asked).await;
+    let lost = dialling.lost.into_inner();
+    let Ok(answer) = answer else {
         let limit = humantime::format_duration(settings.timeout);
         return Seen {
             result: Err(format!("no answer within {limit}")),
             timed_out: true,
+            lost,
         };
     };
     let result = match answer {
@@ -108,6 +118,7 @@ pub(super) async fn check(
     Seen {
         result,
         timed_out: false,
+        lost,
     }
 }
 
@@ -139,43 +150,62 @@ impl Hop {
     }
 }
 
-/// A connection from the first of several dials that is answered, if only by a refusal.
-async fn connect(
-    mut address: SocketAddr,
-    port: Option<u16>,
+/// How one check dials.
+struct Dialling {
+    /// How long a dial is left alone before the next one.
     patience: Duration,
-) -> Result<TcpStream, String> {
-    if let Some(port) = port {
-        address.set_port(port);
-    }
-    let mut dials = Vec::new();
-    loop {
-        dials.push(Box::pin(TcpStream::connect(address)));
-        let first = poll_fn(|cx| {
-            let mut done = dials.iter_mut().map(|dial| dial.as_mut().poll(cx));
-            done.find(Poll::is_ready).unwrap_or(Poll::Pending)
-        });
-        if let Ok(stream) = timeout(patience, first).await {
-            return stream.map_err(|error| plain(&error));
+    /// See [`Seen::lost`].
+    lost: AtomicBool,
+}
+
+impl Dialling {
+    /// A connection from the first of several dials that is answered, if only by a refusal.
+    async fn connect(
+        &self,
+        mut address: SocketAddr,
+        port: Option<u16>,
+    ) -> Result<TcpStream, String> {
+        if let Some(port) = port {
+            address.set_port(port);
+        }
+        let mut dials = Vec::new();
+        loop {
+            dials.push(Box::pin(TcpStream::connect(address)));
+            let first = poll_fn(|cx| {
+                let mut done = dials
+                    .iter_mut()
+                    .map(|dial| dial.as_mut().poll(cx))
+                    .enumerate();
+                let first = done.find(|(_, polled)| polled.is_ready());
+                first.map_or(Poll::Pending, |(which, polled)| {
+                    polled.map(|stream| (which, stream))
+                })
+            });
+            if let Ok((which, stream)) = timeout(self.patience, first).await {
+                // On a line that is merely long, the first dial is answered first.
+                if which > 0 {
+                    self.lost.store(true, Ordering::Relaxed);
+                }
+                return stream.map_err(|error| plain(&error));
+            }
         }
     }
 }
 
 /// Asks, and once more on another connection when the answer takes long.
 async fn inquire<F>(
+    dialling: &Dialling,
     address: SocketAddr,
     port: Option<u16>,
-    settings: &Settings,
     ask: impl Fn(TcpStream) -> F,
 ) -> Result<Answer, String>
 where
     F: Future<Output = Result<Answer, String>>,
 {
-    let share = settings.timeout / SHARES;
-    let stream = connect(address, port, share).await?;
+    let stream = dialling.connect(address, port).await?;
     let again = async {
-        sleep(PATIENCE * share).await;
-        ask(connect(address, port, share).await?).await
+        sleep(PATIENCE * dialling.patience).await;
+        ask(dialling.connect(address, port).await?).await
     };
     tokio::select! {
         answer = ask(stream) => answer,

@@ -131,6 +131,8 @@ pub struct Report<K> {
     pub result: Result<String, String>,
     /// Nothing came back in time.
     pub timed_out: bool,
+    /// A packet of it was lost on the way, whatever came of it.
+    pub lost: bool,
     /// It failed, and that does not count.
     pub void: Option<Void>,
     /// After rise and fall; `None` while undecided.

@@ -155,7 +155,8 @@ impl<K: Clone + Send + Sync> Watcher<K> {
                 Void::Slept => slept < SLEPT_MAX,
             });
             let wanted = self.wanted.borrow().extra;
-            let void = void.or_else(|| doubt.of(&standing, &target, wanted, &seen));
+            let now = clock::now();
+            let void = void.or_else(|| doubt.of(&standing, &target, wanted, &seen, now));
             slept = match void {
                 Some(Void::Slept) => slept + 1,
                 _ => 0,
@@ -208,6 +209,7 @@ impl<K: Clone + Send + Sync> Watcher<K> {
             ended,
             result: seen.result,
             timed_out: seen.timed_out,
+            lost: seen.lost,
             void,
             up,
         };
@@ -244,12 +246,16 @@ impl<K: Clone + Send + Sync> Watcher<K> {
 /// Whether timeouts alone would take a target out.
 ///
 /// Two in a row happen by chance on a bad line. Whoever else sees the target fail wants an extra check: gossip that
-/// suspects it, a request that waits there. Then there is no time to lose; else there is nobody to hurt.
+/// suspects it, a request that waits there. Then there is no time to lose; else there is nobody to hurt. Where packets
+/// are seen to be lost more of them happen, and gossip and requests wait for the same packets, so that they prove nothing.
 #[derive(Debug, Default)]
 struct Doubt {
     /// Extra checks wanted by the start of the last check that passed.
     quiet: u64,
-    asked: bool,
+    /// How often it was asked once more since.
+    asked: u32,
+    /// When a packet was last seen to be lost.
+    lost: Option<Instant>,
 }
 
 impl Doubt {
@@ -260,19 +266,25 @@ impl Doubt {
         target: &Target<K>,
         wanted: u64,
         seen: &Seen,
+        now: Instant,
     ) -> Option<Void> {
+        if seen.lost {
+            self.lost = Some(now);
+        }
         if seen.result.is_ok() {
-            *self = Self {
-                quiet: target.extra,
-                asked: false,
-            };
+            (self.quiet, self.asked) = (target.extra, 0);
             return None;
         }
-        let alone = seen.timed_out && wanted == self.quiet && !self.asked;
-        if !(alone && standing.totters(&target.settings)) {
+        let lossy = |lost: Instant| now.saturating_duration_since(lost) < LOSSY_FOR;
+        let most = match self.lost.is_some_and(lossy) {
+            true => ASKED_MAX_LOSSY,
+            false => u32::from(wanted == self.quiet),
+        };
+        let doubtful = seen.timed_out && self.asked < most;
+        if !(doubtful && standing.totters(&target.settings)) {
             return None;
         }
-        self.asked = true;
+        self.asked += 1;
         Some(Void::Alone)
     }
 }
@@ -290,6 +302,13 @@ fn excuse<K>(target: &Target<K>, started: Instant, seen: &Seen) -> Option<Void> 
     let witness = target.witness.as_ref()?;
     witness.excuse(&target.check, started, ended, seen.timed_out)
 }
+
+/// How long a line on which packets were lost is taken for a bad one.
+const LOSSY_FOR: Duration = Duration::from_secs(60);
+
+/// How often a target on such a line is asked once more before timeouts alone take it out. With a quarter of all
+/// packets lost each way one check in eleven times out: three in a row come every few minutes, five in a day.
+const ASKED_MAX_LOSSY: u32 = 3;
 
 /// A timeout that fires later than this was waited for by somebody who was not there.
 pub(super) const LATE_MAX: Duration = Duration::from_millis(50);

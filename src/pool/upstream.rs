@@ -15,12 +15,18 @@ use crate::announce::Proto;
 /// The time of the last answer is written at most this often, so that workers don't fight for its cache line.
 const ANSWER_EVERY_MS: u64 = 4;
 
+/// How long a line on which a packet was lost is taken for a bad one: checks look each second, and on a bad line every
+/// second one of them sees it.
+const LOSSY_FOR_MS: u64 = 10_000;
+
 /// Shared by workers and by all snapshots; follows (identity, address).
 #[derive(Debug, Default)]
 pub struct Live {
     load: CachePadded<Load>,
     answers: CachePadded<Answers>,
     downs: AtomicU64,
+    /// When a packet was last seen to be lost, in ms since the epoch of `answers`, plus 1; 0: never.
+    lost: AtomicU64,
     /// Who waits for room in its pool.
     queue: Arc<Queue>,
 }
@@ -38,7 +44,7 @@ struct Load {
 /// How real requests fared.
 #[derive(Debug, Default)]
 struct Answers {
-    /// Times are counted from here; the first answer sets it.
+    /// Times are counted from here; the first to be told sets it.
     epoch: OnceLock<Instant>,
     /// Of the last answer, in ms since `epoch`, plus 1; 0: none yet.
     last: AtomicU64,
@@ -47,6 +53,14 @@ struct Answers {
     passed: AtomicU64,
     failed: AtomicU64,
     row: AtomicU32,
+}
+
+impl Answers {
+    /// `at` in ms since the epoch, plus 1.
+    fn ms(&self, at: Instant) -> u64 {
+        let epoch = *self.epoch.get_or_init(|| at);
+        at.saturating_duration_since(epoch).as_millis() as u64 + 1
+    }
 }
 
 impl Live {
@@ -106,11 +120,22 @@ impl Live {
         self.downs.load(Ordering::Acquire)
     }
 
+    /// A packet to it or from it was lost on the way.
+    pub fn lost(&self, at: Instant) {
+        let ms = self.answers.ms(at);
+        self.lost.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    /// Whether packets to it or from it are lost these days: a request that waits may wait for one of them.
+    pub fn is_lossy(&self, now: Instant) -> bool {
+        let lost = self.lost.load(Ordering::Relaxed);
+        lost > 0 && self.answers.ms(now) < lost + LOSSY_FOR_MS
+    }
+
     /// A request was answered well. Costs two loads, and now and then a store.
     pub fn succeeded(&self, now: Instant) {
         let answers = &*self.answers;
-        let epoch = *answers.epoch.get_or_init(|| now);
-        let ms = now.saturating_duration_since(epoch).as_millis() as u64 + 1;
+        let ms = answers.ms(now);
         let last = answers.last.load(Ordering::Relaxed);
         if last == 0 || ms >= last + ANSWER_EVERY_MS {
             answers.last.store(ms, Ordering::Relaxed);
@@ -229,6 +254,22 @@ mod tests {
                 "{ms}"
             );
         }
+    }
+
+    #[test]
+    fn a_lost_packet_makes_a_line_bad_for_ten_seconds() {
+        let start = crate::clock::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let live = Live::default();
+        assert!(!live.is_lossy(at(0)));
+
+        live.lost(at(5));
+        live.lost(at(1_005));
+        live.lost(at(5));
+
+        assert!(live.is_lossy(at(1_005)));
+        assert!(live.is_lossy(at(11_004)));
+        assert!(!live.is_lossy(at(11_005)));
     }
 
     #[test]

@@ -30,6 +30,10 @@ use crate::pool::upstream::Lease;
 /// Between two looks for room at the others, once the backend that a request waits at is down.
 const ROOM_EVERY: Duration = Duration::from_millis(20);
 
+/// How long a request waits where packets are lost before it moves on, if it may: what is lost twice costs TCP most of
+/// a second, and each further time twice as long.
+const LOSS_WAIT: Duration = Duration::from_secs(1);
+
 impl Exchange<'_> {
     /// Tries the backend of `lease`, or the one that connects first.
     pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Box<Reply>, Fault> {
@@ -79,7 +83,7 @@ impl Exchange<'_> {
 
     fn connected(&mut self, reused: bool, lease: &Lease) -> Waiting {
         self.record.note(|entry, now| entry.connected(reused, now));
-        Waiting::begin(lease, self.worker.now())
+        Waiting::begin(lease, self.worker.now(), self.plan.is_idempotent())
     }
 
     /// A connection that is there already and has room for the request.
@@ -177,6 +181,40 @@ impl Exchange<'_> {
         self.poll_waiting(cx, flight, waiting).map(Err)
     }
 
+    /// Whether it moves on, for the backend went down or is hard to reach, and somebody else can be asked.
+    fn look_elsewhere(
+        &mut self,
+        flight: &impl Courier,
+        waiting: &mut Waiting,
+        now: Instant,
+    ) -> Option<Fault> {
+        let live = &self.site.live;
+        let downs = live.downs();
+        let due = waiting.look_again.take_if(|at| now >= *at).is_some();
+        if !(due || downs != waiting.downs) || flight.has_answered() {
+            return None;
+        }
+        waiting.down |= std::mem::replace(&mut waiting.downs, downs) != downs;
+        let (reason, fault) = match waiting.down {
+            true => (Reason::Rescue, Fault::FirstByte),
+            false if live.is_lossy(now) => (Reason::Loss, Fault::Lossy),
+            false => {
+                waiting.look_again = Some(now + LOSS_WAIT);
+                return None;
+            }
+        };
+        match self.next(reason) {
+            Ok(pick) => {
+                self.next = Some(pick);
+                return Some(fault);
+            }
+            // Those in line for the others' places were here later.
+            Err(Unpicked::Full) => waiting.look_again = Some(now + ROOM_EVERY),
+            Err(Unpicked::Nobody) => {}
+        }
+        None
+    }
+
     fn has_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
         self.upload.is_ended() && self.asker.poll_gone(cx).is_ready()
     }
@@ -190,19 +228,8 @@ impl Exchange<'_> {
     ) -> Poll<Fault> {
         let timeouts = &self.worker.settings.timeouts;
         let now = self.worker.now();
-        let downs = self.site.live.downs();
-        let look_again = waiting.look_again.take_if(|at| now >= *at).is_some();
-        if (downs != waiting.downs || look_again) && !flight.has_answered() {
-            waiting.downs = downs;
-            match self.next(Reason::Rescue) {
-                Ok(pick) => {
-                    self.next = Some(pick);
-                    return Poll::Ready(Fault::FirstByte);
-                }
-                // Those in line for the others' places were here later.
-                Err(Unpicked::Full) => waiting.look_again = Some(now + ROOM_EVERY),
-                Err(Unpicked::Nobody) => {}
-            }
+        if let Some(moving) = self.look_elsewhere(flight, waiting, now) {
+            return Poll::Ready(moving);
         }
         let moved = flight.moved() + self.upload.taken();
         if moved != waiting.moved {
@@ -245,14 +272,15 @@ impl Exchange<'_> {
 }
 
 impl Waiting {
-    fn begin(lease: &Lease, now: Instant) -> Self {
+    fn begin(lease: &Lease, now: Instant, idempotent: bool) -> Self {
         Self {
             downs: lease.upstream.live.downs(),
             sent: now,
             progress: now,
             moved: 0,
             told: false,
-            look_again: None,
+            down: false,
+            look_again: idempotent.then_some(now + LOSS_WAIT),
         }
     }
 }
@@ -273,6 +301,8 @@ struct Waiting {
     moved: u64,
     /// The slow first byte was reported.
     told: bool,
-    /// When to look for room elsewhere again, as the backend is down and the others were full.
+    /// The backend went down meanwhile.
+    down: bool,
+    /// When to look for somebody else: packets may be lost here, or the backend is down and the others were full.
     look_again: Option<Instant>,
 }

@@ -62,6 +62,9 @@ pub(super) enum Fault {
     Unprocessed(String),
     #[error("the backend did not answer in time")]
     FirstByte,
+    /// It moves on.
+    #[error("it waited where packets are lost")]
+    Lossy,
     #[error("the backend took no more of the request")]
     Stalled,
     #[error("the backend sent no valid response: {0}")]
@@ -104,7 +107,7 @@ impl Fault {
             | Self::Unprocessed(_)
             | Self::Garbage(_) => 502,
             Self::Upgrade => 501,
-            Self::FirstByte | Self::Stalled => 504,
+            Self::FirstByte | Self::Lossy | Self::Stalled => 504,
             Self::Nobody { .. }
             | Self::QueueFull { .. }
             | Self::QueueSlow { .. }
@@ -129,6 +132,7 @@ impl Fault {
             | Self::Unsent { .. }
             | Self::Unprocessed(_)
             | Self::FirstByte
+            | Self::Lossy
             | Self::Stalled
             | Self::Garbage(_) => End::Backend,
             Self::Nobody { .. }

@@ -104,12 +104,12 @@ impl Exchange<'_> {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
-            match self.next.is_some() {
-                true => self.record.failed_at(&self.site, &"it went down"),
-                false if fault.whose() == End::Backend => {
-                    self.record.failed_at(&self.site, &fault);
+            match fault {
+                Fault::FirstByte if self.next.is_some() => {
+                    self.record.failed_at(&self.site, &"it went down");
                 }
-                false => {}
+                _ if fault.whose() == End::Backend => self.record.failed_at(&self.site, &fault),
+                _ => {}
             }
             let next = self.next.take().or_else(|| {
                 let reason = fault.reason()?;

@@ -38,11 +38,13 @@ pub enum Reason {
     Status,
     /// The backend went down while the request waited there.
     Rescue,
+    /// It waited long where packets are lost.
+    Loss,
 }
 
 impl Reason {
     /// All, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connect,
         Self::SlowConnect,
         Self::Unsent,
@@ -50,6 +52,7 @@ impl Reason {
         Self::FirstByte,
         Self::Status,
         Self::Rescue,
+        Self::Loss,
     ];
 
     /// Label of a metric.
@@ -62,6 +65,7 @@ impl Reason {
             Self::FirstByte => "first_byte",
             Self::Status => "status",
             Self::Rescue => "rescue",
+            Self::Loss => "loss",
         }
     }
 }

@@ -36,6 +36,10 @@ use crate::shutdown::Shutdown;
 /// Between two looks at idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// A timer that is due before all others has the event loop woken through a descriptor, which is a system call. Of a
+/// request's limits the first is a quarter of a second away, so while this one ticks none of them is.
+const TICK: Duration = Duration::from_millis(200);
+
 /// Failed requests of one backend are told at most this often, so that a flood of them costs the control task little.
 const FAILED_EVERY: Duration = Duration::from_millis(2);
 
@@ -145,11 +149,15 @@ async fn sweep(worker: Rc<Worker>) {
     let period = SWEEP
         .min(timeouts.upstream_idle)
         .min(timeouts.client_idle / 4);
+    let mut due = worker.started + period;
     loop {
-        tokio::time::sleep(period).await;
+        tokio::time::sleep(period.min(TICK)).await;
         let now = clock::now();
-        worker.sweep_sites(now);
-        worker.wakers.wake_due(now);
+        if now >= due {
+            due = now + period;
+            worker.sweep_sites(now);
+            worker.wakers.wake_due(now);
+        }
     }
 }
 

@@ -249,7 +249,7 @@ fn lose_a_quarter(agents: Agents) -> Option<Result<(), String>> {
     std::thread::sleep(Duration::from_secs(10));
     let (gets, posts) = (report.failed(false).len(), report.failed(true).len());
     let out = world.went_out();
-    Some(if gets <= 10 && posts <= 10 && out.is_empty() {
+    Some(if gets + posts <= 10 && out.is_empty() {
         Ok(())
     } else {
         Err(format!(

@@ -10,6 +10,7 @@ use lb::clock;
 use lb::pool::registry::{self, Key, Outcome, Registry};
 use lb::pool::snapshot::Pool;
 use lb::pool::spec::{Spec, Standing, UpstreamId};
+use lb::pool::upstream::Live;
 use lb::pool::{ejection, queue};
 use lb::proxy::access::Log;
 use lb::proxy::stats::Reason;
@@ -279,10 +280,15 @@ impl Front {
 
     /// Requests that this backend has now, as the pool counts them.
     pub(crate) fn in_flight(&self, toy: &Toy) -> u32 {
+        self.live(toy).in_flight()
+    }
+
+    /// What workers share about this backend.
+    pub(crate) fn live(&self, toy: &Toy) -> Arc<Live> {
         let snapshot = self.pool.snapshot.load();
         let mut backends = snapshot.backends.iter();
         let backend = backends.find(|backend| backend.upstream.address == toy.address);
-        backend.expect("a known backend").upstream.live.in_flight()
+        backend.expect("a known backend").upstream.live.clone()
     }
 
     /// Says "stop".

@@ -108,6 +108,37 @@ fn a_waiting_post_keeps_waiting_and_gets_its_own_answer() {
 }
 
 #[test]
+fn a_get_that_waits_long_where_packets_are_lost_moves_on() {
+    let ((stuck, barrier), good) = (stuck(), Toy::named("good"));
+    let front = Front::of(&[&stuck, &good]);
+    let mut client = aimed_at(&front, &stuck);
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    barrier.wait();
+
+    front.live(&stuck).lost(lb::clock::now());
+
+    assert_eq!(client.response("GET").text(), "good");
+    assert_eq!(front.retries(Reason::Loss), 1);
+    assert_eq!(front.in_flight(&stuck), 0);
+}
+
+#[test]
+fn a_post_that_waits_long_where_packets_are_lost_goes_on_waiting() {
+    let ((stuck, barrier), good) = (stuck(), Toy::named("good"));
+    let front = Front::of(&[&stuck, &good]);
+    let mut client = aimed_at(&front, &stuck);
+    front.live(&stuck).lost(lb::clock::now());
+    client.send("POST /slow HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\nx");
+    barrier.wait();
+    // A GET in the same place moves on meanwhile.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    barrier.wait();
+
+    assert_eq!(client.response("POST").text(), "late");
+    assert_eq!(front.retries(Reason::Loss), 0);
+}
+
+#[test]
 fn a_waiting_get_keeps_waiting_when_nobody_else_is_left() {
     let (stuck, barrier) = stuck();
     let mut front = Front::of(&[&stuck]);

@@ -271,3 +271,22 @@ async fn a_server_that_hangs_is_asked_twice_and_no_more() {
     }
     assert_eq!(asked, 2);
 }
+
+#[tokio::test]
+async fn a_dial_that_overtakes_an_earlier_one_shows_that_packets_are_lost() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Its queue is full, so that the kernel drops the first dial.
+    let _queued = TcpStream::connect(address).await.unwrap();
+    let settings = patient_but(Duration::from_millis(900));
+    let makes_room = async { (listener.accept().await, listener.accept().await) };
+
+    let (seen, _streams) = tokio::join!(checked(address, "tcp", &settings), makes_room);
+
+    assert_eq!(seen.result, Ok("connected".to_owned()));
+    assert!(seen.lost);
+    let (seen, _stream) = tokio::join!(checked(address, "tcp", &settings), listener.accept());
+    assert!(!seen.lost);
+}

@@ -40,6 +40,7 @@ pub(super) async fn run(command: &str, settings: &Settings) -> Run {
         seen: Seen {
             result,
             timed_out: matches!(ran.end, End::TimedOut(_)),
+            lost: false,
         },
         leftover: ran.leftover,
     }

@@ -427,3 +427,54 @@ async fn a_refusal_is_believed_without_asking_again() {
     };
     assert_eq!((report.void, report.up), (None, Some(false)));
 }
+
+#[test]
+fn timeouts_on_a_line_that_loses_packets_are_asked_more_often() {
+    let now = clock::now();
+    let seen = |result: Result<(), ()>, lost| Seen {
+        timed_out: result.is_err(),
+        result: result.map(|()| String::new()).map_err(|()| String::new()),
+        lost,
+    };
+    let target = target(
+        "a",
+        ([127, 0, 0, 1], 1).into(),
+        "http:/",
+        Settings::default(),
+    );
+    let fall = Settings {
+        fall: 1,
+        ..Settings::default()
+    };
+    let target = Target {
+        settings: fall,
+        ..target
+    };
+    let mut standing = RiseFall::default();
+    standing.record(now, true, &target.settings);
+    for (lost, later, wanted, expected) in [
+        (false, 0, 0, 1),
+        (false, 0, 1, 0),
+        (true, 0, 0, 3),
+        (true, 59, 1, 3),
+        (true, 60, 0, 1),
+        (true, 60, 1, 0),
+    ] {
+        let mut doubt = Doubt::default();
+        assert_eq!(
+            doubt.of(&standing, &target, wanted, &seen(Ok(()), lost), now),
+            None
+        );
+        let now = now + Duration::from_secs(later);
+
+        let mut asked = 0;
+        while doubt
+            .of(&standing, &target, wanted, &seen(Err(()), false), now)
+            .is_some()
+        {
+            asked += 1;
+        }
+
+        assert_eq!(asked, expected, "{lost} {later} {wanted}");
+    }
+}
