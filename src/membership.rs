@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
-//! State ──peers──▶ │               ├───▶ members ─▶ State
+//! State ──peers──▶ │               ├───▶ members ─▶ State, and Serf's snapshot (journal)
 //!        keyring ──┘               ├───▶ keyring ─▶ State
 //!        rpc ─▶ commands ──────────┤
 //!                                  └───▶ notices ─▶ event handlers, whose output answers queries
@@ -11,6 +11,7 @@
 
 pub mod commands;
 mod handlers;
+pub mod journal;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -40,7 +41,10 @@ pub async fn start(
     state: Option<Arc<State>>,
 ) -> Result<Handle, StartError> {
     if let Some(state) = &state {
-        settings.peers = state.peers().to_vec();
+        // A snapshot knows better: after a leave it says nobody.
+        if settings.former.is_none() {
+            settings.peers = state.peers().to_vec();
+        }
         settings.keyring = newest_keys(settings.keyring, state);
     }
     let encrypted = settings.keyring.is_some();
@@ -233,6 +237,7 @@ pub struct Signals {
     int: unix::Signal,
     hup: unix::Signal,
     usr1: unix::Signal,
+    interrupted: bool,
 }
 
 impl Signals {
@@ -246,6 +251,7 @@ impl Signals {
             int: unix::signal(SignalKind::interrupt())?,
             hup: unix::signal(SignalKind::hangup())?,
             usr1: unix::signal(SignalKind::user_defined1())?,
+            interrupted: false,
         })
     }
 
@@ -258,6 +264,11 @@ impl Signals {
         while self.next().await != Signal::Stop || first.elapsed() < SAME_WISH {}
     }
 
+    /// SIGINT was heard. By it a stock agent leaves, and by SIGTERM it does not; so it is with the snapshot.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
     /// Returns when asked to stop; a wish to reload is not kept.
     pub async fn stop(&mut self) {
         while self.next().await != Signal::Stop {}
@@ -267,7 +278,10 @@ impl Signals {
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.term.recv() => Signal::Stop,
-            _ = self.int.recv() => Signal::Stop,
+            _ = self.int.recv() => {
+                self.interrupted = true;
+                Signal::Stop
+            }
             _ = self.hup.recv() => Signal::Reload,
             _ = self.usr1.recv() => Signal::Reopen,
         }

@@ -56,8 +56,14 @@ fn every_flag_of_the_front_has_a_variable() {
             .extend(name.map(|name| (name, "?".to_owned())));
         match config::front(&flags, &around) {
             Ok(front) => format!(
-                "{:?} {:?} {:?} {:?} {:?}",
-                front.gossip, front.handlers, front.state, front.access_log, front.warnings
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                front.gossip,
+                front.handlers,
+                front.state,
+                front.snapshot,
+                front.tags_file,
+                front.access_log,
+                front.warnings
             ),
             Err(errors) => errors.to_string(),
         }
@@ -88,8 +94,14 @@ fn every_flag_of_the_agent_has_a_variable() {
             .extend(name.map(|name| (name, "?".to_owned())));
         match config::agent(&flags::Agent::default(), &around) {
             Ok(agent) => format!(
-                "{:?} {:?} {:?} {:?} {:?}",
-                agent.gossip, agent.handlers, agent.companion, agent.state, agent.warnings
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                agent.gossip,
+                agent.handlers,
+                agent.companion,
+                agent.state,
+                agent.snapshot,
+                agent.tags_file,
+                agent.warnings
             ),
             Err(errors) => errors.to_string(),
         }

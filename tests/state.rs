@@ -373,6 +373,8 @@ fn operator(bind: SocketAddr) -> driver::Handle {
         tags: lb::announce::Tags::new(),
         keyring: Some(Keyring::parse(OLD_KEY).expect("a key")),
         peers: Vec::new(),
+        former: None,
+        replay: false,
         discover: None,
         insecure: false,
         when_taken: driver::WhenTaken::Wait,

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::standing::Standing;
-use crate::announce::{State, Tags};
+use crate::announce::{self, State, Tags};
 use crate::gossip::driver::Handle;
 use crate::membership;
 
@@ -79,8 +79,16 @@ impl Announcer {
             Err(refused) => {
                 warn!("the state {state:?} cannot be announced: {refused}");
                 let mut short = wanted.clone();
-                if let Ok(State::Fail(_)) = state.parse() {
-                    short.insert("state".to_owned(), State::Fail(String::new()).to_string());
+                let reasonless = State::Fail(String::new());
+                for (name, value) in &mut short {
+                    let is_verdict = |state| matches!(state, State::Fail(_));
+                    if name == "state" && value.parse().is_ok_and(is_verdict) {
+                        *value = reasonless.to_string();
+                    } else if name.starts_with("svc.")
+                        && announce::state_of(value).is_some_and(is_verdict)
+                    {
+                        *value = announce::with_state(value, &reasonless);
+                    }
                 }
                 if self.gossip.set_tags(short.clone()).await.is_ok() {
                     self.said = short;

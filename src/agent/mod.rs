@@ -30,12 +30,14 @@ use tracing::{error, info, warn};
 
 use self::announcer::Announcer;
 use self::service::Service;
+use self::standing::Standing;
 use self::watches::Watches;
 use crate::announce::Tags;
 use crate::gossip::driver::{Handle, Settings};
 use crate::handlers::Handlers;
 use crate::health::own::Opinion;
 use crate::membership::commands::Commands;
+use crate::membership::journal::{self, Journal};
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::state::State;
 use crate::{announce, config, rpc, shutdown};
@@ -216,10 +218,11 @@ struct Member {
     config: Box<config::Agent>,
     gossip: Handle,
     state: Option<Arc<State>>,
+    journal: Journal,
     watches: Watches,
     announcer: Announcer,
-    /// The check's word that has had its line.
-    told: Option<Opinion>,
+    /// What checks said that has had its line.
+    told: Standing,
     handlers: Handlers,
     attendance: Option<Attendance>,
     rpc: rpc::Server,
@@ -240,15 +243,16 @@ impl Member {
         watches.begin(&config.companion);
         let _ = tokio::time::timeout(FIRST_WORD_MAX, watches.first_word()).await;
         let standing = watches.standing();
-        tell(standing.check.as_ref());
+        tell(&Standing::default(), &standing);
         let tags = standing.announced(&config.gossip.tags);
-        let (gossip, state, commanded) = join(&config, tags.clone()).await?;
+        let (gossip, state, journal, commanded) = join(&config, tags.clone()).await?;
         // Before anything happens: of all that does, scripts are told.
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
         let attendance = membership::attend(&gossip, &handlers, &config.handlers);
         let (end, ending) = shutdown::channel();
-        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone())
+            .keeping(journal.clone(), config.tags_file.as_deref());
         let turn = commands.tags_turn();
         let rpc = rpc::start(commanded, &config.rpc, commands, ending);
         eprintln!("{}", banner(&config, &gossip));
@@ -261,9 +265,10 @@ impl Member {
             config,
             gossip,
             state,
+            journal,
             watches,
             announcer,
-            told: standing.check,
+            told: standing,
             handlers,
             attendance,
             rpc,
@@ -285,11 +290,9 @@ impl Member {
                 },
                 () = self.watches.changed() => {
                     let standing = self.watches.standing();
-                    if self.told != standing.check {
-                        tell(standing.check.as_ref());
-                        self.told.clone_from(&standing.check);
-                    }
+                    tell(&self.told, &standing);
                     self.announcer.say(&standing).await;
+                    self.told = standing;
                 }
                 () = self.rpc.left() => {
                     info!("left, as asked through RPC");
@@ -331,7 +334,11 @@ impl Member {
 
     async fn leave(self, signals: &mut Signals) {
         info!("leaving the cluster");
+        let interrupted = signals.interrupted();
         let leaving = async {
+            if interrupted {
+                self.journal.leave().await;
+            }
             membership::leave(&self.gossip).await;
             info!("left");
             // Scripts that were told of the last events are not cut off in the middle.
@@ -341,6 +348,7 @@ impl Member {
             () = leaving => {}
             () = signals.stop_again() => warn!("stopped at once, as asked twice"),
         }
+        self.journal.finish().await;
         if let Some(state) = self.state {
             state.flush().await;
         }
@@ -373,18 +381,30 @@ fn own_address(config: &config::Agent, gossip: &Handle) -> SocketAddr {
     SocketAddr::new(ip, port.unwrap_or(PORT))
 }
 
-/// One line for what the check says.
-fn tell(check: Option<&Opinion>) {
-    match check {
-        Some(Opinion::Passes(said)) => info!("the service's check passes: {said}"),
-        Some(Opinion::Fails(why)) => warn!("the service's check fails: {why}"),
-        Some(Opinion::Unproven(why)) => info!("the service is not proven yet: {why}"),
-        None => {}
+/// One line for each check that says something else than was `told`.
+fn tell(told: &Standing, standing: &Standing) {
+    if let Some(word) = &standing.check
+        && told.check.as_ref() != Some(word)
+    {
+        line("the service", &word.opinion);
+    }
+    for (name, word) in &standing.more {
+        if told.more.get(name) != Some(word) {
+            line(&format!("the service {name}"), &word.opinion);
+        }
+    }
+}
+
+fn line(service: &str, opinion: &Opinion) {
+    match opinion {
+        Opinion::Passes(said) => info!("{service}'s check passes: {said}"),
+        Opinion::Fails(why) => warn!("{service}'s check fails: {why}"),
+        Opinion::Unproven(why) => info!("{service} is not proven yet: {why}"),
     }
 }
 
 /// What a membership comes to.
-type Joined = (Handle, Option<Arc<State>>, Option<TcpListener>);
+type Joined = (Handle, Option<Arc<State>>, Journal, Option<TcpListener>);
 
 async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     let state = membership::state(config.state.as_deref(), &config.gossip.node)
@@ -394,10 +414,12 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
         let code = if error.is_configuration() { 2 } else { 1 };
         Failure::new(code, error)
     })?;
-    let settings = Settings {
+    let mut settings = Settings {
         tags,
         ..config.gossip.clone()
     };
+    let opened = journal::open(config.snapshot.as_ref(), &mut settings)
+        .map_err(|error| Failure::new(2, error))?;
     let gossip = membership::start(settings, state.clone())
         .await
         .map_err(|error| {
@@ -411,7 +433,8 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     let advertised = gossip.advertised().address;
     config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
         .map_err(|why| Failure::new(2, why))?;
-    Ok((gossip, state, commanded))
+    let journal = Journal::keep(opened, &gossip);
+    Ok((gossip, state, journal, commanded))
 }
 
 fn banner(config: &config::Agent, gossip: &Handle) -> String {

@@ -1,36 +1,53 @@
 //! What the node says about its service: the tags that it was given, and what it has found out since.
 //!
 //! ```text
-//! tags as configured ─┐
-//! own check (Opinion) ┼─▶ tags as announced: state, weight
-//! agent-check (Wish) ─┘
+//! tags as configured ──┐
+//! own checks (Opinion) ┼─▶ tags as announced: state, weight; s= of each further service
+//! agent-check (Wish) ──┘
 //! ```
 //!
 //! Pure. Of two states the worse one counts: maint, fail, drain, ready.
 
+use std::collections::BTreeMap;
+
 use crate::announce::line::{Mode, Wish};
-use crate::announce::{State, Tags};
+use crate::announce::{self, State, Tags};
 use crate::health::own::Opinion;
 
-/// All that is known of the service.
+/// All that is known of the node's services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// Of the agent's own check, if it makes one.
-    pub(super) check: Option<Opinion>,
-    /// As long as the check has said nothing: whether fronts will find out as well, by the same one.
-    pub(super) is_checked_by_fronts: bool,
-    /// Of the agent-check command.
+    /// Of the agent's own check of the role, if it makes one.
+    pub(super) check: Option<Word>,
+    /// Of those of further services, by name.
+    pub(super) more: BTreeMap<String, Word>,
+    /// Of the agent-check command; about the role.
     pub(super) wish: Wish,
 }
 
-impl Standing {
-    /// What the node says by itself.
-    pub(super) fn state(&self) -> State {
-        let failing = match &self.check {
-            Some(Opinion::Fails(why)) => Some(why),
-            Some(Opinion::Unproven(why)) if !self.is_checked_by_fronts => Some(why),
+/// What a check says of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) opinion: Opinion,
+    /// As long as the check has said nothing: whether fronts will find out as well, by the same one.
+    pub(super) is_checked_by_fronts: bool,
+}
+
+impl Word {
+    /// Why the service is not to be used, if so.
+    fn failing(&self) -> Option<&String> {
+        match &self.opinion {
+            Opinion::Fails(why) => Some(why),
+            Opinion::Unproven(why) if !self.is_checked_by_fronts => Some(why),
             _ => None,
-        };
+        }
+    }
+}
+
+impl Standing {
+    /// What the node says by itself of its role.
+    pub(super) fn state(&self) -> State {
+        let failing = self.check.as_ref().and_then(Word::failing);
         match (self.wish.mode, failing.or(self.wish.down.as_ref())) {
             (Mode::Maint, _) => State::Maint,
             (_, Some(why)) => State::Fail(why.clone()),
@@ -52,6 +69,16 @@ impl Standing {
         if self.wish.percent != 100 {
             let weight = self.wish.weight(weight(base));
             tags.insert("weight".to_owned(), weight.to_string());
+        }
+        for (name, word) in &self.more {
+            let Some(why) = word.failing() else { continue };
+            let Some(tag) = tags.get_mut(&format!("svc.{name}")) else {
+                continue;
+            };
+            let own = State::Fail(why.clone());
+            if rank(&own) > announce::state_of(tag).as_ref().map_or(0, rank) {
+                *tag = announce::with_state(tag, &own);
+            }
         }
         tags
     }
@@ -92,8 +119,11 @@ mod tests {
             wish.hear(line.parse().expect("a line"));
         }
         Standing {
-            check,
-            is_checked_by_fronts: false,
+            check: check.map(|opinion| Word {
+                opinion,
+                is_checked_by_fronts: false,
+            }),
+            more: BTreeMap::new(),
             wish,
         }
     }
@@ -138,13 +168,40 @@ mod tests {
     fn who_is_not_checked_yet_is_out_unless_fronts_check_the_same() {
         let unproven = Some(Opinion::Unproven("not checked yet".to_owned()));
         let alone = standing(unproven, "");
-        let together = Standing {
-            is_checked_by_fronts: true,
-            ..alone.clone()
-        };
+        let mut together = alone.clone();
+        together
+            .check
+            .iter_mut()
+            .for_each(|word| word.is_checked_by_fronts = true);
 
         assert_eq!(alone.state().to_string(), "fail:not checked yet");
         assert_eq!(together.state(), State::Ready);
+    }
+
+    #[test]
+    fn a_further_service_is_out_alone() {
+        let base = tags(&[
+            ("role", "web"),
+            ("svc.api", "8080;w=3"),
+            ("svc.old", "81;s=maint"),
+        ]);
+        let mut standing = standing(passes(), "");
+        for name in ["api", "old", "unknown"] {
+            let word = Word {
+                opinion: Opinion::Fails("disk full".to_owned()),
+                is_checked_by_fronts: true,
+            };
+            standing.more.insert(name.to_owned(), word);
+        }
+
+        let announced = standing.announced(&base);
+
+        let expected = tags(&[
+            ("role", "web"),
+            ("svc.api", "8080;w=3;s=fail:disk full"),
+            ("svc.old", "81;s=maint"),
+        ]);
+        assert_eq!(announced, expected);
     }
 
     #[test]

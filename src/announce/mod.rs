@@ -17,7 +17,7 @@ mod writing;
 use std::collections::BTreeMap;
 
 pub use reading::read;
-pub use writing::tags;
+pub use writing::{state_of, tags, with_state};
 
 /// Longest reason carried by `state=fail:REASON`, in bytes.
 pub const FAIL_REASON_BYTES_MAX: usize = 64;

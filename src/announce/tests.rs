@@ -233,6 +233,30 @@ fn a_semicolon_does_not_break_the_long_form() {
 }
 
 #[test]
+fn the_state_of_a_long_form_is_replaced_and_all_else_kept() {
+    let fails = State::Fail("a;b".to_owned());
+    for (before, state, after) in [
+        ("8080", &fails, "8080;s=fail:a,b"),
+        (
+            "8080;w=3;s=drain;future=1",
+            &fails,
+            "8080;w=3;future=1;s=fail:a,b",
+        ),
+        ("8080;b;s=fail:old", &State::Ready, "8080;b"),
+    ] {
+        let written = with_state(before, state);
+        assert_eq!(written, after);
+        let heard = read(&tags_of(&[("svc.api", &written)]));
+        assert_eq!(
+            Some(&heard[0].service.state),
+            state_of(&written).as_ref().or(Some(&State::Ready))
+        );
+    }
+    assert_eq!(state_of("8080;s=odd"), None);
+    assert_eq!(state_of("8080;s=maint"), Some(State::Maint));
+}
+
+#[test]
 fn exactly_512_bytes_fit() {
     // ff, map header, "k" as fixraw (2 bytes), and a raw16 header: 7 bytes beside the value.
     let fits = tags_of(&[("k", &"x".repeat(505))]);

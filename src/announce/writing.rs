@@ -78,6 +78,25 @@ fn long_form(service: &Service) -> String {
     parts.join(";")
 }
 
+/// The value of a tag `svc.NAME` with that state in place of its own; all else in it stays, also what is not understood.
+pub fn with_state(long_form: &str, state: &State) -> String {
+    let mut text: Vec<&str> = long_form.split(';').collect();
+    text.retain(|part| !part.starts_with("s="));
+    let said = format!("s={}", state.to_string().replace(';', ","));
+    if *state != State::Ready {
+        text.push(&said);
+    }
+    text.join(";")
+}
+
+/// What the value of a tag `svc.NAME` says of the service's state, if it says anything.
+pub fn state_of(long_form: &str) -> Option<State> {
+    let said = long_form
+        .split(';')
+        .find_map(|part| part.strip_prefix("s="));
+    said?.parse().ok()
+}
+
 /// `[ff][map header][raw name][raw value]…`, as the gossip dialect of msgpack has it (no str8).
 fn encoded_bytes(tags: &Tags) -> usize {
     let header = if tags.len() < 16 { 1 } else { 3 };

@@ -15,10 +15,12 @@ use super::flags::Common;
 use super::handlers;
 use super::keys::{self, Keys};
 use super::parse;
+use super::past;
 use super::rpc;
 use super::sources::{Sources, Surroundings, Valued};
 use crate::announce::{Tags, VOCABULARY};
 use crate::gossip::core::timing::Profile;
+use crate::state::snapshot;
 use crate::{admin, gossip, log};
 
 /// What was read; each program makes its own settings of it.
@@ -35,6 +37,8 @@ pub(super) struct Shared {
     pub(super) rpc: crate::rpc::Settings,
     pub(super) admin: admin::Settings,
     pub(super) state: Option<PathBuf>,
+    pub(super) snapshot: Option<snapshot::Settings>,
+    pub(super) tags_file: Option<PathBuf>,
     pub(super) log: log::Level,
 }
 
@@ -121,7 +125,8 @@ fn gossip(
         table.boolean("insecure_gossip"),
         parse::boolean,
     );
-    let tags = tags(sources, flags, &mut table);
+    let mut tags = tags(sources, flags, &mut table);
+    let past = past::read(sources, flags, &mut table, &mut tags);
     let keys = keys::read(
         sources,
         &flags.encrypt_key_file,
@@ -145,6 +150,8 @@ fn gossip(
             tags: Tags::new(),
             keyring: keys.ring(),
             peers: Vec::new(),
+            former: None,
+            replay: past.replay,
             discover: None,
             insecure: insecure_gossip,
             when_taken: gossip::driver::WhenTaken::default(),
@@ -156,6 +163,8 @@ fn gossip(
         rpc,
         admin: defaults::admin(true),
         state: None,
+        snapshot: past.snapshot,
+        tags_file: past.tags_file,
         log: log::Level::default(),
     }
 }

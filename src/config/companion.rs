@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::Table;
+use super::document::{Found, Table};
 use super::flags;
 use super::parse::{self, Parsed};
 use super::sources::{Sources, Surroundings, Valued};
@@ -25,8 +25,10 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Settings of the agent as the service's companion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Companion {
-    /// The agent's own check of the service.
+    /// The agent's own check of the service that `--role` names.
     pub check: Option<OwnCheck>,
+    /// Its checks of further services.
+    pub more: Vec<ServiceCheck>,
     /// Its timing.
     pub timing: health::Settings,
     /// Where the service reports to, of [`OwnCheck::Ttl`].
@@ -41,6 +43,17 @@ pub struct Companion {
     pub stop_timeout: Duration,
 }
 
+/// The agent's own check of one of several services.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceCheck {
+    /// NAME of `svc.NAME`.
+    pub service: String,
+    /// Where it listens.
+    pub port: u16,
+    /// How.
+    pub check: OwnCheck,
+}
+
 /// What `--check` means to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Check {
@@ -50,18 +63,51 @@ pub(super) struct Check {
     pub(super) own: Option<OwnCheck>,
 }
 
-/// The companion, and `--check` for the one who announces it.
+/// A check, and the service that it is for: `NAME=CHECK`, or none where it is the role's.
+pub(super) type Named = (Option<String>, Check);
+
+/// All that is said by `--check`, `LB_CHECK` (a line each), or `check` and `[agent.checks]`.
+pub(super) fn checks(
+    sources: &Sources<'_>,
+    flags: &flags::Agent,
+    table: &mut Table<'_>,
+) -> Vec<Valued<Named>> {
+    let mut written: Vec<Found> = table.text("check").into_iter().collect();
+    written.extend(table.pairs("checks").into_iter().map(|(name, found)| {
+        let text = format!("{name}={}", found.text);
+        Found { text, ..found }
+    }));
+    // A command has commas; of a flag it has lines too.
+    let in_flags = !flags.check.is_empty();
+    let apart = |text: &str| match in_flags {
+        true => vec![text.to_owned()],
+        false => text.lines().map(str::to_owned).collect(),
+    };
+    let file = (!written.is_empty()).then_some(written);
+    let checks = sources.list("check", &flags.check, file, apart, named);
+    let checks = checks.unwrap_or_default();
+    checks.iter().for_each(|check| told(sources, check));
+    checks
+}
+
+/// `NAME=CHECK` or `CHECK`. No name has a colon in it, and no check an equals sign before its first.
+fn named(text: &str) -> Parsed<Named> {
+    match text.split_once('=') {
+        Some((name, rest)) if !name.contains(':') => {
+            Ok((Some(parse::name(name.trim())?), check(rest)?))
+        }
+        _ => Ok((None, check(text)?)),
+    }
+}
+
+/// The companion, whose checks were resolved.
 pub(super) fn read(
     sources: &Sources<'_>,
     flags: &flags::Agent,
     table: &mut Table<'_>,
     around: &Surroundings,
-) -> (Companion, Option<Valued<Check>>) {
-    let check = sources.scalar("check", &flags.check, table.text("check"), check);
-    let own = check.as_ref().and_then(|check| check.value.own.clone());
-    if let Some(check) = &check {
-        told(sources, check);
-    }
+    (own, more): (Option<OwnCheck>, Vec<ServiceCheck>),
+) -> Companion {
     let timing = timing(sources, flags, table);
     let agent_check = sources.scalar(
         "agent-check",
@@ -87,22 +133,22 @@ pub(super) fn read(
         table.text("stop_timeout"),
         parse::duration,
     );
-    let companion = Companion {
+    Companion {
         check_socket: check_socket(sources, flags, table, around, own.as_ref()),
         check: own,
+        more,
         timing,
         agent_check: agent_check.map(|command| command.value),
         agent_check_interval: agent_check_interval
             .map_or(AGENT_CHECK_INTERVAL, |interval| interval.value),
         hosts_file: hosts_file.map(|file| file.value.into()),
         stop_timeout: stop_timeout.map_or(STOP_TIMEOUT, |timeout| timeout.value),
-    };
-    (companion, check)
+    }
 }
 
 /// What an agent can't do itself yet.
-fn told(sources: &Sources<'_>, check: &Valued<Check>) {
-    let kind = match check.value.announced {
+fn told(sources: &Sources<'_>, check: &Valued<Named>) {
+    let kind = match check.value.1.announced {
         Some(CheckSpec::Https { .. }) => "https",
         Some(CheckSpec::Grpc { .. }) => "grpc",
         _ => return,

@@ -42,6 +42,18 @@ pub struct Common {
     /// Tag to announce beside our own (repeatable)
     #[arg(long, value_name = "KEY=VALUE", help_heading = GOSSIP)]
     pub tag: Vec<String>,
+    /// File that keeps all tags, as JSON: read at the start, written when `tags` changes them. In place of --tag
+    #[arg(long, value_name = "FILE", help_heading = GOSSIP)]
+    pub tags_file: Option<String>,
+    /// Serf's snapshot: who is alive and what was heard, to rejoin and to go on after a restart
+    #[arg(long, value_name = "FILE", help_heading = GOSSIP)]
+    pub snapshot: Option<String>,
+    /// Join the members of the snapshot again also after a leave
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = GOSSIP)]
+    pub rejoin: Option<String>,
+    /// Take user events that happened before we came, as long as the others know of them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = GOSSIP)]
+    pub replay: Option<String>,
     /// Timing of gossip: lan, wan or local
     #[arg(long, value_name = "PROFILE", help_heading = GOSSIP)]
     pub profile: Option<String>,
@@ -125,9 +137,10 @@ pub struct Agent {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub backup: Option<String>,
     /// How the service is checked. By the agent: http:[PORT]/path, tcp[:PORT], exec:COMMAND, ttl:30s. Fronts are told to check in the same way
-    /// where they can: http, tcp, https:[PORT]/path, grpc[:SERVICE], none; default: only fronts check, as their pool has it
-    #[arg(long, value_name = "CHECK")]
-    pub check: Option<String>,
+    /// where they can: http, tcp, https:[PORT]/path, grpc[:SERVICE], none; default: only fronts check, as their pool has it. NAME= in front
+    /// makes it that of a further --service (repeatable; lines in the variable)
+    #[arg(long, value_name = "[NAME=]CHECK")]
+    pub check: Vec<String>,
     /// Time between two of the agent's checks
     #[arg(long, value_name = "TIME")]
     pub check_interval: Option<String>,

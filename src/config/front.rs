@@ -78,6 +78,8 @@ fn finish(
         rpc,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         ..
     } = shared;
@@ -96,6 +98,8 @@ fn finish(
         proxy,
         admin,
         state,
+        snapshot,
+        tags_file,
         log,
         access_log: None,
         file: None,
@@ -403,6 +407,16 @@ fn limits(
         0,
         1_000_000,
     );
+    size(&mut limits.h2_streams, "h2_streams", 1, 10_000);
+    // HTTP/2 begins with 65,535, and its windows have 31 bits.
+    let (least, most) = (65_535, (1 << 31) - 1);
+    size(
+        &mut limits.h2_stream_window_bytes,
+        "h2_stream_window_bytes",
+        least,
+        most,
+    );
+    size(&mut limits.h2_window_bytes, "h2_window_bytes", least, most);
     if let Some(upgrades) = table.texts("upgrades") {
         let upgrades = upgrades.into_iter();
         limits.upgrades = upgrades

@@ -24,8 +24,10 @@ mod handlers;
 mod keys;
 mod listener;
 mod parse;
+mod past;
 mod rpc;
 pub mod serf;
+mod services;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use self::address::is_public;
-pub use self::companion::Companion;
+pub use self::companion::{Companion, ServiceCheck};
 pub use self::defaults::{ADMIN, RPC};
 use self::document::{Document, Table};
 use self::error::Faults;
@@ -45,7 +47,7 @@ pub use self::sources::Surroundings;
 use crate::announce::Service;
 use crate::network::Network;
 use crate::rpc::Secret;
-use crate::{admin, gossip, health, log, pool, proxy};
+use crate::{admin, gossip, health, log, pool, proxy, state};
 
 /// What a run was started with: enough to read its settings again.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,6 +94,10 @@ pub struct Front {
     pub admin: admin::Settings,
     /// Where state is kept; `None`: nowhere.
     pub state: Option<PathBuf>,
+    /// Serf's snapshot, beside the state; `None`: none.
+    pub snapshot: Option<state::snapshot::Settings>,
+    /// Keeps the tags that the RPC changes.
+    pub tags_file: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
     /// One line for each request; `None`: off.
@@ -127,6 +133,10 @@ pub struct Agent {
     pub admin: admin::Settings,
     /// Where state is kept; `None`: nowhere.
     pub state: Option<PathBuf>,
+    /// Serf's snapshot, beside the state; `None`: none.
+    pub snapshot: Option<state::snapshot::Settings>,
+    /// Keeps the tags that the RPC changes.
+    pub tags_file: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
     /// The file it was read from.
@@ -269,6 +279,8 @@ pub fn reload_agent(previous: &Agent) -> Result<Agent, Errors> {
         ),
         ("admin.listen", previous.admin.listen != next.admin.listen),
         ("state.dir", previous.state != next.state),
+        ("gossip.snapshot", previous.snapshot != next.snapshot),
+        ("gossip.tags_file", previous.tags_file != next.tags_file),
         ("log.level", previous.log != next.log),
     ];
     changed.extend(
@@ -302,6 +314,7 @@ fn restart_only_of_gossip(
         ("gossip.profile", a.profile != b.profile),
         ("gossip.encrypt_key_file", a.keyring != b.keyring),
         ("gossip.insecure_gossip", old_insecure != new_insecure),
+        ("gossip.replay", a.replay != b.replay),
     ];
     let differ = differ.into_iter();
     differ
@@ -320,7 +333,13 @@ pub fn restart_only_changes(old: &Front, new: &Front) -> Vec<&'static str> {
             "gossip.discover",
             old.discover != new.discover && (old.discover_given || new.discover_given),
         ),
-        ("gossip.tags", old.gossip.tags != new.gossip.tags),
+        // What the verb tags wrote into a file is announced already.
+        (
+            "gossip.tags",
+            old.gossip.tags != new.gossip.tags && new.tags_file.is_none(),
+        ),
+        ("gossip.snapshot", old.snapshot != new.snapshot),
+        ("gossip.tags_file", old.tags_file != new.tags_file),
         ("gossip.rpc_addr", old.rpc.listen != new.rpc.listen),
         ("gossip.rpc_auth_key_file", old.rpc.auth != new.rpc.auth),
         ("admin.listen", old.admin.listen != new.admin.listen),

@@ -32,6 +32,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     State(#[from] state::Busy),
     #[error(transparent)]
+    Snapshot(#[from] state::snapshot::Unusable),
+    #[error(transparent)]
     Backend(#[from] Unresolved),
     #[error("{what} cannot be started: {source}")]
     System {
@@ -49,6 +51,7 @@ impl Failure {
             Self::Name(_) => return ExitCode::from(NAME_CONFLICT),
             Self::Access(error) => matches!(error, proxy::access::OpenError::File { .. }),
             Self::Rpc(error) => error.is_configuration(),
+            Self::Snapshot(_) => true,
             Self::Gossip(error) => membership::is_configuration(error),
             // A name server that does not answer yet is the usual cause.
             Self::Backend(_) | Self::State(_) | Self::System { .. } => false,

@@ -37,6 +37,7 @@ use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle};
 use crate::handlers::Handlers;
 use crate::membership::commands::Commands;
+use crate::membership::journal::{self, Journal};
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::proxy::access;
 use crate::proxy::listeners::Bound;
@@ -94,8 +95,9 @@ async fn serve(config: config::Front) -> Result<(), Failure> {
         }
     }
 
+    let interrupted = signals.interrupted();
     tokio::select! {
-        () = front.stop(server) => info!("stopped"),
+        () = front.stop(server, interrupted) => info!("stopped"),
         () = signals.stop_again() => warn!("stopped at once, as asked twice"),
     }
     Ok(())
@@ -107,6 +109,7 @@ struct Front {
     config: config::Front,
     gossip: Handle,
     state: Option<Arc<State>>,
+    journal: Journal,
     handlers: Handlers,
     attendance: Option<Attendance>,
     orders: mpsc::Sender<Order>,
@@ -138,7 +141,9 @@ impl Front {
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
-        let gossip = membership::start(config.gossip.clone(), state.clone()).await?;
+        let mut membership = config.gossip.clone();
+        let opened = journal::open(config.snapshot.as_ref(), &mut membership)?;
+        let gossip = membership::start(membership, state.clone()).await?;
         let advertised = gossip.advertised().address;
         config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
             .map_err(driver::StartError::Advertise)?;
@@ -191,7 +196,9 @@ impl Front {
             config.admin.ready_requires_backend,
         ));
         let (end, ending) = shutdown::channel();
-        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone());
+        let journal = Journal::keep(opened, &gossip);
+        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone())
+            .keeping(journal.clone(), config.tags_file.as_deref());
         let rpc = rpc::start(commanded, &config.rpc, commands, ending.clone());
         if let Some(listener) = admin {
             let view = View {
@@ -212,6 +219,7 @@ impl Front {
                 config,
                 gossip,
                 state,
+                journal,
                 handlers,
                 attendance,
                 orders,
@@ -271,7 +279,7 @@ impl Front {
     }
 
     /// Not ready, then no more connections, then no more requests, then out of the cluster.
-    async fn stop(self, server: proxy::Server) {
+    async fn stop(self, server: proxy::Server, interrupted: bool) {
         let timeouts = &self.config.proxy.timeouts;
         self.phase.stop();
         info!(
@@ -284,8 +292,12 @@ impl Front {
         if let Some(access) = self.access {
             access.close(LAST_LINES_MAX).await;
         }
+        if interrupted {
+            self.journal.leave().await;
+        }
         membership::leave(&self.gossip).await;
         membership::last_scripts(self.attendance, &self.handlers).await;
+        self.journal.finish().await;
         if let Some(state) = &self.state {
             state.flush().await;
         }

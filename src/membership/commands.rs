@@ -2,25 +2,27 @@
 //!
 //! ```text
 //! rpc ──trait──▶ Commands ─▶ gossip::driver::Handle
-//!                        └─▶ State (peers are forgotten at a leave)
+//!                        └─▶ State (peers are forgotten at a leave), Journal (and so are members), tags file
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, broadcast, mpsc};
 use tracing::info;
 
+use super::journal::Journal;
 use crate::announce::Tags;
-use crate::gossip::core::io::{Answer, QueryId, Question, Refused, Stats};
+use crate::gossip::core::io::{Answer, Past, QueryId, Question, Refused, Stats};
 use crate::gossip::core::member::Members;
 use crate::gossip::core::serf::coalesce::Notice;
 use crate::gossip::core::serf::coordinate::Coordinate;
 use crate::gossip::core::serf::keys::{KeyReport, KeyRequest};
 use crate::gossip::driver::Handle;
 use crate::handlers::Handlers;
-use crate::rpc::membership::{Joined, Membership};
-use crate::state::State;
+use crate::rpc::membership::{Joined, Membership, NotSet};
+use crate::state::{State, tags_file};
 
 /// How long our own entry may take to show what was set.
 const SHOWN_MAX: Duration = Duration::from_secs(2);
@@ -33,6 +35,8 @@ pub struct Commands {
     handlers: Handlers,
     /// Held while tags change: two clients that change one tag each must not undo one another.
     tags: Arc<Mutex<()>>,
+    journal: Journal,
+    tags_file: Option<Arc<Path>>,
 }
 
 impl Commands {
@@ -43,6 +47,18 @@ impl Commands {
             state,
             handlers,
             tags: Arc::default(),
+            journal: Journal::default(),
+            tags_file: None,
+        }
+    }
+
+    /// Has `journal` know of leaves, and `tags_file` hold the tags that are set.
+    #[must_use]
+    pub fn keeping(self, journal: Journal, tags_file: Option<&Path>) -> Self {
+        Self {
+            journal,
+            tags_file: tags_file.map(Arc::from),
+            ..self
         }
     }
 
@@ -69,8 +85,9 @@ impl Membership for Commands {
         self.handlers.scripts()
     }
 
-    async fn join(&self, addresses: Vec<String>, _replay: bool) -> Joined {
-        let joined = self.gossip.join(addresses).await;
+    async fn join(&self, addresses: Vec<String>, replay: bool) -> Joined {
+        let past = if replay { Past::Replay } else { Past::Skip };
+        let joined = self.gossip.join_with(addresses, past).await;
         Joined {
             reached: joined.reached,
             failures: joined.failures,
@@ -79,6 +96,7 @@ impl Membership for Commands {
 
     async fn leave(&self) {
         info!("leaving the cluster, as asked through RPC");
+        self.journal.leave().await;
         super::leave(&self.gossip).await;
         if let Some(state) = &self.state {
             state.forget_peers();
@@ -90,7 +108,7 @@ impl Membership for Commands {
         self.gossip.force_leave(&name, prune).await
     }
 
-    async fn change_tags(&self, set: Tags, delete: Vec<String>) -> Result<(), Refused> {
+    async fn change_tags(&self, set: Tags, delete: Vec<String>) -> Result<(), NotSet> {
         let _alone = self.tags.lock().await;
         let mut tags = super::own_tags(&self.gossip).await.unwrap_or_default();
         tags.retain(|name, _| !delete.contains(name));
@@ -104,6 +122,12 @@ impl Membership for Commands {
             own.is_some_and(|own| own.tags.decode() == tags)
         });
         let _ = tokio::time::timeout(SHOWN_MAX, shown).await;
+        if let Some(file) = &self.tags_file {
+            let file = Arc::clone(file);
+            let writing = tokio::task::spawn_blocking(move || tags_file::write(&file, &tags));
+            let kept = writing.await.unwrap_or_else(|error| Err(error.into()));
+            kept.map_err(NotSet::NotKept)?;
+        }
         Ok(())
     }
 

@@ -29,6 +29,14 @@ impl Alarm {
         self.0.set(armed.filter(|armed| !armed.sleep.is_elapsed()));
     }
 
+    /// For another task, which sets it anew.
+    pub(super) fn hand_over(mut self) -> Self {
+        if let Some(armed) = self.0.get_mut() {
+            armed.pending = false;
+        }
+        self
+    }
+
     /// Has the task polled again at `at`, or before.
     pub(super) fn wake_by(&self, cx: &mut Context<'_>, at: Instant) {
         let armed = self.0.take();
@@ -55,7 +63,8 @@ impl Armed {
             cx.waker().wake_by_ref();
             return;
         }
-        if self.at != at || self.sleep.is_elapsed() {
+        // One that is early, and was another task's, stays where it is too.
+        if self.at > at || self.sleep.is_elapsed() {
             self.sleep.as_mut().reset(at.into());
             self.at = at;
         }
@@ -130,6 +139,28 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(2)).await;
         alarm.rest();
         assert!(!is_set(&alarm));
+    }
+
+    #[tokio::test]
+    async fn one_that_was_another_tasks_wakes_the_next() {
+        let alarm = Alarm::default();
+        let start = clock::now();
+        let first = async {
+            poll_fn(|cx| {
+                alarm.wake_by(cx, start + Duration::from_millis(5));
+                Poll::Ready(())
+            })
+            .await;
+            alarm
+        };
+        let alarm = tokio::task::LocalSet::new()
+            .run_until(first)
+            .await
+            .hand_over();
+
+        let at = start + Duration::from_millis(12);
+
+        assert!(wait(&alarm, at).await >= at);
     }
 
     #[tokio::test]

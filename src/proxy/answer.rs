@@ -8,17 +8,17 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::access::entry::End;
 use super::alarm::Alarm;
 use super::asker::Asker;
-use super::buffer::{Buffer, READ_SLOWLY_MAX};
+use super::buffer::Buffer;
 use super::client::HttpOne;
 use super::fault::{BodyError, Fault, phrase};
 use super::forward::{self, RequestHead};
 use super::h1::chunked;
 use super::h1::request::Length;
+use super::patience::Patience;
 use super::record::Record;
 use super::reply::Reply;
 use super::tunnel;
@@ -37,7 +37,7 @@ pub(super) enum Then {
 }
 
 /// In the access log.
-const CLOSED: &str = "the client closed the connection";
+pub(super) const CLOSED: &str = "the client closed the connection";
 
 /// Why an answer did not get through.
 enum Cut {
@@ -92,7 +92,7 @@ pub(super) async fn tell(
     out.prepend(&head);
     out.prepend(&asker.take_interim());
     let mut patience = Patience::default();
-    let written = poll_fn(|cx| patience.poll_drain(cx, worker, alarm, &mut out, asker)).await;
+    let written = poll_fn(|cx| poll_drain(cx, worker, alarm, &mut patience, &mut out, asker)).await;
     if written.is_ok() && !told.bodiless {
         record.note(|entry, _| entry.sent(text.len() as u64));
     }
@@ -269,7 +269,7 @@ async fn relay(
         loop {
             reply.poll_upload(cx, asker);
             asker.rest();
-            match patience.poll_drain(cx, worker, alarm, &mut piece.out, asker) {
+            match poll_drain(cx, worker, alarm, &mut patience, &mut piece.out, asker) {
                 Poll::Ready(Ok(())) if piece.whole => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(why)) => return Poll::Ready(Err(Cut::Left(why))),
@@ -321,49 +321,16 @@ fn encode(out: &mut Buffer, coding: Coding, whole: bool, trailers: Option<Box<[u
     }
 }
 
-/// Gives up on a client that does not read.
-#[derive(Default)]
-struct Patience {
-    /// Bytes left when some last went out, and when that was.
-    blocked: Option<(usize, Instant)>,
-    /// It has made us wait for the last piece.
-    slow: bool,
-}
-
-impl Patience {
-    /// How much to read for it.
-    fn read_max(&self) -> usize {
-        match self.slow {
-            true => READ_SLOWLY_MAX,
-            false => usize::MAX,
-        }
-    }
-
-    fn poll_drain(
-        &mut self,
-        cx: &mut Context<'_>,
-        worker: &Worker,
-        alarm: &Alarm,
-        out: &mut Buffer,
-        asker: &mut HttpOne<'_>,
-    ) -> Poll<Result<(), &'static str>> {
-        if let Poll::Ready(written) = out.poll_drain(cx, &mut asker.socket) {
-            self.slow = self.blocked.take().is_some();
-            return Poll::Ready(written.map_err(|_| CLOSED));
-        }
-        let now = worker.now();
-        let since = match self.blocked {
-            Some((left, since)) if left == out.len() => since,
-            _ => {
-                self.blocked = Some((out.len(), now));
-                now
-            }
-        };
-        let limit = since + worker.settings.timeouts.body_progress;
-        if now >= limit {
-            return Poll::Ready(Err("the client took no more of the answer"));
-        }
-        alarm.wake_by(cx, limit);
-        Poll::Pending
-    }
+/// Writes as much as goes, while there is patience with the client.
+fn poll_drain(
+    cx: &mut Context<'_>,
+    worker: &Worker,
+    alarm: &Alarm,
+    patience: &mut Patience,
+    out: &mut Buffer,
+    asker: &mut HttpOne<'_>,
+) -> Poll<Result<(), &'static str>> {
+    let drained = out.poll_drain(cx, &mut asker.socket);
+    let drained = drained.map_err(|_| CLOSED);
+    patience.poll(cx, worker, alarm, out.len(), drained)
 }

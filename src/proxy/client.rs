@@ -36,6 +36,8 @@ pub(super) struct Inbox {
     pub(super) input: Buffer,
     /// It will send no more.
     ended: bool,
+    /// A head has come before.
+    pub(super) used: bool,
     empty_lines: u32,
 }
 
@@ -55,6 +57,7 @@ impl Inbox {
         Self {
             input,
             ended: false,
+            used: false,
             empty_lines: 0,
         }
     }

@@ -79,14 +79,31 @@ pub(super) fn request(
     origin: &Origin<'_>,
     upgrades: &[String],
     dice: &mut impl Rng,
-    mut wire: Vec<u8>,
+    wire: Vec<u8>,
 ) -> Result<RequestHead, Fault> {
     let meaning = request.meaning()?;
+    let version = match request.old {
+        true => "1.0",
+        false => "1.1",
+    };
+    fit(request, &meaning, version, origin, upgrades, dice, wire)
+}
+
+/// The same, with what its fields mean and the HTTP version that it came by, as `Via` tells it.
+pub(super) fn fit(
+    request: &Request<'_, '_>,
+    meaning: &request::Meaning<'_>,
+    version: &str,
+    origin: &Origin<'_>,
+    upgrades: &[String],
+    dice: &mut impl Rng,
+    mut wire: Vec<u8>,
+) -> Result<RequestHead, Fault> {
     if request.method == Method::CONNECT || request.method == Method::TRACE {
         return Err(Fault::Method);
     }
     let target = target::read(request.target, &request.method)?;
-    let host = host(&meaning, &target, request.old, origin)?;
+    let host = host(meaning, &target, request.old, origin)?;
     let upgrade = meaning
         .upgrade
         .filter(|_| meaning.length == Length::None && request.method == Method::GET)
@@ -105,11 +122,8 @@ pub(super) fn request(
         &mut wire,
         &[target.path, b" HTTP/1.1\r\nhost: ", host, b"\r\n"],
     );
-    let traced = fields(&mut wire, request, &meaning, origin, host);
-    wire.extend_from_slice(match request.old {
-        true => b"via: 1.0 lb\r\n",
-        false => b"via: 1.1 lb\r\n",
-    });
+    let traced = fields(&mut wire, request, meaning, origin, host);
+    put(&mut wire, &[b"via: ", version.as_bytes(), b" lb\r\n"]);
     if !traced {
         trace(&mut wire, dice);
     }

@@ -30,7 +30,7 @@ use super::record::Record;
 use super::socket::Socket;
 use super::wakers::Slot;
 use super::worker::Worker;
-use super::{linger, service};
+use super::{front_h2, linger, service};
 
 /// One client's connection.
 pub(super) struct Connection {
@@ -214,6 +214,12 @@ impl Connection {
         &mut self,
         heard: Result<usize, Option<Fault>>,
     ) -> Option<Pin<Box<impl Future<Output = Then>>>> {
+        let first = !std::mem::replace(&mut self.inbox.used, true);
+        if first && heard.is_ok() && front_h2::is_preface(self.inbox.input.bytes()) {
+            let (socket, early) = (self.socket.take(), self.inbox.input.take());
+            front_h2::begin(&self.worker, socket, early, self.peer);
+            return None;
+        }
         let begun = match heard {
             Ok(length) => self.begin(length, None),
             Err(fault) => self.begin(0, Some(fault?)),

@@ -5,7 +5,7 @@
 //!                                   └── by the newest snapshot; lease, counters and log released by Drop
 //! ```
 //!
-//! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`), backends by
+//! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`, `front_h2`), backends by
 //! `flight` (HTTP/1) or `multiplex` (HTTP/2); HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
 
 mod accept;
@@ -23,6 +23,7 @@ mod fault;
 mod flight;
 mod forward;
 mod front_h1;
+mod front_h2;
 pub mod h1;
 mod hold;
 mod hop;
@@ -30,6 +31,7 @@ mod linger;
 mod link;
 pub mod listeners;
 mod multiplex;
+mod patience;
 mod peer;
 mod record;
 mod reply;
@@ -216,6 +218,12 @@ pub struct Limits {
     pub idle_per_backend: usize,
     /// Protocols that a request may change to, in lower case.
     pub upgrades: Vec<String>,
+    /// Requests under way at once on one HTTP/2 connection.
+    pub h2_streams: usize,
+    /// Bytes of one HTTP/2 request body that may come before they are wanted.
+    pub h2_stream_window_bytes: usize,
+    /// The same for all requests of one connection.
+    pub h2_window_bytes: usize,
 }
 
 impl Default for Limits {
@@ -231,6 +239,9 @@ impl Default for Limits {
             connections: 10_000,
             idle_per_backend: 128,
             upgrades: vec!["websocket".to_owned()],
+            h2_streams: 100,
+            h2_stream_window_bytes: 256 * 1024,
+            h2_window_bytes: 1024 * 1024,
         }
     }
 }

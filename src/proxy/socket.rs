@@ -66,6 +66,11 @@ impl Socket {
         Self(Cell::new(State::Fresh(accepted)))
     }
 
+    /// It, for another owner; what stays is closed.
+    pub(super) fn take(&self) -> Self {
+        Self(Cell::new(self.0.take()))
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.take();
         let done = act(&mut state);

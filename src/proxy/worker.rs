@@ -21,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::access::{Desk, Scribe};
+use super::alarm::Alarm;
 use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
@@ -45,6 +46,9 @@ const FAILED_EVERY: Duration = Duration::from_millis(2);
 
 /// How old a Date may be. The field counts seconds.
 const DATE_EVERY: Duration = Duration::from_millis(500);
+
+/// Timers kept for the next requests. Each holds the memory of the last task that it was to wake.
+const ALARMS_KEPT: usize = 64;
 
 /// How long the counters of a gone backend are still shown (DESIGN §5).
 const GONE_KEPT: Duration = Duration::from_secs(300);
@@ -105,6 +109,8 @@ pub(super) struct Worker {
     pub(super) stopped: Notify,
     /// Of the access log.
     pub(super) scribe: Option<Scribe>,
+    /// Timers that a request is done with.
+    alarms: RefCell<Vec<Alarm>>,
     /// The time of the current poll, once somebody asked.
     now: Cell<Option<Instant>>,
     /// The current second as a Date field line.
@@ -188,6 +194,7 @@ impl Worker {
             closed: Notify::new(),
             stopped: Notify::new(),
             scribe: shared.desk.clone().map(Scribe::new),
+            alarms: RefCell::default(),
             now: Cell::new(None),
             date: RefCell::default(),
             homes: RefCell::default(),
@@ -238,6 +245,20 @@ impl Worker {
         let now = self.now.get().unwrap_or_else(clock::now);
         self.now.set(Some(now));
         now
+    }
+
+    /// A timer for one request's task.
+    pub(super) fn take_alarm(&self) -> Alarm {
+        let kept = self.alarms.borrow_mut().pop();
+        kept.unwrap_or_default()
+    }
+
+    /// Its request has ended.
+    pub(super) fn give_alarm(&self, alarm: Alarm) {
+        let mut kept = self.alarms.borrow_mut();
+        if kept.len() < ALARMS_KEPT {
+            kept.push(alarm.hand_over());
+        }
     }
 
     /// Adds a Date field line.

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::mpsc;
 
-use super::membership::{Joined, Membership};
+use super::membership::{Joined, Membership, NotSet};
 use super::reply;
 use super::request::{KeyCommand, Request};
 use super::stats;
@@ -76,7 +76,14 @@ pub(super) async fn call<M: Membership>(membership: M, seq: u64, request: Reques
             reply::joined(&mut w, joined.reached);
             w.finish().into()
         }
-        Request::Tags { set, delete } => done(seq, membership.change_tags(set, delete).await),
+        Request::Tags { set, delete } => {
+            let error = match membership.change_tags(set, delete).await {
+                Ok(()) => String::new(),
+                Err(NotSet::Refused(refused)) => words(&refused),
+                Err(not_kept) => not_kept.to_string(),
+            };
+            reply::header(seq, &error).finish().into()
+        }
         Request::Query(question) => match membership.query(question).await {
             Ok(answers) => Outcome {
                 reply: reply::header(seq, "").finish(),

@@ -5,6 +5,7 @@
 //! ```
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc};
@@ -23,6 +24,17 @@ pub struct Joined {
     pub reached: usize,
     /// Text and cause of each that did not.
     pub failures: Vec<(String, String)>,
+}
+
+/// Why tags are not as asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSet {
+    /// They were not set.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// They are set, and will not outlast a restart.
+    #[error("Failed to write tags file: {0}")]
+    NotKept(#[source] io::Error),
 }
 
 /// A member that can be commanded; cheap to clone.
@@ -57,7 +69,7 @@ pub trait Membership: Clone + Send + Sync + 'static {
         &self,
         set: Tags,
         delete: Vec<String>,
-    ) -> impl Future<Output = Result<(), Refused>> + Send;
+    ) -> impl Future<Output = Result<(), NotSet>> + Send;
 
     /// A user event to everyone.
     fn user_event(

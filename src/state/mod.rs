@@ -14,6 +14,8 @@
 mod backends;
 mod file;
 mod peers;
+pub mod snapshot;
+pub mod tags_file;
 #[cfg(test)]
 mod tests;
 mod writer;

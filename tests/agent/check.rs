@@ -240,3 +240,51 @@ fn words_of_haproxys_agent_check_set_weight_and_state() {
     until_backend(&front, "web1", "up", "");
     weighs(200);
 }
+
+#[test]
+fn a_failing_service_is_out_and_its_neighbour_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (front, own) = (ip(107, 1), ip(107, 10));
+    let answer = directory.path().join("answer");
+    let file = directory.path().join("agent.toml");
+    put(&answer, "2 no licence; call Eve");
+    put(&file, "");
+    web(&own);
+    let _front = rig::start_front(directory.path(), &front);
+    let exec = format!(
+        "api=exec:read code text < {}; echo $text; exit $code",
+        answer.display()
+    );
+    let mut agent = rig::agent(&own, "web1", &front);
+    agent.args(["--service", "api=8081;w=3", "--service", "db=1"]);
+    agent.args(["--check", "tcp", "--check", &exec, "--check", "db=tcp"]);
+    agent.args(["--check-interval", "100ms", "--check-timeout", "60s"]);
+    agent.arg("--config").arg(&file);
+    let agent = Running::start("web1", directory.path(), &mut agent);
+    let shows = |name: &str, value: Option<&str>| {
+        eventually(&format!("{name}={value:?}"), LONG, || {
+            rig::is(&front, "web1", "alive").then_some(())?;
+            (tag(&front, "web1", name).as_deref() == value).then_some(())
+        });
+    };
+
+    shows("svc.api", Some("8081;w=3;s=fail:no licence, call Eve"));
+    shows("svc.db", Some("1;c=tcp;s=fail:connection refused"));
+    shows("state", None);
+    until_backend(&front, "web1", "up", "");
+    put(&answer, "0 fine");
+    shows("svc.api", Some("8081;w=3"));
+    let said = agent.output();
+    assert!(
+        said.contains("the service api's check fails: no licence; call Eve"),
+        "{said}"
+    );
+
+    // Another tag from outside stays, and a reload keeps the checks.
+    put(&file, "[gossip.tags]\nzone = \"b\"\n");
+    agent.signal(rustix::process::Signal::HUP);
+    shows("zone", Some("b"));
+    put(&answer, "2 again");
+    shows("svc.api", Some("8081;w=3;s=fail:again"));
+    shows("svc.db", Some("1;c=tcp;s=fail:connection refused"));
+}

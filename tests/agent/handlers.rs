@@ -42,6 +42,8 @@ impl Sender {
             tags: Tags::new(),
             keyring: None,
             peers: Vec::new(),
+            former: None,
+            replay: false,
             discover: None,
             insecure: false,
             when_taken: WhenTaken::default(),

@@ -16,3 +16,4 @@ mod hosts;
 mod reload;
 mod rig;
 mod run;
+mod snapshot;

@@ -23,30 +23,48 @@ pub(crate) fn ip(test: u8, host: u8) -> String {
 
 /// One of our programs, without variables of ours that the surroundings may have.
 fn bare(program: &str, at: &str, node: &str) -> Command {
+    let mut command = clean(program);
+    command.args(common_flags(at, node));
+    command
+}
+
+fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LB_") {
             command.env_remove(name);
         }
     }
-    command.args(common_flags(at, node));
+    command
+}
+
+/// A member of no role at `at`, with an RPC.
+pub(crate) fn plain(at: &str, node: &str) -> Command {
+    let mut command = clean(env!("CARGO_BIN_EXE_lb-agent"));
+    command.args(flags(at, node, &format!("{at}:7373")));
     command
 }
 
 /// What every member here is told.
 pub(crate) fn common_flags(at: &str, node: &str) -> Vec<String> {
+    flags(at, node, "off")
+}
+
+fn flags(at: &str, node: &str, rpc: &str) -> Vec<String> {
+    let bind = format!("{at}:7946");
     let flags = [
-        "--state-dir",
-        "none",
-        "--discover",
-        "off",
-        "--profile",
-        "local",
-        "--rpc-addr",
-        "off",
+        ["--state-dir", "none"],
+        ["--discover", "off"],
+        ["--profile", "local"],
+        ["--rpc-addr", rpc],
+        ["--node", node],
+        ["--bind", &bind],
     ];
-    let own = ["--node", node, "--bind", &format!("{at}:7946")].map(str::to_owned);
-    flags.into_iter().map(str::to_owned).chain(own).collect()
+    flags
+        .as_flattened()
+        .iter()
+        .map(|flag| (*flag).to_owned())
+        .collect()
 }
 
 /// An agent at `at` with a role and a port.

@@ -169,10 +169,18 @@ fn odd_versions(cases: &mut Vec<Case>) {
             RULE,
             "RFC 9113 §3.4",
             Version::V11,
-            "refused: the preface of HTTP/2",
+            "refused: the preface of HTTP/2, behind a request of HTTP/1",
         )
-        .send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .refused(&[400, 405, 505]),
+        .send(
+            "GET / HTTP/1.1\r\nHost: t\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        )
+        .methods(&["GET", "PRI"])
+        .closed()
+        .requests(1)
+        .holds("it is refused", |outcome| {
+            let second = outcome.responses.get(1);
+            second.is_some_and(|answer| [400, 405, 505].contains(&answer.status()))
+        }),
     );
     cases.push(
         Case::client(

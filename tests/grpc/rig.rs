@@ -91,7 +91,7 @@ impl Rig {
             .map(|(address, _)| format!("[[cluster.web.backend]]\naddress = \"{address}\"\n"))
             .collect();
         let text = format!(
-            "[gossip]\nbind = \"{gossip}\"\ndiscover = \"off\"\nnode = \"calls\"\n[rpc]\nlisten = \"off\"\n\
+            "[gossip]\nbind = \"{gossip}\"\ndiscover = \"off\"\nnode = \"calls\"\n\
              [admin]\nlisten = \"{admin}\"\n[state]\ndir = \"none\"\n[limits]\nworkers = 2\n\
              [timeouts]\n{timeouts}\n[listener.web]\nlisten = [\"{front}\"]\n\
              [cluster.web]\nproto = \"h2c\"\n[cluster.web.check]\n{check}\n{backends}"
@@ -99,7 +99,7 @@ impl Rig {
         let config = self.files.path().join("lb.toml");
         fs::write(&config, text).expect("a writable directory");
         let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
-        command.arg("--config").arg(config);
+        command.args(["--rpc-addr", "off", "--config"]).arg(config);
         self.lb = Some(Running::start("lb", self.files.path(), &mut command));
         eventually("lb listens", PATIENCE, || TcpStream::connect(front).ok());
         self

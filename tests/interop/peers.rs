@@ -319,6 +319,8 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         tags: tags_of(&[("role", "lb")]),
         keyring: None,
         peers: Vec::new(),
+        former: None,
+        replay: false,
         discover: None,
         insecure: false,
         when_taken: WhenTaken::Wait,

@@ -256,20 +256,18 @@ fn a_transfer_coding_that_is_not_chunked_alone_is_refused() {
 }
 
 #[test]
-fn a_client_that_speaks_http_2_without_asking_is_told_so() {
+fn a_client_that_changes_to_http_2_without_asking_is_told_so() {
     let toy = Toy::named("a");
     let front = Front::of(&[&toy]);
     let mut client = front.client();
+    client.get("/");
 
-    // The preface and an empty SETTINGS frame, as `curl --http2-prior-knowledge` sends.
+    // The preface and an empty SETTINGS frame: only at the beginning of a connection is that HTTP/2.
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
 
     let response = client.response("GET");
     assert_eq!(response.status(), 505);
-    assert_eq!(
-        response.text(),
-        "only HTTP/1.1 and HTTP/1.0 are spoken here\n"
-    );
+    assert_eq!(response.text(), "this version of HTTP is not spoken here\n");
     client.assert_closed();
 }
 

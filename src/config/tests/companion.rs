@@ -7,7 +7,7 @@ use crate::health::own::OwnCheck;
 
 fn checked(check: &str) -> flags::Agent {
     flags::Agent {
-        check: Some(check.to_owned()),
+        check: vec![check.to_owned()],
         ..role("web")
     }
 }
@@ -52,7 +52,7 @@ fn fronts_can_be_told_another_check_than_the_agents_own() {
         Some("http:/health")
     );
 
-    flags.check = Some("tcp".to_owned());
+    flags.check = vec!["tcp".to_owned()];
     let errors = read_agent(flags, &[], "").expect_err("two for the fronts");
     assert!(
         errors.starts_with("--tag check=http:/health: check is what --check announces"),
@@ -63,7 +63,7 @@ fn fronts_can_be_told_another_check_than_the_agents_own() {
 #[test]
 fn a_role_that_is_a_tag_is_checked_in_the_same_way() {
     let mut flags = flags::Agent {
-        check: Some("tcp".to_owned()),
+        check: vec!["tcp".to_owned()],
         ..flags::Agent::default()
     };
     flags.common.tag = vec!["role=web".to_owned(), "port=80".to_owned()];
@@ -137,7 +137,7 @@ fn tags_leave_room_for_what_the_node_may_have_to_say() {
     flags.common.tag = vec![format!("note={}", "x".repeat(430))];
     assert!(read_agent(flags.clone(), &[], "").is_ok());
 
-    flags.check = Some("exec:/bin/true".to_owned());
+    flags.check = vec!["exec:/bin/true".to_owned()];
 
     let errors = read_agent(flags, &[], "").expect_err("too long");
     assert!(errors.contains("at most 512 fit"), "{errors}");
@@ -218,4 +218,115 @@ fn events_of_fronts_are_for_fronts() {
     let mut flags = cluster("web");
     flags.common.event_handler = vec!["backend-down,pool-empty=x".to_owned()];
     assert!(read_front(flags, &[], "").is_ok());
+}
+
+fn two_services(checks: &[&str], service: &str) -> flags::Agent {
+    flags::Agent {
+        check: checks.iter().map(|check| (*check).to_owned()).collect(),
+        service: vec![service.to_owned()],
+        ..role("web")
+    }
+}
+
+fn network(port: Option<u16>) -> OwnCheck {
+    OwnCheck::Network(CheckSpec::Tcp { port })
+}
+
+#[test]
+fn each_service_has_a_check_of_its_own() {
+    let flags = two_services(&["http:/?a=b", "api=tcp"], "api=8080;w=3");
+    let file = "[agent]\ncheck = \"http:/?a=b\"\n[agent.checks]\napi = \"tcp\"\n";
+    let mut in_file = two_services(&[], "api=8080;w=3");
+    in_file.check = Vec::new();
+    for (flags, variables, text) in [
+        (flags, &[][..], ""),
+        (in_file.clone(), &[("LB_CHECK", "http:/?a=b\napi=tcp")], ""),
+        (in_file, &[], file),
+    ] {
+        let agent = read_agent(flags, variables, text).expect("it is right");
+
+        let tag = |name: &str| agent.gossip.tags.get(name).cloned();
+        assert_eq!(tag("check").as_deref(), Some("http:/?a=b"));
+        assert_eq!(tag("svc.api").as_deref(), Some("8080;w=3;c=tcp"));
+        assert!(agent.companion.check.is_some());
+        let expected = ServiceCheck {
+            service: "api".to_owned(),
+            port: 8080,
+            check: network(None),
+        };
+        assert_eq!(agent.companion.more, [expected]);
+    }
+}
+
+#[test]
+fn a_check_named_for_the_first_service_is_the_role_s() {
+    let flags = flags::Agent {
+        check: vec!["api=exec:A=1 run, now".to_owned()],
+        service: vec!["api=8080".to_owned()],
+        ..flags::Agent::default()
+    };
+    let agent = read_agent(flags, &[], "").expect("it is right");
+
+    assert_eq!(
+        agent.companion.check,
+        Some(OwnCheck::Exec("A=1 run, now".to_owned()))
+    );
+    assert_eq!(agent.companion.more, []);
+}
+
+#[test]
+fn a_tagged_service_is_checked_too() {
+    let mut flags = flags::Agent {
+        check: vec!["api=tcp".to_owned()],
+        ..role("web")
+    };
+    flags.common.tag = vec!["svc.api=8080".to_owned()];
+    let agent = read_agent(flags, &[], "").expect("it is right");
+
+    assert_eq!(agent.companion.more.len(), 1);
+    assert_eq!(agent.gossip.tags["svc.api"], "8080");
+}
+
+#[test]
+fn checks_of_services_that_cannot_be_are_named() {
+    for (checks, service, why) in [
+        (
+            &["db=tcp"][..],
+            "api=8080",
+            "--check db=tcp: there is no service db; add --service db=PORT",
+        ),
+        (
+            &["tcp", "http:/"],
+            "api=8080",
+            "--check http:/: is a second check of the role; write NAME= of its --service in front",
+        ),
+        (
+            &["api=tcp", "api=exec:true"],
+            "api=8080",
+            "--check api=exec:true: service api has a check already",
+        ),
+        (
+            &["tcp", "web=exec:true"],
+            "api=8080",
+            "--check web=exec:true: service web has a check already",
+        ),
+        (
+            &["api=tcp"],
+            "api=8080;c=http:/",
+            "--check api=tcp: fronts are told another check of that service already; give one of the two",
+        ),
+        (
+            &["api=ttl:5s"],
+            "api=8080",
+            "--check api=ttl:5s: reports name no service, so that only the first one can have a ttl",
+        ),
+        (
+            &["=tcp"],
+            "api=8080",
+            "--check =tcp: is not a name; 1 to 63 letters, digits, '-', '.' or '_'",
+        ),
+    ] {
+        let errors = read_agent(two_services(checks, service), &[], "").expect_err("it is wrong");
+        assert!(errors.starts_with(why), "{errors}");
+    }
 }

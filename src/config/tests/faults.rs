@@ -233,7 +233,7 @@ fn what_an_agent_cannot_announce_is_refused() {
             "--port 0: port is a whole number from 1 to 65535",
         ),
         (
-            |flags| flags.check = Some("ping".to_owned()),
+            |flags| flags.check = vec!["ping".to_owned()],
             "--check ping: is not a check; write http:[PORT]/path, tcp[:PORT], exec:COMMAND, ttl:30s, https:[PORT]/path, grpc[:SERVICE] or none",
         ),
         (

@@ -19,6 +19,7 @@ use super::member::Members;
 use super::serf::Serf;
 use super::serf::coordinate::Coordinate;
 use super::serf::keys::KeyRequest;
+use super::serf::snapshot::Clocks;
 use crate::announce::Tags;
 
 /// A Serf member.
@@ -79,6 +80,23 @@ impl Node {
     /// The same, with a word about those events.
     pub fn join_with(&mut self, now: Instant, addresses: &[SocketAddr], past: Past) -> JoinId {
         self.serf.join(now, addresses, past)
+    }
+
+    /// To be called first of all: goes on where a former life ended, with its clocks. Its events and queries are not
+    /// for us again; those that were missed since are, at the next meeting.
+    pub fn resume(&mut self, clocks: Clocks) {
+        self.serf.resume(clocks);
+    }
+
+    /// To be called first of all: user events that happened before the first meeting, and that the others still know
+    /// of, are for us too.
+    pub fn want_past(&mut self) {
+        self.serf.want_past();
+    }
+
+    /// The last time that each clock heard of.
+    pub fn clocks(&self) -> Clocks {
+        self.serf.clocks()
     }
 
     /// Graceful leave; `Event::LeaveFinished` says when it is done.

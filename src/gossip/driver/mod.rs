@@ -37,6 +37,7 @@ use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::Node;
 use super::core::serf::coalesce::Notice;
+use super::core::serf::snapshot::Clocks;
 use super::core::timing::{Profile, Timing};
 use crate::announce::Tags;
 use crate::clock;
@@ -62,6 +63,10 @@ pub struct Settings {
     pub keyring: Option<Keyring>,
     /// Members of the last run, to join through too; not a setting.
     pub peers: Vec<SocketAddr>,
+    /// Clocks of the last run: what was heard then is not for us again; not a setting. `None`: nothing was kept.
+    pub former: Option<Clocks>,
+    /// User events that the others still know of at the start are for us too.
+    pub replay: bool,
     /// Name for mDNS; `None`: off. Asked for only where there is nobody to join and no peer.
     pub discover: Option<String>,
     /// Members on public addresses may be discovered without encryption.
@@ -178,6 +183,7 @@ pub struct Handle {
     events: broadcast::WeakSender<Arc<Event>>,
     coalesced: coalesced::Door,
     keyring: watch::Receiver<Option<Keyring>>,
+    clocks: watch::Receiver<Clocks>,
     name: watch::Receiver<Arc<str>>,
     taken: watch::Receiver<Option<NameTaken>>,
     acks: Acks,
@@ -219,6 +225,11 @@ impl Handle {
     /// The keys as they are now, and each time the cluster changes them; `None`: gossip is in clear, for good.
     pub fn keyring(&self) -> watch::Receiver<Option<Keyring>> {
         self.keyring.clone()
+    }
+
+    /// The last time that each clock heard of, followed.
+    pub fn clocks(&self) -> watch::Receiver<Clocks> {
+        self.clocks.clone()
     }
 
     /// Who answered our pings, from now on.
@@ -328,7 +339,14 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
     };
     let (identity, name, taken) = identity::Identity::new(&config, settings.when_taken);
     let (keys, keyring) = watch::channel(config.keyring.clone());
-    let node = Node::new(config, clock::now(), clock::random())?;
+    let mut node = Node::new(config, clock::now(), clock::random())?;
+    if let Some(clocks) = settings.former {
+        node.resume(clocks);
+    }
+    if settings.replay {
+        node.want_past();
+    }
+    let (ticks, clocks) = watch::channel(node.clocks());
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let acks = Acks::default();
@@ -342,6 +360,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
             acks: acks.clone(),
             coalesced: coalesced.clone(),
             keyring: keys,
+            clocks: ticks,
         },
         mismatches,
     );
@@ -377,6 +396,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         events,
         coalesced,
         keyring,
+        clocks,
         name,
         taken,
         acks,

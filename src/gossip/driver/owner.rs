@@ -27,6 +27,7 @@ use crate::gossip::core::io::{Event, JoinId, StreamAction, StreamId};
 use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::Members;
 use crate::gossip::core::node::Node;
+use crate::gossip::core::serf::snapshot::Clocks;
 
 /// Datagrams handled before outputs are drained: enough for a burst, few enough that acks do not wait.
 const BURST: usize = 32;
@@ -50,6 +51,7 @@ pub(super) struct Outlets {
     pub(super) acks: Acks,
     pub(super) coalesced: Door,
     pub(super) keyring: watch::Sender<Option<Keyring>>,
+    pub(super) clocks: watch::Sender<Clocks>,
 }
 
 /// Node, sockets and everyone who waits for an answer.
@@ -64,6 +66,7 @@ pub(super) struct Owner {
     events: broadcast::Sender<Arc<Event>>,
     acks: Acks,
     keyring: watch::Sender<Option<Keyring>>,
+    clocks: watch::Sender<Clocks>,
     streams: BTreeMap<StreamId, mpsc::UnboundedSender<ToStream>>,
     tasks: JoinSet<()>,
     reports: mpsc::Sender<(StreamId, FromStream)>,
@@ -104,6 +107,7 @@ impl Owner {
             events,
             acks: outlets.acks,
             keyring: outlets.keyring,
+            clocks: outlets.clocks,
             streams: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports,
@@ -171,6 +175,9 @@ impl Owner {
             self.keyring.send_replace(Some(keyring));
         }
         self.asking.deliver(&mut self.node);
+        let clocks = self.node.clocks();
+        self.clocks
+            .send_if_modified(|known| std::mem::replace(known, clocks) != clocks);
         while let Some(event) = self.node.poll_event() {
             self.tell(event);
         }

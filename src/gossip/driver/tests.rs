@@ -20,6 +20,8 @@ fn settings(name: &str, bind: &str, join: &[&str]) -> Settings {
         tags: Tags::from([("role".to_owned(), name.to_owned())]),
         keyring: None,
         peers: Vec::new(),
+        former: None,
+        replay: false,
         discover: None,
         insecure: false,
         when_taken: WhenTaken::Wait,

@@ -16,7 +16,7 @@ pub enum Refusal {
     #[error("the request has too many fields")]
     TooManyFields,
     /// 505.
-    #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
+    #[error("this version of HTTP is not spoken here")]
     Version,
     /// 501.
     #[error("a transfer coding other than chunked is not implemented")]

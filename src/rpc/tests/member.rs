@@ -16,7 +16,7 @@ use crate::gossip::core::serf::coalesce::Notice;
 use crate::gossip::core::serf::coordinate::Coordinate;
 use crate::gossip::core::serf::keys::{KeyReport, KeyRequest};
 use crate::gossip::core::serf::tags::Encoded;
-use crate::rpc::membership::{Joined, Membership};
+use crate::rpc::membership::{Joined, Membership, NotSet};
 use crate::rpc::session::Limits;
 use crate::rpc::{Secret, Server, Settings};
 use crate::shutdown;
@@ -162,13 +162,13 @@ impl Membership for Actor {
         Err(Refused::UnknownMember { name })
     }
 
-    async fn change_tags(&self, set: Tags, delete: Vec<String>) -> Result<(), Refused> {
+    async fn change_tags(&self, set: Tags, delete: Vec<String>) -> Result<(), NotSet> {
         let bytes: usize = set
             .iter()
             .map(|(name, value)| name.len() + value.len())
             .sum();
         if bytes > 512 {
-            return Err(Refused::TagsTooLong { bytes });
+            return Err(Refused::TagsTooLong { bytes }.into());
         }
         self.with(|script| {
             script.tags.retain(|name, _| !delete.contains(name));

@@ -26,6 +26,7 @@ use super::members::MemberState;
 use super::names::Claim;
 use super::queries::QueryRing;
 use super::recall::Failed;
+use super::snapshot::Clocks;
 use crate::gossip::core::io::{Answer, Config, Event, JoinId, Past, QueryId};
 use crate::gossip::core::memberlist::broadcast::{BroadcastId, Broadcasts, retransmit_limit};
 use crate::gossip::core::memberlist::check::CheckId;
@@ -183,6 +184,16 @@ impl Layer {
             tray: Tray::default(),
             dropped: BTreeMap::new(),
         }
+    }
+
+    /// Goes on where a former life ended: what it heard is not for us, and what was missed since is.
+    pub(super) fn resume(&mut self, clocks: Clocks) {
+        self.clock.witness(clocks.member);
+        self.event_clock.witness(clocks.event);
+        self.query_clock.witness(clocks.query);
+        self.events.ignore_before(clocks.event.saturating_add(1));
+        self.queries.ignore_before(clocks.query.saturating_add(1));
+        self.met |= clocks.member > 0;
     }
 
     /// Counts input that was not taken.

@@ -29,6 +29,7 @@ mod names;
 mod queries;
 mod reap;
 mod recall;
+pub mod snapshot;
 mod state;
 pub mod tags;
 
@@ -41,9 +42,11 @@ use rand_chacha::ChaCha8Rng;
 
 use self::intents::Source;
 use self::join::Join;
+use self::lamport::Clock;
 use self::layer::{Layer, Timer};
 use self::leave::Life;
 use self::names::Names;
+use self::snapshot::Clocks;
 use super::io::{
     Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
 };
@@ -260,6 +263,27 @@ impl Serf {
         }
         self.settle(now);
         Ok(())
+    }
+
+    /// The last time that each clock heard of.
+    pub(crate) fn clocks(&self) -> Clocks {
+        // Nothing has the time that a clock shows.
+        let last = |clock: &Clock| clock.time() - 1;
+        Clocks {
+            member: last(&self.layer.clock),
+            event: last(&self.layer.event_clock),
+            query: last(&self.layer.query_clock),
+        }
+    }
+
+    /// Goes on where a former life ended.
+    pub(crate) fn resume(&mut self, clocks: Clocks) {
+        self.layer.resume(clocks);
+    }
+
+    /// What happened before the first meeting is for us too.
+    pub(crate) fn want_past(&mut self) {
+        self.layer.met = true;
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {

@@ -39,12 +39,19 @@ pub(super) const PING: &str = "_serf_ping";
 pub(crate) struct QueryRing {
     /// By Lamport time modulo [`SLOTS`]; an agent that hears no queries has none.
     slots: BTreeMap<u64, (u64, Vec<u32>)>,
+    /// Older queries are ignored.
+    min_time: u64,
 }
 
 impl QueryRing {
+    pub(super) fn ignore_before(&mut self, time: u64) {
+        self.min_time = self.min_time.max(time);
+    }
+
     /// True if this query is new and not too old at clock time `current`.
     fn record(&mut self, current: u64, ltime: u64, id: u32) -> bool {
-        if current > SLOTS && ltime < current - SLOTS {
+        let too_old = current > SLOTS && ltime < current - SLOTS;
+        if ltime < self.min_time || too_old {
             return false;
         }
         let slot = self.slots.entry(ltime % SLOTS);
@@ -130,5 +137,8 @@ mod tests {
         assert!(ring.record(2, 1, 8));
         assert!(ring.record(514, 513, 7), "the slot is taken over");
         assert!(!ring.record(1000, 487, 9), "too old");
+        ring.ignore_before(900);
+        assert!(!ring.record(1000, 899, 9), "of a former life");
+        assert!(ring.record(1000, 900, 9));
     }
 }

@@ -21,6 +21,8 @@ async fn started(name: &str, discover: &str, join: &[String]) -> Handle {
         tags: Tags::new(),
         keyring: None,
         peers: Vec::new(),
+        former: None,
+        replay: false,
         discover: Some(discover.to_owned()),
         insecure: false,
         when_taken: WhenTaken::Wait,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gossip::core::io::Event;
+use crate::gossip::core::serf::snapshot::Clocks;
 use crate::gossip::core::wire::serf::RecordedEvents;
 
 fn user(ltime: u64, name: &str, payload: &[u8]) -> Event {
@@ -151,4 +152,49 @@ fn a_join_brings_the_past_only_if_asked() {
     assert!(joined(Past::Skip).is_empty());
     assert!(joined(Past::Missed).is_empty(), "nothing was missed yet");
     assert_eq!(joined(Past::Replay), [user(9, "deploy", b"old")]);
+}
+
+/// What a node that has lived before makes of `state()`, whose event has time 9, and of a query of time 8.
+fn resumed(event: u64, query: u64) -> Vec<Event> {
+    let mut bench = Bench::new();
+    bench.node.resume(Clocks {
+        member: 7,
+        event,
+        query,
+    });
+    bench.ask(&push_pull(Vec::new(), Some(state())));
+    bench.hear_serf(&SerfMessage::Query(Query {
+        ltime: 8,
+        name: "uptime".to_owned(),
+        ..super::query(1, 0)
+    }));
+    let told = |event: &Event| matches!(event, Event::User { .. } | Event::Query { .. });
+    bench.events().into_iter().filter(told).collect()
+}
+
+#[test]
+fn after_a_restart_only_what_was_missed_is_for_us() {
+    assert_eq!(resumed(8, 100), [user(9, "deploy", b"old")]);
+    assert_eq!(resumed(9, 100), []);
+    assert!(matches!(resumed(9, 7)[..], [Event::Query { ltime: 8, .. }]));
+    assert_eq!(resumed(9, 8), []);
+}
+
+#[test]
+fn clocks_go_on_where_they_stood() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.node.clocks(), Clocks::default());
+    let clocks = Clocks {
+        member: 7,
+        event: 8,
+        query: 9,
+    };
+
+    bench.node.resume(clocks);
+
+    assert_eq!(bench.node.clocks(), clocks);
+    let sent = bench
+        .node
+        .user_event(bench.now, "deploy", Vec::new(), false);
+    assert_eq!(sent, Ok(9));
 }
