@@ -1,7 +1,7 @@
 //! `lb`: a load balancer that finds its own backends.
 //!
 //! ```text
-//! L0  clock  shutdown  log  announce  network
+//! L0  clock  shutdown  log  announce  network  notify
 //! L1  gossip/core   pool   script   timeline
 //! L2  gossip/driver   handlers   health   rpc   state
 //! L3  discovery   proxy
@@ -18,6 +18,7 @@ pub mod announce;
 pub mod clock;
 pub mod log;
 pub mod network;
+pub mod notify;
 pub mod shutdown;
 
 pub mod gossip;

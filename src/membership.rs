@@ -29,18 +29,27 @@ use crate::clock;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::{Member, Members};
-use crate::gossip::driver::{self, Handle, NameTaken, Settings, StartError};
+use crate::gossip::driver::{self, Handle, NameTaken, Seat, Settings, StartError};
 use crate::state::{self, State};
 
 /// Binds, starts the member, tells of everyone who comes and goes, and has `state` remember who is alive.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(
+pub async fn start(settings: Settings, state: Option<Arc<State>>) -> Result<Handle, StartError> {
+    start_at(settings, state, None).await
+}
+
+/// The same in the `seat` of another process, whose peers and keys `settings` hold.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_at(
     mut settings: Settings,
     state: Option<Arc<State>>,
+    seat: Option<Seat>,
 ) -> Result<Handle, StartError> {
-    if let Some(state) = &state {
+    if let (Some(state), None) = (&state, &seat) {
         // A snapshot knows better: after a leave it says nobody.
         if settings.former.is_none() {
             settings.peers = state.peers().to_vec();
@@ -48,7 +57,7 @@ pub async fn start(
         settings.keyring = newest_keys(settings.keyring, state);
     }
     let encrypted = settings.keyring.is_some();
-    let handle = driver::start(settings).await?;
+    let handle = driver::start_at(settings, seat).await?;
     if let Some(state) = state {
         if encrypted {
             tokio::spawn(remember_keys(handle.keyring(), Arc::clone(&state)));

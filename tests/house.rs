@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Layer by layer, lowest first. `gossip::core` and `gossip::driver` are rooms of their own.
 const LAYERS: &[&[&str]] = &[
     &["clock", "shutdown", "log", "announce", "network"],
-    &["gossip::core", "pool", "script", "timeline"],
+    &["gossip::core", "notify", "pool", "script", "timeline"],
     &["gossip::driver", "handlers", "health", "rpc", "state"],
     &["discovery", "proxy"],
     &["admin"],

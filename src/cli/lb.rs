@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{ask, complain, exit, serf, usage};
+use super::{ask, complain, exit, serf, upgrade, usage};
 use crate::config::{self, Errors, Surroundings, flags};
 use crate::log;
 
@@ -54,6 +54,11 @@ enum Verb {
     },
     /// Show the pools of a running lb: who is in, who is out, and why
     Pools(Ask),
+    /// Have the program, as it is on disk now, take over from a running lb, without a request lost
+    ///
+    /// The new process reads the configuration again, gets all sockets, and serves when it is ready; the old one finishes
+    /// its requests and ends. If the new one fails, nothing changes. SIGUSR2 does the same.
+    Upgrade(upgrade::Upgrade),
     #[command(flatten)]
     Serf(serf::Verb),
 }
@@ -129,6 +134,7 @@ pub fn parse(argv: Vec<OsString>) -> Todo {
         Some(Verb::DemoChild { role }) => Todo::DemoChild(role),
         Some(Verb::CheckConfig { file, agent }) => Todo::Exit(check_config(&file, agent)),
         Some(Verb::Pools(with)) => asked("pools", &with, ask::pools),
+        Some(Verb::Upgrade(with)) => Todo::Exit(upgrade::run(&with)),
         Some(Verb::Serf(verb)) => Todo::Exit(serf::run("lb", verb)),
     }
 }

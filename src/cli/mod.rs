@@ -15,6 +15,7 @@ mod dashes;
 pub mod exit;
 pub mod lb;
 pub mod serf;
+mod upgrade;
 mod usage;
 
 /// A line on stderr, behind the program's name; a closed stderr is no reason to die.

@@ -350,6 +350,7 @@ fn timeouts(sources: &Sources<'_>, mut table: Table<'_>) -> proxy::Timeouts {
     some(&mut timeouts.request_head, "request_head");
     some(&mut timeouts.upstream_idle, "upstream_idle");
     some(&mut timeouts.upgrade_idle, "upgrade_idle");
+    some(&mut timeouts.successor, "successor");
     let mut or_none = |setting: &mut std::time::Duration, key| {
         sources.set(setting, table.text(key), parse::duration_or_zero);
     };

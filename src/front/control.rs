@@ -30,6 +30,7 @@ use crate::handlers::Handlers;
 use crate::health;
 use crate::pool::effective::State;
 use crate::pool::registry::{Change, Key, Outcome, Registry};
+use crate::pool::spec::Spec;
 use crate::proxy::{Feedback, Routes};
 use crate::timeline::{Entry, Timeline};
 
@@ -40,6 +41,10 @@ pub(super) enum Order {
     Reload {
         plans: Vec<PoolPlan>,
         done: oneshot::Sender<()>,
+    },
+    /// What a successor should know of the backends.
+    Recall {
+        reply: oneshot::Sender<BTreeMap<String, Vec<Spec>>>,
     },
 }
 
@@ -178,6 +183,9 @@ impl Control {
                 Input::Order(Some(Order::Reload { plans, done })) => {
                     self.reload(plans);
                     let _ = done.send(());
+                }
+                Input::Order(Some(Order::Recall { reply })) => {
+                    let _ = reply.send(self.inputs.memory.latest());
                 }
                 Input::Order(None) => return,
                 Input::Due => self.handle_timeout(),

@@ -35,6 +35,8 @@ pub(super) enum Failure {
     Snapshot(#[from] state::snapshot::Unusable),
     #[error(transparent)]
     Backend(#[from] Unresolved),
+    #[error(transparent)]
+    Upgrade(#[from] super::upgrade::Unfit),
     #[error("{what} cannot be started: {source}")]
     System {
         what: &'static str,
@@ -53,6 +55,7 @@ impl Failure {
             Self::Rpc(error) => error.is_configuration(),
             Self::Snapshot(_) => true,
             Self::Gossip(error) => membership::is_configuration(error),
+            Self::Upgrade(_) => true,
             // A name server that does not answer yet is the usual cause.
             Self::Backend(_) | Self::State(_) | Self::System { .. } => false,
         };
@@ -74,6 +77,9 @@ fn hint(error: &proxy::BindError) -> String {
                 "; stop it, or choose another port: --listen :{}",
                 address.port().wrapping_add(8000)
             )
+        }
+        proxy::BindError::Stray { .. } => {
+            "; give the socket unit FileDescriptorName= with a listener's name, or a listener that address".to_owned()
         }
         proxy::BindError::Other { .. } => {
             "; choose an address of this machine with --listen".to_owned()

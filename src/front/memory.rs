@@ -31,20 +31,22 @@ pub(super) struct Memory {
     pools: BTreeMap<String, Vec<Spec>>,
     started: Instant,
     met: Option<Instant>,
+    /// What was saved last.
+    latest: BTreeMap<String, Vec<Spec>>,
 }
 
 impl Memory {
-    /// What `state` holds; `own` is our node's name.
+    /// What a predecessor `told`, else what `state` holds; `own` is our node's name.
     pub(super) fn new(
         now: Instant,
         state: Option<Arc<State>>,
+        told: Option<BTreeMap<String, Vec<Spec>>>,
         own: watch::Receiver<Arc<str>>,
     ) -> Self {
+        let kept = || state.as_ref().map(|state| state.backends());
         Self {
-            pools: state
-                .as_ref()
-                .map(|state| state.backends())
-                .unwrap_or_default(),
+            pools: told.or_else(kept).unwrap_or_default(),
+            latest: BTreeMap::new(),
             state,
             own,
             started: now,
@@ -108,13 +110,20 @@ impl Memory {
     }
 
     /// Has what is known written. `specs` are all of a pool, `pools` what came of them.
-    pub(super) fn save(&self, mut specs: BTreeMap<String, Vec<Spec>>, pools: &[Arc<Pool>]) {
-        let Some(state) = &self.state else { return };
+    pub(super) fn save(&mut self, mut specs: BTreeMap<String, Vec<Spec>>, pools: &[Arc<Pool>]) {
         for (name, specs) in &mut specs {
             let pool = pools.iter().find(|pool| &*pool.name == name.as_str());
             specs.retain(|spec| is_worth_keeping(spec, pool));
         }
-        state.save_backends(specs);
+        if let Some(state) = &self.state {
+            state.save_backends(specs.clone());
+        }
+        self.latest = specs;
+    }
+
+    /// What a successor is told.
+    pub(super) fn latest(&self) -> BTreeMap<String, Vec<Spec>> {
+        self.latest.clone()
     }
 }
 
@@ -206,6 +215,7 @@ mod tests {
             pools: BTreeMap::from([("web".to_owned(), specs.collect())]),
             started: now,
             met: None,
+            latest: BTreeMap::new(),
         }
     }
 

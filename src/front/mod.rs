@@ -7,25 +7,27 @@
 //!
 //! start:  lock state → bind proxy, admin, gossip → pools → workers → banner
 //! stop:   not ready → shutdown_delay → stop accepting, drain → leave gossip → 0
+//! upgrade: another process does all of the start; then stop accepting, drain → 0, without a leave (see `upgrade`)
 //! ```
 
 mod banner;
 mod control;
 mod failure;
 mod http2;
+mod life;
 mod memory;
 mod occasions;
 mod plan;
 mod pulse;
+mod sockets;
+pub mod upgrade;
 mod view;
 
-use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -33,31 +35,42 @@ use self::banner::{Banner, Known};
 use self::control::{Control, Inputs, Order};
 use self::failure::Failure;
 use self::memory::Memory;
+use self::sockets::Openings;
+use self::upgrade::Estate;
+use self::upgrade::door::Served;
+use self::upgrade::predecessor::{self, Predecessor};
+use self::upgrade::successor::Program;
 use self::view::{Phase, View};
 use crate::gossip::driver::{self, Handle};
 use crate::handlers::Handlers;
 use crate::membership::commands::Commands;
-use crate::membership::journal::{self, Journal};
-use crate::membership::{self, Attendance, Signal, Signals};
+use crate::membership::journal::{self, Journal, Opened};
+use crate::membership::{self, Attendance};
+use crate::pool::effective::State as Verdict;
+use crate::proxy::Inherited;
 use crate::proxy::access;
 use crate::proxy::listeners::Bound;
 use crate::state::State;
 use crate::timeline::Timeline;
-use crate::{admin, clock, config, proxy, rpc, shutdown};
+use crate::{clock, config, notify, proxy, rpc, shutdown};
 
-/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew.
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew, SIGUSR2 has
+/// a new process of the same program take over.
 ///
-/// Exit codes: 0 stopped as asked; 1 failed while running or a port stayed busy; 2 not allowed or badly configured;
-/// 4 just started under the name of another living node.
+/// Exit codes: 0 stopped as asked, or replaced; 1 failed while running or a port stayed busy; 2 not allowed or badly
+/// configured; 4 just started under the name of another living node.
 pub fn run(config: config::Front) -> ExitCode {
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Failure::System {
-            what: "the control thread",
-            source,
-        })
-        .and_then(|runtime| runtime.block_on(serve(config)));
+    let program = Program::of_process();
+    let outcome = sockets::activated().and_then(|activated| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Failure::System {
+                what: "the control thread",
+                source,
+            })
+            .and_then(|runtime| runtime.block_on(life::serve(config, activated, program)))
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -65,42 +78,6 @@ pub fn run(config: config::Front) -> ExitCode {
             failure.exit_code()
         }
     }
-}
-
-async fn serve(config: config::Front) -> Result<(), Failure> {
-    let mut signals = Signals::new().map_err(|source| Failure::System {
-        what: "signal handling",
-        source,
-    })?;
-    // A port that stays busy for a while must not make Ctrl-C wait.
-    let started = tokio::select! {
-        started = Front::start(config) => started?,
-        () = signals.stop() => return Ok(()),
-    };
-    let (mut front, server, rpc) = started;
-    let mut left = false;
-
-    loop {
-        tokio::select! {
-            signal = signals.next() => match signal {
-                Signal::Reload => front.reload().await,
-                Signal::Reopen => front.reopen(),
-                Signal::Stop => break,
-            },
-            taken = membership::taken_at_start(front.gossip.clone()) => return Err(Failure::Name(taken)),
-            () = rpc.left(), if !left => {
-                left = true;
-                warn!("out of the cluster, as asked through RPC; routing goes on by checks alone, to the backends known now; a restart joins again");
-            }
-        }
-    }
-
-    let interrupted = signals.interrupted();
-    tokio::select! {
-        () = front.stop(server, interrupted) => info!("stopped"),
-        () = signals.stop_again() => warn!("stopped at once, as asked twice"),
-    }
-    Ok(())
 }
 
 /// A front that serves.
@@ -117,22 +94,43 @@ struct Front {
     access: Option<access::Log>,
     /// Our own listeners, which can't be backends.
     own: Vec<SocketAddr>,
+    /// For a successor. While it is here, no socket of ours is closed.
+    estate: Arc<Estate>,
+    program: Program,
     /// Ends the workers.
     stop: shutdown::Trigger,
     /// Ends the admin server, which answers "not ready" to the last.
     end: shutdown::Trigger,
 }
 
+/// A front that has just begun.
+#[derive(Debug)]
+struct Started {
+    front: Front,
+    server: proxy::Server,
+    rpc: rpc::Server,
+    door: Option<Served>,
+}
+
 impl Front {
-    /// Binds everything that can fail first, then starts.
-    async fn start(config: config::Front) -> Result<(Self, proxy::Server, rpc::Server), Failure> {
+    /// Binds everything that can fail first, then starts. One that has a predecessor takes over from it.
+    async fn start(
+        config: config::Front,
+        activated: Inherited,
+        program: Program,
+    ) -> Result<Started, Failure> {
         raise_descriptor_limit();
+        let mut predecessor = predecessor::find().await?;
         let access = config.access_log.as_ref().map(access::open).transpose()?;
-        let state = membership::state(config.state.as_deref(), &config.gossip.node).await?;
-        let listeners = proxy::bind(&config.proxy.listeners, config.proxy.workers).await?;
+        let Openings {
+            state,
+            listeners,
+            admin,
+            rpc: commanded,
+            door,
+            estate,
+        } = Openings::open(&config, activated, predecessor.as_mut()).await?;
         let bound = listeners.addresses().to_vec();
-        let admin = bind_admin(&config.admin).await?;
-        let commanded = rpc::bind(&config.rpc).await?;
         let own: Vec<SocketAddr> = bound
             .iter()
             .map(|bound| bound.address)
@@ -141,17 +139,14 @@ impl Front {
             .collect();
         // Before gossip: a front that can't start must not show up and vanish in the cluster.
         let statics = plan::statics(&config.clusters, &own).await?;
-        let mut membership = config.gossip.clone();
-        let opened = journal::open(config.snapshot.as_ref(), &mut membership)?;
-        let gossip = membership::start(membership, state.clone()).await?;
+        let (gossip, opened) = join(&config, state.clone(), predecessor.as_mut()).await?;
         let advertised = gossip.advertised().address;
-        config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
-            .map_err(driver::StartError::Advertise)?;
         let whoami = gossip.clone();
         let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
         let attendance = membership::attend(&gossip, &handlers, &config.handlers);
         let plans = plan::plans(&config.clusters, statics, advertised, &own);
-        let memory = Memory::new(clock::now(), state.clone(), gossip.names());
+        let told = predecessor.as_ref().and_then(Predecessor::backends);
+        let memory = Memory::new(clock::now(), state.clone(), told, gossip.names());
         let known = Known {
             statics: plans.iter().map(|plan| plan.statics.len()).sum(),
             remembered: plans
@@ -177,6 +172,11 @@ impl Front {
         );
         let shared = control.shared();
         tokio::spawn(control.run());
+        if let Some(predecessor) = &mut predecessor {
+            // Whatever it served with, we have looked at.
+            let _ = tokio::time::timeout(JUDGED_MAX, judged(&shared, known)).await;
+            predecessor.ready().await?;
+        }
 
         let (stop, stopping) = shutdown::channel();
         let server = proxy::start(
@@ -208,44 +208,60 @@ impl Front {
                 requests: server.counters(),
                 phase: Arc::clone(&phase),
             };
-            tokio::spawn(admin::serve(listener, Arc::new(view), ending));
+            tokio::spawn(crate::admin::serve(listener, Arc::new(view), ending));
+        }
+        if let Some(state) = &state {
+            state.own();
+        }
+        let door = door.map(|door| door.serve());
+        if let Some(predecessor) = predecessor {
+            let (pid, version) = predecessor.who();
+            predecessor.serving().await?;
+            info!("took over from process {pid} (lb {version}), which drains");
         }
         eprint!(
             "{}",
             banner(&config, &bound, server.workers(), &gossip, known)
         );
-        Ok((
-            Self {
-                config,
-                gossip,
-                state,
-                journal,
-                handlers,
-                attendance,
-                orders,
-                phase,
-                access,
-                own,
-                stop,
-                end,
-            },
+        notify::ready(&format!("serving {}", count(bound.len(), "address")));
+        let front = Self {
+            config,
+            gossip,
+            state,
+            journal,
+            handlers,
+            attendance,
+            orders,
+            phase,
+            access,
+            own,
+            estate: Arc::new(estate),
+            program,
+            stop,
+            end,
+        };
+        Ok(Started {
+            front,
             server,
             rpc,
-        ))
+            door,
+        })
     }
 
-    /// All or nothing: everything that can fail comes before the one order that cannot.
-    async fn reload(&mut self) {
+    /// All or nothing: everything that can fail comes before the one order that cannot. In a few words, how it went.
+    async fn reload(&mut self) -> &'static str {
         let fresh = match config::reload(&self.config) {
             Ok(fresh) => fresh,
             Err(reason) => {
-                return error!("reload refused, the running configuration stays: {reason}");
+                error!("reload refused, the running configuration stays: {reason}");
+                return REFUSED;
             }
         };
         let statics = match plan::statics(&fresh.clusters, &self.own).await {
             Ok(statics) => statics,
             Err(reason) => {
-                return error!("reload refused, the running configuration stays: {reason}");
+                error!("reload refused, the running configuration stays: {reason}");
+                return REFUSED;
             }
         };
         let advertised = self.gossip.advertised().address;
@@ -258,7 +274,8 @@ impl Front {
             .is_err()
             || committed.await.is_err()
         {
-            return error!("reload lost: the control task has ended");
+            error!("reload lost: the control task has ended");
+            return REFUSED;
         }
         self.handlers.replace(fresh.handlers.clone());
         if self.attendance.is_none() || fresh.handlers.specs.is_empty() {
@@ -269,6 +286,7 @@ impl Front {
         }
         self.config = fresh;
         info!(pools = self.config.clusters.len(), "reloaded");
+        "reloaded"
     }
 
     fn reopen(&self) {
@@ -287,6 +305,8 @@ impl Front {
             clock::readable(timeouts.drain)
         );
         tokio::time::sleep(timeouts.shutdown_delay).await;
+        // The workers hold the last descriptors then, and whoever comes after they closed theirs is refused.
+        drop(self.estate);
         self.stop.trigger();
         server.drained().await;
         if let Some(access) = self.access {
@@ -303,22 +323,69 @@ impl Front {
         }
         self.end.trigger();
     }
+
+    /// Another process accepts, answers and is the member: what is left are requests under way.
+    async fn retire(self, server: proxy::Server) {
+        self.end.trigger();
+        server.replaced();
+        drop(self.estate);
+        self.stop.trigger();
+        server.drained().await;
+        if let Some(access) = self.access {
+            access.close(LAST_LINES_MAX).await;
+        }
+        membership::last_scripts(self.attendance, &self.handlers).await;
+        self.journal.finish().await;
+    }
 }
 
-/// A busy port is often our own predecessor, about to end.
-async fn bind_admin(settings: &admin::Settings) -> Result<Option<TcpListener>, Failure> {
-    let started = clock::now();
+/// Starts the member, or goes on as the one that the predecessor was.
+async fn join(
+    config: &config::Front,
+    state: Option<Arc<State>>,
+    predecessor: Option<&mut Predecessor>,
+) -> Result<(Handle, Option<Opened>), Failure> {
+    let (mut settings, seat) = match predecessor {
+        Some(predecessor) => (predecessor.shape(config)?, predecessor.seat()),
+        None => (config.gossip.clone(), None),
+    };
+    // A predecessor knows more than the file that it writes.
+    let mut inherited = settings.clone();
+    let begins = match seat {
+        Some(_) => &mut inherited,
+        None => &mut settings,
+    };
+    let opened = journal::open(config.snapshot.as_ref(), begins)?;
+    let gossip = membership::start_at(settings, state, seat).await?;
+    let advertised = gossip.advertised().address;
+    config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
+        .map_err(driver::StartError::Advertise)?;
+    Ok((gossip, opened))
+}
+
+/// Returns when every backend known from the start has its first verdict.
+async fn judged(shared: &control::Shared, known: Known) {
+    let expected = known.statics + known.remembered;
     loop {
-        let source = match admin::bind(settings).await {
-            Ok(listener) => return Ok(listener),
-            Err(source) => source,
-        };
-        if source.kind() != io::ErrorKind::AddrInUse || started.elapsed() >= BUSY_MAX {
-            let address = settings.listen.unwrap_or(config::ADMIN);
-            return Err(Failure::Admin { address, source });
+        let routes = shared.routes.load();
+        let (mut all, mut open) = (0, 0);
+        for pool in &routes.pools {
+            let snapshot = pool.snapshot.load();
+            let unproven = |backend: &&crate::pool::snapshot::Backend| {
+                backend.verdict.state == Verdict::Unproven
+            };
+            all += snapshot.backends.len();
+            open += snapshot.backends.iter().filter(unproven).count();
         }
-        tokio::time::sleep(BUSY_PAUSE).await;
+        if all >= expected && open == 0 {
+            return;
+        }
+        tokio::time::sleep(JUDGED_PAUSE).await;
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "es" })
 }
 
 fn banner(
@@ -373,11 +440,14 @@ fn raise_descriptor_limit() {
 /// Feedback waiting for the control task; beyond it workers drop theirs, checks find out as well.
 const FEEDBACK_MAX: usize = 4096;
 
+/// What the service manager shows after a reload that was no good.
+const REFUSED: &str = "reload refused, the running configuration stays";
+
 const TIMELINE_ENTRIES: usize = 1000;
 
 /// How long the end waits for a disk to take the last lines of the access log.
 const LAST_LINES_MAX: Duration = Duration::from_secs(5);
 
-/// How long a busy admin port is retried, and how often.
-const BUSY_MAX: Duration = Duration::from_secs(10);
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// How long a new process looks at the backends it was told of. One check takes half a second at most.
+const JUDGED_MAX: Duration = Duration::from_secs(5);
+const JUDGED_PAUSE: Duration = Duration::from_millis(5);

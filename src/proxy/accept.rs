@@ -71,6 +71,10 @@ async fn accept(worker: Rc<Worker>, listener: Listener, number: u8) {
             let _ = tokio::time::timeout(ACCEPT_PAUSE, worker.closed.notified()).await;
             continue;
         }
+        // Whoever waits in the backlog is the successor's.
+        if worker.stopping.get() && worker.shared.replaced.load(Ordering::Relaxed) {
+            return;
+        }
         let accepted = tokio::select! {
             biased;
             accepted = listener.next() => accepted,

@@ -155,7 +155,7 @@ impl Connection {
         if !begun {
             self.alarm.rest();
             // A request that is already here is served first.
-            let over = worker.stopping.get() || now >= since + timeouts.client_idle;
+            let over = worker.ends_idle() || now >= since + timeouts.client_idle;
             return if over {
                 Poll::Ready(Err(None))
             } else {

@@ -4,6 +4,8 @@
 //! probe without SO_REUSEPORT ─▶ somebody there? retry 10 s ─▶ release ─▶ one socket per worker with it
 //! ```
 //!
+//! Sockets that listen already, of a predecessor or of the service manager, are taken as they are: see [`super::handed`].
+//!
 //! `SO_REUSEPORT` alone would let a second program take half of the connections in silence.
 
 use std::io;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::handed::{self, Handed, Inherited};
 use super::{Listen, Listener};
 use crate::clock;
 
@@ -43,6 +46,16 @@ pub enum BindError {
         /// The system's words.
         source: io::Error,
     },
+    /// A socket of the service manager that no listener wants.
+    #[error(
+        "the service manager passes a socket on {address} (named {name:?}), which belongs to no listener"
+    )]
+    Stray {
+        /// Where.
+        address: SocketAddr,
+        /// Its name; empty: none.
+        name: String,
+    },
     /// Anything else.
     #[error("listening on {address}: {source}")]
     Other {
@@ -54,7 +67,7 @@ pub enum BindError {
 }
 
 impl BindError {
-    fn new(address: SocketAddr, source: io::Error) -> Self {
+    pub(super) fn new(address: SocketAddr, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied { address, source },
             io::ErrorKind::AddrInUse => Self::Busy { address, source },
@@ -67,7 +80,18 @@ impl BindError {
 #[derive(Debug)]
 pub struct Listeners {
     addresses: Vec<Bound>,
-    workers: Vec<Vec<(u8, TcpListener)>>,
+    workers: Vec<Vec<Placed>>,
+}
+
+/// A socket of one worker.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) listener: u8,
+    pub(super) socket: TcpListener,
+    /// It came with its listener's name, not by its address.
+    pub(super) named: bool,
+    /// Another descriptor of a socket that another worker has too.
+    pub(super) shared: bool,
 }
 
 /// One address that is listened on.
@@ -85,8 +109,38 @@ impl Listeners {
         &self.addresses
     }
 
+    /// Other descriptors of every socket, to hand on to a successor. `listeners` are those that they were bound for.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn copies(&self, listeners: &[Listener]) -> io::Result<Vec<Handed>> {
+        let all = self.workers.iter().flatten();
+        all.filter(|placed| !placed.shared)
+            .map(|placed| {
+                let listener = listeners.get(usize::from(placed.listener));
+                Ok(Handed {
+                    name: listener.map(|listener| listener.name.clone()),
+                    named: placed.named,
+                    socket: placed.socket.try_clone()?,
+                })
+            })
+            .collect()
+    }
+
+    /// Opens the queues of those that have none yet.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        for placed in self.workers.iter().flatten() {
+            if !rustix::net::sockopt::socket_acceptconn(&placed.socket)? {
+                rustix::net::listen(&placed.socket, BACKLOG)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn into_workers(self) -> Vec<Vec<(u8, TcpListener)>> {
-        self.workers
+        let pair = |placed: Placed| (placed.listener, placed.socket);
+        let own = |placed: Vec<Placed>| placed.into_iter().map(pair).collect();
+        self.workers.into_iter().map(own).collect()
     }
 }
 
@@ -97,21 +151,36 @@ impl Listeners {
 /// # Errors
 /// [`BindError::Denied`] is for the operator to mend (exit 2), [`BindError::Busy`] is exit 1.
 pub async fn bind(listeners: &[Listener], workers: usize) -> Result<Listeners, BindError> {
-    bind_within(listeners, workers, BUSY_MAX).await
+    bind_with(listeners, workers, Inherited::default()).await
+}
+
+/// The same; what is `inherited` is not bound again.
+///
+/// # Errors
+/// As [`bind`], and [`BindError::Stray`].
+pub async fn bind_with(
+    listeners: &[Listener],
+    workers: usize,
+    inherited: Inherited,
+) -> Result<Listeners, BindError> {
+    bind_within(listeners, workers, inherited, BUSY_MAX).await
 }
 
 async fn bind_within(
     listeners: &[Listener],
     workers: usize,
+    inherited: Inherited,
     busy_max: Duration,
 ) -> Result<Listeners, BindError> {
     let workers = match workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         given => given,
     };
+    let taken = handed::place(listeners, inherited)?;
     let begun = clock::now();
-    let addresses = loop {
-        match probe(listeners) {
+    let wanted = handed::wanted(listeners, &taken);
+    let fresh = loop {
+        match probe(&wanted) {
             Ok(addresses) => break addresses,
             Err(error) => {
                 let waited = clock::now().saturating_duration_since(begun);
@@ -122,27 +191,47 @@ async fn bind_within(
             }
         }
     };
-    let bind_all = |_| -> Result<Vec<(u8, TcpListener)>, BindError> {
-        let sockets = addresses.iter().map(|bound| {
-            let socket = open(bound.address, true).and_then(|socket| {
-                socket.listen(BACKLOG)?;
-                Ok((bound.listener, socket.into()))
-            });
-            socket.map_err(|error| BindError::new(bound.address, error))
+    let mut addresses: Vec<Bound> = taken.iter().map(|taken| taken.bound).collect();
+    addresses.extend(fresh.iter().copied());
+    // In the order of the listeners, whoever bound them.
+    addresses.sort_by_key(|bound| bound.listener);
+    let bind_all = |_| -> Result<Vec<Placed>, BindError> {
+        let sockets = fresh.iter().map(|bound| {
+            let socket = share(bound.address)?;
+            let queue = rustix::net::listen(&socket, BACKLOG);
+            queue.map_err(|error| BindError::new(bound.address, error.into()))?;
+            Ok(Placed {
+                listener: bound.listener,
+                socket,
+                named: false,
+                shared: false,
+            })
         });
         sockets.collect()
     };
+    let mut per_worker = (0..workers).map(bind_all).collect::<Result<Vec<_>, _>>()?;
+    for taken in taken {
+        handed::spread(taken, &mut per_worker)?;
+    }
     Ok(Listeners {
-        workers: (0..workers).map(bind_all).collect::<Result<_, _>>()?,
+        workers: per_worker,
         addresses,
     })
 }
 
+/// One more socket on an address that all of ours share. It gets no connections before it listens.
+pub(super) fn share(address: SocketAddr) -> Result<TcpListener, BindError> {
+    match open(address, true) {
+        Ok(socket) => Ok(socket.into()),
+        Err(error) => Err(BindError::new(address, error)),
+    }
+}
+
 /// The addresses to use, ports resolved; an error if somebody has one of them.
-fn probe(listeners: &[Listener]) -> Result<Vec<Bound>, BindError> {
+fn probe(wanted: &[(u8, Listen)]) -> Result<Vec<Bound>, BindError> {
     // All are held until all are resolved, so that port 0 twice gives two ports.
     let mut held: Vec<(Bound, Socket)> = Vec::new();
-    for (number, listener) in (0..=u8::MAX).zip(listeners) {
+    for (number, listen) in wanted {
         let mut hold = |address: SocketAddr| {
             let resolved = open(address, false).and_then(|socket| {
                 let local = socket.local_addr()?.as_socket();
@@ -150,13 +239,13 @@ fn probe(listeners: &[Listener]) -> Result<Vec<Bound>, BindError> {
             });
             let (address, socket) = resolved.map_err(|error| BindError::new(address, error))?;
             let bound = Bound {
-                listener: number,
+                listener: *number,
                 address,
             };
             held.push((bound, socket));
             Ok(())
         };
-        match &listener.listen {
+        match listen {
             Listen::Exactly(addresses) => addresses.iter().copied().try_for_each(hold)?,
             Listen::Default { port } => {
                 let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port);
@@ -220,7 +309,7 @@ mod tests {
         let owner = bind(&loopback(0), 1).await.unwrap();
         let port = owner.addresses()[0].address.port();
 
-        let error = bind_within(&loopback(port), 1, Duration::ZERO)
+        let error = bind_within(&loopback(port), 1, Inherited::default(), Duration::ZERO)
             .await
             .unwrap_err();
 

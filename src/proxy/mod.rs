@@ -25,6 +25,7 @@ mod forward;
 mod front_h1;
 mod front_h2;
 pub mod h1;
+mod handed;
 mod hold;
 mod hop;
 mod linger;
@@ -51,7 +52,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::listeners::{BindError, Listeners, bind};
+pub use self::handed::{Handed, Inherited};
+pub use self::listeners::{BindError, Listeners, bind, bind_with};
 pub use self::server::{Counters, Server, start};
 pub use self::stats::Scrape;
 use crate::network::Network;
@@ -170,6 +172,8 @@ pub struct Timeouts {
     pub drain: Duration,
     /// Between "not ready" and the end of accepting, when stopping.
     pub shutdown_delay: Duration,
+    /// How long a successor (`lb upgrade`) may take until it is ready.
+    pub successor: Duration,
     /// How long an idle upstream connection is kept.
     pub upstream_idle: Duration,
     /// Without a byte either way after a change of protocol (WebSocket).
@@ -189,6 +193,7 @@ impl Default for Timeouts {
             first_verdict: Duration::from_secs(1),
             drain: Duration::from_secs(30),
             shutdown_delay: Duration::ZERO,
+            successor: Duration::from_secs(30),
             upstream_idle: Duration::from_secs(60),
             upgrade_idle: Duration::from_secs(3600),
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::LocalOptions;
@@ -21,6 +21,7 @@ use crate::shutdown::Shutdown;
 pub struct Server {
     workers: Vec<Running>,
     access_log_lost: Option<Arc<AtomicU64>>,
+    replaced: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub fn start(
     stop: Shutdown,
 ) -> io::Result<Server> {
     let started = clock::now();
+    listeners.listen()?;
     let per_worker = listeners.into_workers();
     let shared = Shared {
         reserve: Arc::new(Reserve::new(settings.limits.retries_per_second, started)),
@@ -56,9 +58,11 @@ pub fn start(
         routes,
         feedback,
         stop,
+        replaced: Arc::default(),
         started,
         desk: access.map(Log::desk),
     };
+    let replaced = Arc::clone(&shared.replaced);
     let access_log_lost = shared.desk.as_ref().map(|desk| desk.lost());
     let workers = per_worker.into_iter().enumerate().map(|(number, own)| {
         let stats = Arc::new(WorkerStats::default());
@@ -82,6 +86,7 @@ pub fn start(
     Ok(Server {
         workers,
         access_log_lost,
+        replaced,
     })
 }
 
@@ -130,6 +135,12 @@ impl Server {
             workers: self.workers.iter().map(stats).collect(),
             access_log_lost: self.access_log_lost.clone(),
         }
+    }
+
+    /// To be called before stopping, where another process accepts on the same sockets: whatever waits to be accepted is
+    /// its own, and a client that is idle is answered once more instead of being cut off.
+    pub fn replaced(&self) {
+        self.replaced.store(true, Ordering::Relaxed);
     }
 
     /// The numbers of all workers, summed.

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -84,6 +84,8 @@ pub(super) struct Shared {
     pub(super) routes: Arc<ArcSwap<Routes>>,
     pub(super) feedback: mpsc::Sender<Feedback>,
     pub(super) stop: Shutdown,
+    /// Another process accepts on the same sockets, and has all the time that there is.
+    pub(super) replaced: Arc<AtomicBool>,
     pub(super) reserve: Arc<Reserve>,
     /// Client connections of all workers.
     pub(super) connections: Arc<AtomicUsize>,
@@ -181,6 +183,12 @@ async fn watch(worker: Rc<Worker>, mut changes: watch::Receiver<u64>) {
 }
 
 impl Worker {
+    /// A client without a request is to be let go. One that sends it at this moment would lose it, which a program that
+    /// ends can't help; one that has a successor can: it waits for the request, or for the end of the drain.
+    pub(super) fn ends_idle(&self) -> bool {
+        self.stopping.get() && !self.shared.replaced.load(Ordering::Relaxed)
+    }
+
     /// Nothing known, nothing open.
     pub(super) fn new(shared: Shared, stats: Arc<WorkerStats>) -> Rc<Self> {
         let settings = shared.settings.clone();

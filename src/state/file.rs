@@ -8,7 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -31,6 +31,13 @@ pub(super) fn lock(directory: &Path) -> io::Result<File> {
         .open(directory.join("lock"))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     Ok(lock)
+}
+
+/// Whether `lock` is the one of `directory`.
+pub(super) fn is_lock(lock: &File, directory: &Path) -> bool {
+    let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let there = fs::metadata(directory.join("lock"));
+    there.is_ok_and(|there| lock.metadata().is_ok_and(|held| of(held) == of(there)))
 }
 
 /// The text; the inner error says why it can't be one.

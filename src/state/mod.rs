@@ -59,8 +59,10 @@ pub struct State {
     found: Arc<[SocketAddr]>,
     /// We left for good.
     forgotten: AtomicBool,
+    /// Another process writes.
+    others: AtomicBool,
     opened: Instant,
-    _lock: File,
+    lock: File,
 }
 
 /// The text of one file, with what all files have.
@@ -107,14 +109,36 @@ impl State {
             }
             tokio::time::sleep(BUSY_PAUSE).await;
         };
+        Ok(Some(Arc::new(Self::locked(directory, machine, lock))))
+    }
+
+    /// Takes over `root/node` from another process that hands its `lock` on; `None` if it is another directory's.
+    /// Nothing is written before [`Self::own`] is called. Needs a tokio runtime.
+    pub fn inherit(
+        root: &Path,
+        node: &str,
+        machine: Option<String>,
+        lock: File,
+    ) -> Option<Arc<Self>> {
+        let directory = root.join(file_name(node));
+        if !file::is_lock(&lock, &directory) {
+            return None;
+        }
+        let state = Self::locked(directory, machine, lock);
+        state.disown();
+        Some(Arc::new(state))
+    }
+
+    fn locked(directory: PathBuf, machine: Option<String>, lock: File) -> Self {
         let mut state = Self {
             writer: Writer::start(directory.clone()),
             directory,
             machine,
             found: Arc::default(),
             forgotten: AtomicBool::new(false),
+            others: AtomicBool::new(false),
             opened: clock::now(),
-            _lock: lock,
+            lock,
         };
         state.found = state.load(PEERS, peers::parse).into();
         if !state.found.is_empty() {
@@ -124,7 +148,36 @@ impl State {
                 state.directory.display()
             );
         }
-        Ok(Some(Arc::new(state)))
+        state
+    }
+
+    /// From now on nothing is written: another process does. What was given before, [`Self::flush`] writes first.
+    pub fn disown(&self) {
+        self.others.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on this process is the one that writes.
+    pub fn own(&self) {
+        self.others.store(false, Ordering::Relaxed);
+    }
+
+    /// Another descriptor of the lock, to hand on.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn lock(&self) -> io::Result<File> {
+        self.lock.try_clone()
+    }
+
+    /// Where [`Self::open`] would keep what it keeps for `node`.
+    pub fn directory(root: &Path, node: &str) -> PathBuf {
+        root.join(file_name(node))
+    }
+
+    fn save(&self, file: &'static str, render: impl FnOnce() -> Vec<u8> + Send + 'static) {
+        if !self.others.load(Ordering::Relaxed) {
+            self.writer.save(file, render);
+        }
     }
 
     /// Addresses of members that were alive when the last run ended, most recent first; none of another machine's.
@@ -143,7 +196,7 @@ impl State {
             true => Arc::clone(&self.found),
             false => Arc::default(),
         };
-        self.writer.save(PEERS, move || {
+        self.save(PEERS, move || {
             let content = peers::content(&members, &own, &before);
             peers::text(&Saved { machine, content }).into_bytes()
         });
@@ -153,7 +206,7 @@ impl State {
     pub fn forget_peers(&self) {
         self.forgotten.store(true, Ordering::Relaxed);
         let machine = self.machine.clone();
-        self.writer.save(PEERS, move || {
+        self.save(PEERS, move || {
             let content = Vec::new();
             peers::text(&Saved { machine, content }).into_bytes()
         });
@@ -164,10 +217,23 @@ impl State {
         self.load(BACKENDS, backends::parse)
     }
 
+    /// `pools` as text, for another process.
+    pub fn text_of_backends(pools: BTreeMap<String, Vec<Spec>>) -> String {
+        backends::text(&Saved {
+            machine: None,
+            content: pools,
+        })
+    }
+
+    /// What [`Self::text_of_backends`] made; `None` for anything else.
+    pub fn backends_of_text(text: &str) -> Option<BTreeMap<String, Vec<Spec>>> {
+        backends::parse(text).ok().map(|saved| saved.content)
+    }
+
     /// Soon writes `pools`.
     pub fn save_backends(&self, pools: BTreeMap<String, Vec<Spec>>) {
         let machine = self.machine.clone();
-        self.writer.save(BACKENDS, move || {
+        self.save(BACKENDS, move || {
             let content = pools;
             backends::text(&Saved { machine, content }).into_bytes()
         });
@@ -192,6 +258,9 @@ impl State {
     /// Writes `keyring` at once, as `serf agent -keyring-file` does and can read: a node that is killed before would
     /// come back with keys that the cluster may have removed.
     pub fn save_keyring(&self, keyring: Keyring) {
+        if self.others.load(Ordering::Relaxed) {
+            return;
+        }
         self.writer
             .save_now(KEYRING, move || keyring.to_json().into_bytes());
     }

@@ -12,6 +12,7 @@ use crate::backend::{Act, Play, When};
 use crate::client::Step;
 use crate::outcome::{Ended, Outcome, show};
 use crate::subject::Profile;
+use crate::two;
 use crate::wire::Message;
 
 /// Whose message a case varies.
@@ -30,9 +31,20 @@ pub(crate) enum Version {
     V10,
     /// HTTP/1.1.
     V11,
+    /// HTTP/2, which only clients speak.
+    V20,
 }
 
-/// Both, for cases that are the same in both.
+/// What a rule is held to.
+pub(crate) const CELLS: [(Side, Version); 5] = [
+    (Side::Client, Version::V10),
+    (Side::Client, Version::V11),
+    (Side::Client, Version::V20),
+    (Side::Backend, Version::V10),
+    (Side::Backend, Version::V11),
+];
+
+/// Both of HTTP/1, for cases that are the same in both.
 pub(crate) const BOTH: [Version; 2] = [Version::V10, Version::V11];
 
 impl fmt::Display for Version {
@@ -40,6 +52,7 @@ impl fmt::Display for Version {
         out.write_str(match self {
             Self::V10 => "HTTP/1.0",
             Self::V11 => "HTTP/1.1",
+            Self::V20 => "HTTP/2",
         })
     }
 }
@@ -129,6 +142,7 @@ impl Case {
     /// What the client sends first where nothing is said.
     pub(crate) fn steps(&self) -> Vec<Step> {
         match self.steps.is_empty() {
+            true if self.version == Version::V20 => vec![Step::Send(two::get("/"))],
             true => vec![Step::Send(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n".to_vec())],
             false => self.steps.clone(),
         }
@@ -315,6 +329,18 @@ impl Case {
         self.check(|outcome| match outcome.received() {
             received if received.is_empty() => Ok(()),
             received => Err(format!("the backend received {:?}", show(&received))),
+        })
+    }
+
+    /// No message of HTTP/2: a reset stream, an end of the connection or a 4xx, and no byte of it reached the backend.
+    pub(crate) fn malformed(self) -> Self {
+        self.unseen().check(|outcome| {
+            let answers = outcome.responses.iter();
+            let mut wrong = answers.filter(|answer| !matches!(answer.status(), 0 | 400..500));
+            match wrong.next() {
+                None => Ok(()),
+                Some(answer) => Err(format!("answered: {}", answer.start)),
+            }
         })
     }
 

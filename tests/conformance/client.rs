@@ -9,8 +9,9 @@ use std::time::Duration;
 use lb::clock;
 
 use crate::backend::Shared;
-use crate::case::Case;
+use crate::case::{Case, Version};
 use crate::outcome::{Ended, Outcome};
+use crate::two;
 use crate::wire::{self, Message, Tail, What};
 
 /// One thing that a client does.
@@ -39,14 +40,15 @@ struct Client {
     ended: Arc<Mutex<Ended>>,
     reader: JoinHandle<()>,
     longest: Duration,
+    two: bool,
 }
 
 /// What was read, taken apart.
 #[derive(Default)]
-struct Parsed {
-    interim: Vec<Message>,
-    responses: Vec<Message>,
-    garbage: Option<String>,
+pub(crate) struct Parsed {
+    pub(crate) interim: Vec<Message>,
+    pub(crate) responses: Vec<Message>,
+    pub(crate) garbage: Option<String>,
 }
 
 /// Plays the client's part; what the backend saw is added later.
@@ -56,7 +58,7 @@ pub(crate) fn play(
     shared: &Shared,
     longest: Duration,
 ) -> Outcome {
-    let client = Client::connect(subject, shared.clone(), longest);
+    let client = Client::connect(case, subject, shared.clone(), longest);
     let mut stuck = None;
     for step in &case.steps() {
         if let Err(why) = client.step(step) {
@@ -91,10 +93,14 @@ pub(crate) fn play(
 }
 
 impl Client {
-    fn connect(subject: SocketAddr, shared: Shared, longest: Duration) -> Self {
+    fn connect(case: &Case, subject: SocketAddr, shared: Shared, longest: Duration) -> Self {
+        let two = case.version == Version::V20;
         let stream = TcpStream::connect(subject).expect("the subject accepts");
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(longest));
+        if two {
+            let _ = (&stream).write_all(&two::greeting());
+        }
         let ended = Arc::new(Mutex::new(Ended::Open));
         let mut reading = stream.try_clone().expect("a second descriptor");
         let (told, news) = (ended.clone(), shared.clone());
@@ -118,6 +124,7 @@ impl Client {
             ended,
             reader,
             longest,
+            two,
         }
     }
 
@@ -163,14 +170,17 @@ impl Client {
     /// Waits until `count` final responses are whole, or nothing more comes; false if neither happens in time.
     fn read(&self, methods: &[&'static str], count: usize) -> bool {
         self.until(|read, ended| {
-            let parsed = parse(read, methods, tail(ended));
+            let parsed = self.parse(read, methods, ended);
             ended != Ended::Open || parsed.garbage.is_some() || parsed.responses.len() >= count
         })
     }
 
     /// Whether the connection answers one more request.
     fn probe(&self, methods: &[&'static str]) -> bool {
-        let _ = (&self.stream).write_all(b"GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n");
+        let _ = (&self.stream).write_all(&match self.two {
+            true => two::probe(methods.len()),
+            false => b"GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n".to_vec(),
+        });
         let methods = [methods, &["GET"]].concat();
         self.read(&methods, methods.len());
         let parsed = self.parsed(&methods);
@@ -181,7 +191,14 @@ impl Client {
     fn parsed(&self, methods: &[&'static str]) -> Parsed {
         let end = *self.ended.lock().expect("no panic");
         self.shared
-            .with(|stage| parse(&stage.client, methods, tail(end)))
+            .with(|stage| self.parse(&stage.client, methods, end))
+    }
+
+    fn parse(&self, bytes: &[u8], methods: &[&'static str], ended: Ended) -> Parsed {
+        match self.two {
+            true => two::parse(bytes, methods.len()),
+            false => parse(bytes, methods, tail(ended)),
+        }
     }
 
     fn until(&self, holds: impl Fn(&[u8], Ended) -> bool) -> bool {

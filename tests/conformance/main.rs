@@ -1,7 +1,7 @@
-//! Every rule of HTTP/1 that a proxy must not get wrong, over raw sockets, against the built program.
+//! Every rule of HTTP/1, and of HTTP/2 for clients, that a proxy must not get wrong, over raw sockets, against the built program.
 //!
 //! ```text
-//! rules.rs   the rules × (client, backend) × (HTTP/1.0, 1.1); an empty cell says why
+//! rules.rs   the rules × (client, backend) × (HTTP/1.0, 1.1; clients also 2); an empty cell says why
 //! *.rs       the cases of one theme: client bytes, backend bytes, what must come of them
 //!
 //!   client ──bytes──▶ subject (lb; nginx and HAProxy if present) ──bytes──▶ backend
@@ -14,8 +14,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/frames.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod frames;
 #[path = "../common/hanging.rs"]
 mod hanging;
+#[path = "../common/hpack.rs"]
+mod hpack;
 
 mod backend;
 mod case;
@@ -37,6 +42,7 @@ mod syntax;
 mod target;
 mod time;
 mod truncation;
+mod two;
 mod upgrade;
 mod wire;
 
@@ -60,6 +66,9 @@ fn all() -> Vec<Case> {
         limits::cases,
         upgrade::cases,
         time::cases,
+        two::heads::cases,
+        two::bodies::cases,
+        two::connections::cases,
     ] {
         theme(&mut cases);
     }

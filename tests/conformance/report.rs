@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::case::{BOTH, Case, Side, Version};
+use crate::case::{CELLS, Case, Side, Version};
 use crate::rules::{RULES, Rule};
 use crate::run::Verdict;
 use crate::subject::Kind;
@@ -70,10 +70,8 @@ fn table(cases: &[Case], columns: &[(Kind, Vec<Verdict>)]) -> String {
     }
     let _ = writeln!(text, "\n|---|---|---|{}", "---|".repeat(columns.len()));
     for rule in RULES {
-        for side in [Side::Client, Side::Backend] {
-            for version in BOTH {
-                row(&mut text, rule, side, version, cases, columns);
-            }
+        for (side, version) in CELLS {
+            row(&mut text, rule, side, version, cases, columns);
         }
     }
     let _ = write!(text, "| **all** | | |");

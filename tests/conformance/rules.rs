@@ -1,6 +1,6 @@
 //! The rules, and why some of their cells are empty.
 
-use crate::case::{BOTH, Case, Side, Version};
+use crate::case::{CELLS, Case, Side, Version};
 
 /// One rule; four cells.
 pub(crate) struct Rule {
@@ -25,7 +25,11 @@ impl Rule {
     pub(crate) fn why_empty(&self, side: Side, version: Version) -> Option<&'static str> {
         let here =
             |empty: &&Empty| empty.side == side && empty.version.is_none_or(|only| only == version);
-        self.empty.iter().find(here).map(|empty| empty.why)
+        let why = self.empty.iter().find(here).map(|empty| empty.why);
+        match version {
+            Version::V20 => why.or_else(|| why_not_in_two(self.id)),
+            _ => why,
+        }
     }
 }
 
@@ -61,8 +65,23 @@ const CODED_IN_1_0: &[Empty] = &[
         "no coding in 1.0: see Transfer-Encoding",
     ),
 ];
+const IN_EXHAUSTION: &str = "no frames in HTTP/1: see tests/exhaustion";
 const OF_REQUESTS: &[Empty] = &[none(Side::Backend, "about requests only")];
 const OF_RESPONSES: &[Empty] = &[none(Side::Client, "about responses only")];
+
+/// Why HTTP/2 has no cell of this rule.
+fn why_not_in_two(rule: &str) -> Option<&'static str> {
+    Some(match rule {
+        "both lengths" | "coding" => "no transfer coding in HTTP/2: see hop by hop",
+        "line ends" | "folds" => "no lines in HTTP/2: see fields",
+        "chunk size" | "chunk ends" | "unchunked" => "frames, not chunks",
+        "absolute" => ":scheme, :authority and :path are apart: see host",
+        "connection lists" => "no Connection in HTTP/2: see hop by hop",
+        "websocket" | "upgrade idle" => "no upgrade in HTTP/2, and CONNECT is refused",
+        "h2c" => "it is HTTP/2 already",
+        _ => return None,
+    })
+}
 
 /// All of them, in the order of the table.
 pub(crate) const RULES: &[Rule] = &[
@@ -257,14 +276,23 @@ pub(crate) const RULES: &[Rule] = &[
         "an error answer is not eaten by a reset",
         &[none(Side::Backend, "about answers of our own")],
     ),
+    rule(
+        "floods",
+        "frames that cost a client nothing are bounded, and end its connection",
+        &[
+            not_in(Side::Client, Version::V10, IN_EXHAUSTION),
+            not_in(Side::Client, Version::V11, IN_EXHAUSTION),
+            none(Side::Backend, "about clients"),
+        ],
+    ),
 ];
 
 /// Cells with neither cases nor a reason, with both, and cases of no rule.
 pub(crate) fn holes(cases: &[Case]) -> Vec<String> {
     let mut holes = Vec::new();
     for rule in RULES {
-        for side in [Side::Client, Side::Backend] {
-            for version in BOTH {
+        for (side, version) in CELLS {
+            {
                 let has = cases.iter().any(|case| {
                     case.rule == rule.id && case.side == side && case.version == version
                 });

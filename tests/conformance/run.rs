@@ -92,7 +92,7 @@ fn again(cases: &[Case], verdicts: &mut [Verdict]) {
 }
 
 fn one(case: &Case, subject: &mut Subject, backend: &Backend) -> Verdict {
-    let address = subject.ready()?;
+    let address = subject.ready(case.version)?;
     backend.begin(case.plays());
     let outcome = client::play(case, address, &backend.shared, subject.patience());
     let seen = backend.finish();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use lb::clock;
 use tempfile::TempDir;
 
+use crate::case::Version;
 use crate::common::{Running, find};
 
 /// A program.
@@ -70,6 +71,8 @@ impl Profile {
 pub(crate) struct Subject {
     kind: Kind,
     address: SocketAddr,
+    /// Where HTTP/2 is spoken: ours hears what is.
+    two: SocketAddr,
     process: Option<Running>,
     answers: bool,
     _directory: TempDir,
@@ -80,11 +83,15 @@ impl Subject {
     pub(crate) fn start(kind: Kind, profile: Profile, backend: SocketAddr) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let address = free_address();
+        let two = match kind {
+            Kind::Ours | Kind::Relay => address,
+            Kind::Nginx | Kind::Haproxy => free_address(),
+        };
         let at = directory.path();
         let mut command = match kind {
             Kind::Ours => Some(ours(at, profile, address, backend)),
-            Kind::Nginx => Some(nginx(at, profile, address, backend)),
-            Kind::Haproxy => Some(haproxy(at, profile, address, backend)),
+            Kind::Nginx => Some(nginx(at, profile, [address, two], backend)),
+            Kind::Haproxy => Some(haproxy(at, profile, [address, two], backend)),
             Kind::Relay => {
                 relay(address, backend);
                 None
@@ -93,6 +100,7 @@ impl Subject {
         Self {
             kind,
             address,
+            two,
             process: command
                 .as_mut()
                 .map(|command| Running::start(kind.name(), at, command)),
@@ -101,18 +109,22 @@ impl Subject {
         }
     }
 
-    /// Its address, once it accepts; what it printed if it does not.
-    pub(crate) fn ready(&mut self) -> Result<SocketAddr, String> {
+    /// Its address for a version, once it accepts; what it printed if it does not.
+    pub(crate) fn ready(&mut self, version: Version) -> Result<SocketAddr, String> {
         let begun = clock::now();
         while !self.answers {
-            self.answers = TcpStream::connect(self.address).is_ok();
+            self.answers =
+                TcpStream::connect(self.address).is_ok() && TcpStream::connect(self.two).is_ok();
             if !self.is_alive() || begun.elapsed() > Duration::from_secs(30) {
                 let said = self.process.as_ref().map(Running::output);
                 return Err(format!("it does not run: {}", said.unwrap_or_default()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(self.address)
+        Ok(match version {
+            Version::V20 => self.two,
+            Version::V10 | Version::V11 => self.address,
+        })
     }
 
     /// How long a case may wait. Ours should never need it; a peer that fails should not cost much.
@@ -214,7 +226,12 @@ workers = 1
     command
 }
 
-fn nginx(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
+fn nginx(
+    at: &Path,
+    profile: Profile,
+    [listen, two]: [SocketAddr; 2],
+    backend: SocketAddr,
+) -> Command {
     let short = SHORT.as_millis();
     let times = match profile {
         _ if profile.is_impatient() => format!(
@@ -247,7 +264,7 @@ http {{
   map $tunnel $tunnel_connection {{ default ""; websocket upgrade; }}
   upstream web {{ server {backend} max_fails=0; keepalive 16; {upstream_idle} }}
   server {{
-    listen {listen};
+    listen {listen}; listen {two} http2;
     location / {{
       proxy_pass http://web; proxy_http_version 1.1; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;
       proxy_set_header Host $host; proxy_set_header Upgrade $tunnel; proxy_set_header Connection $tunnel_connection;
@@ -270,7 +287,12 @@ http {{
     command
 }
 
-fn haproxy(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
+fn haproxy(
+    at: &Path,
+    profile: Profile,
+    [listen, two]: [SocketAddr; 2],
+    backend: SocketAddr,
+) -> Command {
     let (client, server, head, connect) = match profile {
         _ if profile.is_impatient() => (SHORT, SHORT, SHORT, SHORT),
         _ => (
@@ -304,6 +326,7 @@ defaults
   option redispatch
 frontend f
   bind {listen}
+  bind {two} proto h2
   {forwarded}
   http-request disable-l7-retry unless METH_GET
   default_backend b

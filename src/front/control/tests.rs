@@ -90,7 +90,7 @@ impl Front {
             acks: Acks::default(),
             feedback,
             orders,
-            memory: Memory::new(clock::now(), None, watch::channel("front".into()).1),
+            memory: Memory::new(clock::now(), None, None, watch::channel("front".into()).1),
             handlers: Handlers::new(handlers::Settings::default(), handlers::Who::default),
         };
         let timeline = Arc::new(Mutex::new(Timeline::new(16)));

@@ -35,6 +35,19 @@ pub struct Config {
     pub claim: bool,
 }
 
+/// What a member goes on with that takes another's place: the same name at the same address, in another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heritage {
+    /// The last one that the others heard of.
+    pub incarnation: u32,
+    /// Lamport time of members' intents.
+    pub ltime: u64,
+    /// Lamport time of user events.
+    pub event_ltime: u64,
+    /// Lamport time of queries.
+    pub query_ltime: u64,
+}
+
 /// Names one stream between the driver and the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);

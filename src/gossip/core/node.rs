@@ -11,8 +11,8 @@ use std::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
 use super::io::{
-    Answer, Config, Event, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats, StreamAction,
-    StreamId, Transmit,
+    Answer, Config, Event, Heritage, JoinId, Mismatch, Past, QueryId, Question, Refused, Stats,
+    StreamAction, StreamId, Transmit,
 };
 use super::keyring::Keyring;
 use super::member::Members;
@@ -97,6 +97,16 @@ impl Node {
     /// The last time that each clock heard of.
     pub fn clocks(&self) -> Clocks {
         self.serf.clocks()
+    }
+
+    /// What another process needs to go on as this member, from now on and without this one.
+    pub fn heritage(&self) -> Heritage {
+        self.serf.heritage()
+    }
+
+    /// Goes on where `heritage` ended. To be called before anything else: others then see no second life begin.
+    pub fn inherit(&mut self, now: Instant, heritage: Heritage) {
+        self.serf.inherit(now, heritage);
     }
 
     /// Graceful leave; `Event::LeaveFinished` says when it is done.

@@ -22,6 +22,7 @@ mod mdns;
 mod mismatches;
 mod owner;
 mod reach;
+mod relay;
 mod tcp;
 mod udp;
 
@@ -32,6 +33,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::warn;
 
 pub use self::acks::Acks;
+pub use self::relay::{Seat, Sockets, Suspended};
 use super::core::io::{Config, Event, Past, Refused, Stats};
 use super::core::keyring::Keyring;
 use super::core::member::Members;
@@ -164,6 +166,7 @@ enum Command {
         reply: oneshot::Sender<Stats>,
     },
     Ask(ask::Ask),
+    Relay(relay::Order),
 }
 
 /// How a join went.
@@ -311,7 +314,24 @@ impl Handle {
 /// # Errors
 /// [`StartError`].
 pub async fn start(settings: Settings) -> Result<Handle, StartError> {
-    let (listener, udp) = bind(settings.bind).await?;
+    start_at(settings, None).await
+}
+
+/// The same in a `seat` that another process makes free: nothing is bound, and nothing is sent before its turn comes.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_at(settings: Settings, seat: Option<Seat>) -> Result<Handle, StartError> {
+    let (turn, listener, udp) = match seat {
+        Some(seat) => {
+            let (listener, udp) = seat.sockets.open(settings.bind)?;
+            (Some(seat.turn), listener, udp)
+        }
+        None => {
+            let (listener, udp) = bind(settings.bind).await?;
+            (None, listener, udp)
+        }
+    };
     // The port is known only now when the system chose it.
     let bound = SocketAddr::new(settings.bind.ip(), udp.port());
     let interfaces = advertise::interfaces();
@@ -364,8 +384,7 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
         },
         mismatches,
     );
-    tokio::spawn(owner.run());
-    tokio::spawn(join::keep(
+    let keeper = join::keep(
         commands.downgrade(),
         members.clone(),
         join::Keeper {
@@ -375,8 +394,8 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
             own,
             random: clock::random(),
         },
-    ));
-    if let Some(discovered) = settings.discover {
+    );
+    let discovery = settings.discover.map(|discovered| {
         let discovery = mdns::Discovery {
             name: discovered,
             node: name.clone(),
@@ -387,8 +406,18 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
             segment,
             random: clock::random(),
         };
-        let commands = commands.downgrade();
-        tokio::spawn(mdns::run(discovery, commands, members.clone()));
+        mdns::run(discovery, commands.downgrade(), members.clone())
+    });
+    let begin = |owner: owner::Owner| {
+        tokio::spawn(owner.run());
+        tokio::spawn(keeper);
+        if let Some(discovery) = discovery {
+            tokio::spawn(discovery);
+        }
+    };
+    match turn {
+        None => begin(owner),
+        Some(turn) => relay::begin_in_turn(owner, turn, begin),
     }
     Ok(Handle {
         commands,

@@ -20,10 +20,11 @@ use super::coalesced::{Door, Stage};
 use super::identity::Identity;
 use super::join::Tried;
 use super::mismatches::Mismatches;
+use super::relay;
 use super::tcp::{self, FromStream, Link, ToStream};
 use super::udp::{DATAGRAM_BYTES_MAX, Udp};
 use crate::clock;
-use crate::gossip::core::io::{Event, JoinId, StreamAction, StreamId};
+use crate::gossip::core::io::{Event, Heritage, JoinId, StreamAction, StreamId};
 use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::Members;
 use crate::gossip::core::node::Node;
@@ -242,7 +243,7 @@ impl Owner {
                 }
             }
             command = self.commands.recv() => match command {
-                Some(command) => self.obey(command),
+                Some(command) => self.obey(command).await,
                 None => self.ended = true,
             },
             accepted = accept(&self.listener, self.accept_after) => self.accepted(accepted),
@@ -296,7 +297,7 @@ impl Owner {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         let now = clock::now();
         match command {
             Command::Join {
@@ -318,11 +319,32 @@ impl Owner {
             Command::ForceLeave { name, prune, reply } => {
                 let _ = reply.send(self.node.force_leave(now, &name, prune));
             }
+            Command::Relay(order) => self.relay(order).await,
             Command::Ask(ask) => self.asking.obey(&mut self.node, ask),
             Command::Stats { reply } => {
                 let _ = reply.send(self.node.stats());
             }
         }
+    }
+
+    async fn relay(&mut self, order: relay::Order) {
+        match order {
+            relay::Order::Sockets { reply } => {
+                let _ = reply.send(relay::Sockets::of(&self.listener, &self.udp));
+            }
+            relay::Order::Suspend { reply } => {
+                // Nothing half said: what is due is sent, then there is silence.
+                self.drain().await;
+                let (verdict, decided) = oneshot::channel();
+                let suspended = relay::Suspended::new(self.node.heritage(), verdict);
+                self.ended = reply.send(suspended).is_ok() && decided.await.is_ok();
+            }
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn inherit(&mut self, heritage: Heritage) {
+        self.node.inherit(clock::now(), heritage);
     }
 
     fn link(&mut self, id: StreamId) -> Link {

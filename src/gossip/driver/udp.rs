@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -35,11 +36,20 @@ impl Udp {
             socket.set_only_v6(false)?;
         }
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
-        socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
+        Self::take(socket.into())
+    }
+
+    /// One that is bound.
+    pub(super) fn take(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
         let local = socket.local_addr()?;
         Ok(Self { socket, local })
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     pub(super) fn port(&self) -> u16 {

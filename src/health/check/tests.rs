@@ -274,7 +274,7 @@ async fn a_server_that_hangs_is_asked_twice_and_no_more() {
 
 #[tokio::test]
 async fn a_dial_that_overtakes_an_earlier_one_shows_that_packets_are_lost() {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();

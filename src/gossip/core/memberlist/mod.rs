@@ -362,6 +362,11 @@ impl Memberlist {
         id.filter(|_| somebody)
     }
 
+    /// Our own, as the others know it or soon will.
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
     /// Announces another `Meta` with the next incarnation.
     pub(crate) fn set_meta(&mut self, now: Instant, meta: Vec<u8>, delegate: &mut dyn Delegate) {
         self.incarnation = self.incarnation.saturating_add(1);

@@ -18,6 +18,7 @@ mod conflict;
 pub mod coordinate;
 mod events;
 mod filters;
+mod heritage;
 mod intents;
 mod join;
 pub mod keys;
