@@ -177,6 +177,9 @@ impl Exchange<'_> {
         if self.asker.is_watched() && self.has_client_gone(cx) {
             return Poll::Ready(Err(Fault::ClientGone));
         }
+        if !self.upload.is_ended() && self.asker.poll_left(cx).is_ready() {
+            return Poll::Ready(Err(Fault::ClientGone));
+        }
         self.asker.rest();
         self.poll_waiting(cx, flight, waiting).map(Err)
     }
@@ -246,7 +249,9 @@ impl Exchange<'_> {
         };
         let limit = flight.limit(waiting.sent, waiting.progress, usual);
         if limit.is_some_and(|limit| now >= limit) {
-            return Poll::Ready(if !uploading {
+            return Poll::Ready(if flight.has_deadline() {
+                Fault::Deadline
+            } else if !uploading {
                 Fault::FirstByte
             } else if self.upload.is_wanted() {
                 Fault::ClientSlow

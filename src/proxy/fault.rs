@@ -37,6 +37,9 @@ pub(super) enum Fault {
     ClientSlow,
     #[error("{0}")]
     ClientBody(BodyError),
+    /// By its own word nobody waits any more.
+    #[error("the call's own deadline has passed")]
+    Deadline,
     /// It left, so nobody reads this.
     #[error("the client closed the connection")]
     ClientGone,
@@ -107,7 +110,7 @@ impl Fault {
             | Self::Unprocessed(_)
             | Self::Garbage(_) => 502,
             Self::Upgrade => 501,
-            Self::FirstByte | Self::Lossy | Self::Stalled => 504,
+            Self::Deadline | Self::FirstByte | Self::Lossy | Self::Stalled => 504,
             Self::Nobody { .. }
             | Self::QueueFull { .. }
             | Self::QueueSlow { .. }
@@ -124,6 +127,7 @@ impl Fault {
             | Self::ClientSlow
             | Self::ClientBody(_)
             | Self::Untranslatable(_)
+            | Self::Deadline
             | Self::ClientGone => End::Client,
             Self::EndsHere => End::Done,
             Self::Connect(_)

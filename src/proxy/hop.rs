@@ -71,6 +71,11 @@ pub(super) trait Courier {
     /// An interim answer has gone to the client.
     fn has_passed_interim(&self) -> bool;
 
+    /// What ends the wait is a time that the client named.
+    fn has_deadline(&self) -> bool {
+        false
+    }
+
     /// When to give up: asked at `sent`, moved last at `progress`; `usual` is what is waited without progress.
     fn limit(&self, sent: Instant, progress: Instant, usual: Duration) -> Option<Instant>;
 

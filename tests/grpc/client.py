@@ -81,6 +81,19 @@ def cancel():
     print(call.cancel())
 
 
+def abandon():
+    """Leaves in the middle of a stream that goes both ways, while neither side reads."""
+    piece = b"x" * 100_000
+
+    def flood():
+        while True:
+            yield piece
+
+    call = both("Deaf")(flood(), timeout=60)
+    time.sleep(float(rest[0]))
+    print(call.cancel())
+
+
 def quiet():
     print([each.decode() for each in out("Quiet")(rest[0].encode(), timeout=60)])
 
@@ -101,6 +114,7 @@ def setting():
     "failures": failures,
     "deadline": deadline,
     "cancel": cancel,
+    "abandon": abandon,
     "quiet": quiet,
     "once": once,
     "set": setting,

@@ -97,6 +97,20 @@ fn a_cancelled_call_is_cancelled_at_its_server_at_once() {
 }
 
 #[test]
+fn a_call_that_is_abandoned_while_nobody_reads_it_is_cancelled_too() {
+    let Some(rig) = two() else { return };
+
+    assert_eq!(rig.client(&["abandon", "1"]), "True\n");
+
+    eventually("the server was told", PATIENCE, || {
+        rig.noted().contains("cancelled").then_some(())
+    });
+    eventually("its place is free", PATIENCE, || {
+        (rig.metric("lb_requests_in_flight ") == 0.0).then_some(())
+    });
+}
+
+#[test]
 fn a_stream_may_be_silent_for_longer_than_any_timeout_of_http() {
     let Some(python) = python() else { return };
     let short = "first_byte = \"300ms\"\nbody_progress = \"300ms\"\nclient_idle = \"300ms\"";

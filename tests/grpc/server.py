@@ -67,6 +67,11 @@ def hang(request, context):
     return b""
 
 
+def deaf(requests, context):
+    """Reads nothing and says nothing."""
+    return hang(None, context)
+
+
 def quiet(request, context):
     """Says something, then nothing for a while, then the rest."""
     yield b"first"
@@ -91,7 +96,8 @@ def plain(one, many_in=False, many_out=False):
     return kind(one)
 
 
-server = grpc.server(futures.ThreadPoolExecutor(32))
+options = (("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20))
+server = grpc.server(futures.ThreadPoolExecutor(32), options=options)
 methods = {
     "Echo": plain(echo),
     "Count": plain(count, many_out=True),
@@ -100,6 +106,7 @@ methods = {
     "Fail": plain(fail),
     "Partly": plain(partly, many_out=True),
     "Hang": plain(hang),
+    "Deaf": plain(lambda requests, context: iter([deaf(requests, context)]), many_in=True, many_out=True),
     "Quiet": plain(quiet, many_out=True),
     "SetHealth": plain(set_health),
 }

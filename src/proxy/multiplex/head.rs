@@ -24,6 +24,9 @@ use super::super::h1::request::Length;
 /// Fields of an answer, or of its trailers.
 const FIELDS_MAX: usize = 256;
 
+/// The content type of a gRPC call, or the beginning of it.
+const CALL: &[u8] = b"application/grpc";
+
 /// What a request's fields say about its pace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pace {
@@ -89,7 +92,12 @@ pub(super) fn request(
 
 fn pace(headers: &HeaderMap) -> Pace {
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if !kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+    // `application/grpc-web` is another protocol.
+    let (grpc, rest) = kind
+        .unwrap_or_default()
+        .split_at_checked(CALL.len())
+        .unwrap_or_default();
+    if !grpc.eq_ignore_ascii_case(CALL) || !matches!(rest, [] | [b'+' | b';' | b' ', ..]) {
         return Pace::default();
     }
     let timeout = headers.get("grpc-timeout").map(HeaderValue::as_bytes);

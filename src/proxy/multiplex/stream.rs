@@ -35,6 +35,9 @@ const STAGED_MAX: usize = 16 * 1024;
 /// Of an answer, taken at once.
 const TAKEN_MAX: usize = 256 * 1024;
 
+/// Behind a call's own deadline.
+const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+
 /// Interim answers to one request.
 const INTERIM_MAX: u32 = 32;
 
@@ -112,15 +115,16 @@ impl Stream {
         self.trailers.take()
     }
 
-    fn begin(&mut self, asked: &RequestHead, end: bool) {
+    fn begin(&mut self, asked: &RequestHead, end: bool, silent: bool) {
         let conn = &self.seat.conn;
-        let (request, pace) = match head::request(asked, Scheme::HTTP) {
+        let (request, mut pace) = match head::request(asked, Scheme::HTTP) {
             Ok(request) => request,
             Err(why) => {
                 self.begun = Begun::Failed(Fault::Untranslatable(why));
                 return;
             }
         };
+        pace.is_call &= silent;
         let traffic = conn.traffic();
         self.begun = match conn.begin(request, end) {
             Some(Ok((response, send))) => {
@@ -284,7 +288,7 @@ impl Courier for Stream {
         asker: &mut dyn Asker,
     ) {
         if let (Begun::No, Some(asked)) = (&self.begun, asked) {
-            self.begin(asked, !upload.is_some());
+            self.begin(asked, !upload.is_some(), asker.may_be_silent());
         }
         if !matches!(self.begun, Begun::Yes { .. }) {
             return;
@@ -361,10 +365,15 @@ impl Courier for Stream {
         self.interims > 0
     }
 
+    fn has_deadline(&self) -> bool {
+        self.pace.is_call
+    }
+
     fn limit(&self, sent: Instant, progress: Instant, usual: Duration) -> Option<Instant> {
         match self.pace {
             Pace { is_call: false, .. } => Some(progress + usual),
-            Pace { deadline, .. } => sent.checked_add(deadline?),
+            // Its client, who began to count before us, is to be first.
+            Pace { deadline, .. } => sent.checked_add(deadline? + DEADLINE_GRACE),
         }
     }
 
