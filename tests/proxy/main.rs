@@ -22,6 +22,7 @@ mod eject;
 mod forward;
 mod limits;
 mod multiplex;
+mod multiplexed;
 mod rescue;
 mod retry;
 mod rotation;

@@ -656,23 +656,21 @@ fn a_backend_that_went_dark_is_noticed_in_the_middle_of_an_answer() {
         };
         loop {
             let Some(frame) = wire.read() else { return };
-            match frame.kind {
-                HEADERS => {
-                    wire.head(frame.id, OK, false);
-                    wire.send(DATA, 0, frame.id, b"half");
-                    until("it goes dark", || off.load(Ordering::SeqCst));
-                    // Reads on, so that nothing is refused, and says nothing any more.
-                    loop {
-                        let head = wire.peer.bytes(9);
-                        if head.len() < 9 {
-                            return;
-                        }
-                        told.fetch_or(head[3] == PING, Ordering::SeqCst);
-                        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
-                        wire.peer.bytes(length);
-                    }
+            if frame.kind != HEADERS {
+                continue;
+            }
+            wire.head(frame.id, OK, false);
+            wire.send(DATA, 0, frame.id, b"half");
+            until("it goes dark", || off.load(Ordering::SeqCst));
+            // Reads on, so that nothing is refused, and says nothing any more.
+            loop {
+                let head = wire.peer.bytes(9);
+                if head.len() < 9 {
+                    return;
                 }
-                _ => {}
+                told.fetch_or(head[3] == PING, Ordering::SeqCst);
+                let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+                wire.peer.bytes(length);
             }
         }
     });
