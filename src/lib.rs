@@ -1,8 +1,8 @@
 //! `lb`: a load balancer that finds its own backends.
 //!
 //! ```text
-//! L0  clock  shutdown  log  announce  network  notify
-//! L1  gossip/core   pool   script   timeline
+//! L0  clock  shutdown  log  announce  network  proxy_header
+//! L1  gossip/core   notify   pool   script   timeline
 //! L2  gossip/driver   handlers   health   rpc   state
 //! L3  discovery   proxy
 //! L4  admin
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod log;
 pub mod network;
 pub mod notify;
+pub mod proxy_header;
 pub mod shutdown;
 
 pub mod gossip;

@@ -62,6 +62,9 @@ impl Source for Front {
                 seconds: 0.5,
                 ..Durations::default()
             },
+            connections: [1, 2, 3, 4],
+            received: 100,
+            sent: 1000,
         };
         reached.durations.buckets[0] = 30;
         reached.durations.buckets[1] = 10;
@@ -78,6 +81,9 @@ impl Source for Front {
         let nobody = BackendCounts {
             backend: None,
             classes: [0, 0, 0, 0, 2, 0, 0],
+            connections: [0; 4],
+            received: 0,
+            sent: 0,
             ..reached.clone()
         };
         Scrape {
@@ -95,6 +101,7 @@ impl Source for Front {
             connections_open: 9,
             connections_total: 99,
             requests_in_flight: 0,
+            unheaded: [9, 8, 7, 5],
             access_log_lost: 6,
         }
     }
@@ -345,6 +352,13 @@ async fn metrics_have_the_names_of_the_contract() {
         r#"lb_requests_total{pool="web",backend="10.0.0.1:80",class="2xx"} 42"#,
         r#"lb_requests_total{pool="web",backend="10.0.0.1:80",class="5xx"} 1"#,
         r#"lb_requests_total{pool="web",backend="",class="5xx"} 2"#,
+        // Of two names that one address had.
+        r#"lb_tcp_connections_total{pool="web",backend="10.0.0.1:80",class="done"} 2"#,
+        r#"lb_tcp_connections_total{pool="web",backend="10.0.0.1:80",class="lb"} 8"#,
+        r#"lb_tcp_bytes_total{pool="web",backend="10.0.0.1:80",direction="in"} 200"#,
+        r#"lb_tcp_bytes_total{pool="web",backend="10.0.0.1:80",direction="out"} 2000"#,
+        r#"lb_proxy_protocol_refused_total{reason="untrusted"} 9"#,
+        r#"lb_proxy_protocol_refused_total{reason="closed"} 5"#,
         "# TYPE lb_requests_total counter",
         "# TYPE lb_request_duration_seconds histogram",
         r#"lb_request_duration_seconds_bucket{pool="web",backend="10.0.0.1:80",le="0.0005"} 60"#,

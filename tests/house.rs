@@ -9,7 +9,14 @@ use std::path::{Path, PathBuf};
 
 /// Layer by layer, lowest first. `gossip::core` and `gossip::driver` are rooms of their own.
 const LAYERS: &[&[&str]] = &[
-    &["clock", "shutdown", "log", "announce", "network"],
+    &[
+        "clock",
+        "shutdown",
+        "log",
+        "announce",
+        "network",
+        "proxy_header",
+    ],
     &["gossip::core", "notify", "pool", "script", "timeline"],
     &["gossip::driver", "handlers", "health", "rpc", "state"],
     &["discovery", "proxy"],

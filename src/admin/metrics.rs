@@ -17,7 +17,7 @@ use crate::gossip::core::member::{Members, Status};
 use crate::pool::effective::State;
 use crate::pool::snapshot::{Backend, Pool};
 use crate::proxy::Scrape;
-use crate::proxy::stats::{BackendCounts, CLASSES, Dropped, QueueCounts};
+use crate::proxy::stats::{BackendCounts, CLASSES, Dropped, ENDS, QueueCounts, Unheaded};
 
 /// All that one page shows.
 #[derive(Debug)]
@@ -77,6 +77,27 @@ impl Numbers {
             if shown.contains(&name) {
                 render_counts(page, &name, counts);
             }
+        }
+        page.counter(
+            "lb_tcp_connections_total",
+            "Relayed connections that ended, by the backend that was reached (its address; empty for none) and who ended them.",
+        );
+        page.counter(
+            "lb_tcp_bytes_total",
+            "Bytes of relayed connections; in: from clients.",
+        );
+        for counts in &self.requests.backends {
+            let name = name_of(counts);
+            if shown.contains(&name) {
+                render_relayed(page, &name, counts);
+            }
+        }
+        let family = page.counter(
+            "lb_proxy_protocol_refused_total",
+            "Connections closed for want of a good PROXY header.",
+        );
+        for (why, count) in Unheaded::ALL.iter().zip(self.requests.unheaded) {
+            family.add(&[("reason", why.label())], count as f64);
         }
         let family = page.counter("lb_retries_total", "Attempts beyond a request's first.");
         for (reason, count) in &self.requests.retries {
@@ -298,6 +319,24 @@ fn render_counts(page: &mut Page, (pool, backend): &Name, counts: &BackendCounts
     }
     page.at("lb_request_duration_seconds")
         .add_durations(&[("pool", pool), ("backend", backend)], &counts.durations);
+}
+
+fn render_relayed(page: &mut Page, (pool, backend): &Name, counts: &BackendCounts) {
+    let (received, sent) = (counts.received, counts.sent);
+    if counts.connections.iter().all(|count| *count == 0) && received + sent == 0 {
+        return;
+    }
+    let labels = [("pool", &**pool), ("backend", &**backend)];
+    let family = page.at("lb_tcp_connections_total");
+    for (end, count) in ENDS.iter().zip(counts.connections) {
+        family.add(&[labels[0], labels[1], ("class", end)], count as f64);
+    }
+    page.at("lb_tcp_bytes_total")
+        .add(
+            &[labels[0], labels[1], ("direction", "in")],
+            received as f64,
+        )
+        .add(&[labels[0], labels[1], ("direction", "out")], sent as f64);
 }
 
 fn render_queue(page: &mut Page, counts: &QueueCounts) {

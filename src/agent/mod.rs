@@ -40,7 +40,7 @@ use crate::membership::commands::Commands;
 use crate::membership::journal::{self, Journal};
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::state::State;
-use crate::{announce, config, rpc, shutdown};
+use crate::{announce, config, rpc, script, shutdown};
 
 /// Sockets served at a time. The runtime's own figure is made for a server, and takes 12 kB.
 const EVENTS_PER_TICK: usize = 64;
@@ -113,6 +113,7 @@ async fn serve(config: Box<config::Agent>, command: Option<Vec<OsString>>) -> Re
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    tokio::spawn(script::bury_orphans());
     // Before the service: it may report as soon as it runs.
     let watches = Watches::bind(&config.companion).map_err(|error| {
         let code = if error.kind() == ErrorKind::AddrInUse {

@@ -19,7 +19,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tracing::{info, warn};
 
 use crate::membership::Signals;
-use crate::script;
+use crate::script::{self, Ours};
 
 /// Between two looks at the port.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -61,6 +61,7 @@ pub(super) enum Heard {
 #[derive(Debug)]
 pub(super) struct Service {
     child: Child,
+    _ours: Ours,
     group: u32,
     usr2: unix::Signal,
     quit: unix::Signal,
@@ -85,11 +86,12 @@ impl Service {
         for secret in script::SECRETS {
             started.env_remove(secret);
         }
-        let child = started.spawn().map_err(not_started)?;
+        let (child, ours) = script::spawn(&mut started).map_err(not_started)?;
         let group = child.id().unwrap_or_default();
         info!(pid = group, "started {}", program.to_string_lossy());
         Ok(Self {
             child,
+            _ours: ours,
             group,
             usr2,
             quit,

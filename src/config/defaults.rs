@@ -36,6 +36,7 @@ pub(super) fn pool(name: &str) -> pool::registry::Settings {
         lost_keep: Duration::from_secs(3600),
         ejection: pool::ejection::Settings::default(),
         limits: pool::queue::Settings::default(),
+        hop: pool::hop::Settings::default(),
         backends: Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
-use super::{Cluster, Front, Given, access, address, defaults, flags, listener, parse};
+use super::{Cluster, Front, Given, access, address, defaults, flags, listener, parse, relays};
 use crate::pool::registry::StaticBackend;
 use crate::{announce, health, pool, proxy};
 
@@ -34,8 +34,10 @@ pub(super) fn read(
     let mut log = root.table("log");
     let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, true);
     let access_log = access::read(&sources, flags, log);
-    let clusters = clusters(&sources, flags, &mut root);
+    let mut clusters = clusters(&sources, flags, &mut root);
     let listeners = listener::read(&sources, flags, &mut root, &clusters);
+    relays::settle(&sources, &listeners, &mut clusters);
+    let clusters: Vec<Cluster> = clusters.into_iter().map(|read| read.cluster).collect();
     routes(&sources, &mut root);
     let mut proxy = proxy::Settings {
         listeners,
@@ -112,15 +114,15 @@ fn finish(
     }
 }
 
-fn clusters(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -> Vec<Cluster> {
+fn clusters(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -> Vec<Read> {
     let named = sources
         .list("cluster", &flags.cluster, None, parse::split, parse::name)
         .unwrap_or_default();
-    let mut clusters: Vec<Cluster> = Vec::new();
+    let mut clusters: Vec<Read> = Vec::new();
     for valued in named {
         if clusters
             .iter()
-            .any(|cluster| cluster.pool.name == valued.value)
+            .any(|read| read.cluster.pool.name == valued.value)
         {
             sources.refuse(&valued, "is named twice");
         } else {
@@ -133,7 +135,7 @@ fn clusters(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -
         }
         let known = clusters
             .iter()
-            .position(|cluster| cluster.pool.name == name.text);
+            .position(|read| read.cluster.pool.name == name.text);
         let index = known.unwrap_or_else(|| {
             clusters.push(plain(&name.text));
             clusters.len() - 1
@@ -154,28 +156,52 @@ fn clusters(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -
     }
     if let Some(first) = clusters.first_mut() {
         for valued in given {
-            add_backend(sources, &mut first.pool.backends, valued);
+            add_backend(sources, &mut first.cluster.pool.backends, valued);
         }
     }
     clusters
 }
 
-fn plain(name: &str) -> Cluster {
-    Cluster {
-        pool: defaults::pool(name),
-        check: health::Settings::default(),
-        backend_networks: Vec::new(),
+/// A pool, and what was said of it rather than left to its default.
+pub(super) struct Read {
+    pub(super) cluster: Cluster,
+    /// Its protocol.
+    pub(super) proto: bool,
+    /// How it is checked.
+    pub(super) check: bool,
+}
+
+fn plain(name: &str) -> Read {
+    Read {
+        cluster: Cluster {
+            pool: defaults::pool(name),
+            check: health::Settings::default(),
+            backend_networks: Vec::new(),
+        },
+        proto: false,
+        check: false,
     }
 }
 
-fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
+fn cluster(sources: &Sources<'_>, mut table: Table<'_>, read: &mut Read) {
+    let cluster = &mut read.cluster;
     let pool = &mut cluster.pool;
     sources.set(
         &mut pool.default_port,
         table.integer("default_port"),
         parse::port,
     );
-    sources.set(&mut pool.proto, table.text("proto"), parse::proto);
+    let proto = table.text("proto");
+    read.proto = proto.is_some();
+    sources.set(&mut pool.proto, proto, parse::proto);
+    let hop = &mut pool.hop;
+    sources.set(
+        &mut hop.send_proxy,
+        table.text("send_proxy"),
+        parse::send_proxy,
+    );
+    sources.set(&mut hop.on_down, table.text("on_down"), parse::on_down);
+    cluster.check.send_proxy = hop.send_proxy;
     sources.set(
         &mut pool.lost_keep,
         table.text("lost_keep"),
@@ -187,7 +213,9 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, cluster: &mut Cluster) {
             .extend(sources.key(Some(found), address::network));
     }
     let mut check = table.table("check");
-    sources.set(&mut pool.check, check.text("spec"), parse::check);
+    let spec = check.text("spec");
+    read.check = spec.is_some();
+    sources.set(&mut pool.check, spec, parse::check);
     health(sources, check, &mut cluster.check);
     ejection(sources, table.table("ejection"), &mut pool.ejection);
     room(sources, &mut table, &mut pool.limits);
@@ -351,6 +379,7 @@ fn timeouts(sources: &Sources<'_>, mut table: Table<'_>) -> proxy::Timeouts {
     some(&mut timeouts.upstream_idle, "upstream_idle");
     some(&mut timeouts.upgrade_idle, "upgrade_idle");
     some(&mut timeouts.successor, "successor");
+    some(&mut timeouts.tcp_idle, "tcp_idle");
     let mut or_none = |setting: &mut std::time::Duration, key| {
         sources.set(setting, table.text(key), parse::duration_or_zero);
     };

@@ -9,8 +9,10 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use super::common::Shared;
 use super::document::Table;
+use super::front::Read;
 use super::sources::{Sources, Valued};
-use super::{Cluster, address, defaults, flags, parse};
+use super::{address, defaults, flags, parse};
+use crate::network::Network;
 use crate::proxy::{LISTENERS_MAX, Listen, Listener, Mode};
 
 /// All of them, the first of which takes `--listen`.
@@ -18,7 +20,7 @@ pub(super) fn read(
     sources: &Sources<'_>,
     flags: &flags::Front,
     root: &mut Table<'_>,
-    clusters: &[Cluster],
+    clusters: &[Read],
 ) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, mut table) in root.named("listener") {
@@ -66,16 +68,16 @@ fn settings(
     sources: &Sources<'_>,
     mut table: Table<'_>,
     listener: &mut Listener,
-    clusters: &[Cluster],
+    clusters: &[Read],
 ) {
     let mode = |text: &str| match text {
         "http" => Ok(Mode::Http),
-        "tcp" => Err("is not built yet; only \"http\" can be served".to_owned()),
+        "tcp" => Ok(Mode::Tcp),
         _ => Err("is not a mode; write \"http\" or \"tcp\"".to_owned()),
     };
     sources.set(&mut listener.mode, table.text("mode"), mode);
     let known = |text: &str| {
-        let mut names = clusters.iter().map(|cluster| cluster.pool.name.as_str());
+        let mut names = clusters.iter().map(|read| read.cluster.pool.name.as_str());
         match names.any(|name| name == text) {
             true => Ok(text.to_owned()),
             false => Err(format!(
@@ -87,6 +89,32 @@ fn settings(
     let networks = table.texts("trusted_proxies").unwrap_or_default();
     let networks = sources.keys(networks, address::network);
     listener.trusted_proxies = networks.into_iter().map(|found| found.value).collect();
+    introduced(sources, &mut table, listener);
+}
+
+/// Whose connections begin with a PROXY header. There is no default for it: whoever may send one may claim any address.
+fn introduced(sources: &Sources<'_>, table: &mut Table<'_>, listener: &mut Listener) {
+    let from = table.texts("proxy_protocol_from").unwrap_or_default();
+    let from = sources.keys(from, address::network);
+    let from: Vec<Network> = from.into_iter().map(|found| found.value).collect();
+    let wanted = table.boolean("proxy_protocol");
+    let place = wanted
+        .as_ref()
+        .map(|found| (found.at.clone(), found.shown.clone()));
+    let (Some(true), Some((at, shown))) = (sources.key(wanted, parse::boolean), place) else {
+        if !from.is_empty() {
+            sources.conflict(format!(
+                "listener {} has proxy_protocol_from without proxy_protocol = true",
+                listener.name
+            ));
+        }
+        return;
+    };
+    if from.is_empty() {
+        let text = "needs the networks of those who send headers, since they may claim any address; write proxy_protocol_from = [\"10.0.0.0/8\"]";
+        sources.faults.value(&at, &shown, text);
+    }
+    listener.proxy_protocol = Some(from);
 }
 
 /// All that one listens on: every address, or exactly those; `None` where none is given.

@@ -25,6 +25,7 @@ mod keys;
 mod listener;
 mod parse;
 mod past;
+mod relays;
 mod rpc;
 pub mod serf;
 mod services;

@@ -14,6 +14,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::announce::{CheckSpec, Proto};
+use crate::pool::hop::OnDown;
+use crate::proxy_header::Version;
 
 /// Longest duration: longer is a slip of the unit.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -191,9 +193,30 @@ pub(super) fn check(text: &str) -> Parsed<CheckSpec> {
 /// A pool's protocol. The data path speaks in clear so far, and must not pretend otherwise.
 pub(super) fn proto(text: &str) -> Parsed<Proto> {
     match text.parse() {
-        Ok(proto @ (Proto::Http | Proto::H2c)) => Ok(proto),
-        Ok(_) => Err("is not built yet; \"http\" and \"h2c\" can be served".to_owned()),
-        Err(_) => Err("is not a protocol; write \"http\" or \"h2c\"".to_owned()),
+        Ok(proto @ (Proto::Http | Proto::H2c | Proto::Tcp)) => Ok(proto),
+        Ok(_) => Err("is not built yet; \"http\", \"h2c\" and \"tcp\" can be served".to_owned()),
+        Err(_) => Err("is not a protocol; write \"http\", \"h2c\" or \"tcp\"".to_owned()),
+    }
+}
+
+/// What a connection to a backend begins with.
+pub(super) fn send_proxy(text: &str) -> Parsed<Option<Version>> {
+    match text {
+        "off" => Ok(None),
+        "v1" => Ok(Some(Version::V1)),
+        "v2" => Ok(Some(Version::V2)),
+        _ => Err(
+            "is not a version of the PROXY protocol; write \"v1\", \"v2\" or \"off\"".to_owned(),
+        ),
+    }
+}
+
+/// What becomes of relayed connections to a backend that is found down.
+pub(super) fn on_down(text: &str) -> Parsed<OnDown> {
+    match text {
+        "close" => Ok(OnDown::Close),
+        "keep" => Ok(OnDown::Keep),
+        _ => Err("is neither \"close\" nor \"keep\"".to_owned()),
     }
 }
 

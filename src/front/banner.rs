@@ -26,6 +26,10 @@ pub(super) struct Entry<'a> {
     pub address: SocketAddr,
     /// The pool behind it; `None`: the first.
     pub cluster: Option<&'a str>,
+    /// Connections are relayed as they are.
+    pub relays: bool,
+    /// Connections begin with a PROXY header.
+    pub introduced: bool,
 }
 
 /// Backends before anyone has joined.
@@ -52,10 +56,17 @@ impl Banner<'_> {
             .entries
             .iter()
             .map(|entry| {
-                let url = url(entry.address, self.gossip.address.ip());
+                let mut shown = url(entry.address, self.gossip.address.ip());
+                if entry.relays {
+                    let address = shown.strip_prefix("http://").unwrap_or(&shown);
+                    shown = format!("tcp://{}", address.trim_end_matches('/'));
+                }
+                if entry.introduced {
+                    shown.push_str(" (PROXY protocol)");
+                }
                 match entry.cluster {
-                    Some(cluster) => format!("{url} → {cluster}"),
-                    None => url,
+                    Some(cluster) => format!("{shown} → {cluster}"),
+                    None => shown,
                 }
             })
             .collect();
@@ -169,10 +180,20 @@ mod tests {
                 Entry {
                     address: "[::]:80".parse().unwrap(),
                     cluster: None,
+                    relays: false,
+                    introduced: false,
                 },
                 Entry {
                     address: "10.0.0.2:81".parse().unwrap(),
                     cluster: Some("api"),
+                    relays: false,
+                    introduced: true,
+                },
+                Entry {
+                    address: "[::]:5432".parse().unwrap(),
+                    cluster: Some("db"),
+                    relays: true,
+                    introduced: false,
                 },
             ],
             workers: 2,
@@ -187,7 +208,7 @@ mod tests {
         let text = banner.text();
 
         assert!(
-            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ → api  (2 workers)"),
+            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ (PROXY protocol) → api  tcp://10.0.0.1:5432 → db  (2 workers)"),
             "{text}"
         );
         assert!(text.contains("http://127.0.0.1:9901/"), "{text}");

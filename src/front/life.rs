@@ -17,7 +17,7 @@ use super::upgrade::successor::{self, Failed, Plan, Successor};
 use super::{Front, Program, Started};
 use crate::membership::{self, Signal, Signals};
 use crate::proxy::Inherited;
-use crate::{clock, config, notify, rpc};
+use crate::{clock, config, notify, rpc, script};
 
 /// Serves until asked to stop, or replaced.
 pub(super) async fn serve(
@@ -31,6 +31,7 @@ pub(super) async fn serve(
     };
     let mut signals = Signals::new().map_err(handled)?;
     let mut usr2 = unix::signal(SignalKind::user_defined2()).map_err(handled)?;
+    tokio::spawn(script::bury_orphans());
     // A port that stays busy for a while must not make Ctrl-C wait.
     let started = tokio::select! {
         started = Front::start(config, activated, program) => started?,

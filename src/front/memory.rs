@@ -170,6 +170,7 @@ mod tests {
                     default_port: 80,
                     lost_keep: KEEP,
                     ejection: pool::ejection::Settings::default(),
+                    hop: pool::hop::Settings::default(),
                     limits: pool::queue::Settings::default(),
                     backends: Vec::new(),
                 },

@@ -403,11 +403,14 @@ fn banner(
             .collect(),
         entries: bound
             .iter()
-            .map(|bound| banner::Entry {
-                address: bound.address,
-                cluster: config.proxy.listeners[usize::from(bound.listener)]
-                    .cluster
-                    .as_deref(),
+            .map(|bound| {
+                let listener = &config.proxy.listeners[usize::from(bound.listener)];
+                banner::Entry {
+                    address: bound.address,
+                    cluster: listener.cluster.as_deref(),
+                    relays: listener.mode == proxy::Mode::Tcp,
+                    introduced: listener.proxy_protocol.is_some(),
+                }
             })
             .collect(),
         workers,

@@ -23,12 +23,14 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Settings;
 use super::http2::{Ask, Question, What};
 use crate::announce::CheckSpec;
+use crate::proxy_header;
 
 /// Most that is read of an answer, in bytes; head and body each.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -62,6 +64,7 @@ pub(super) async fn check(
 ) -> Seen {
     let dialling = Dialling {
         patience: settings.timeout / SHARES,
+        header: settings.send_proxy.map(proxy_header::own),
         lost: AtomicBool::new(false),
     };
     let asked = async {
@@ -154,6 +157,8 @@ impl Hop {
 struct Dialling {
     /// How long a dial is left alone before the next one.
     patience: Duration,
+    /// What the service wants to hear first. What is asked on a port of its own is not the service.
+    header: Option<&'static [u8]>,
     /// See [`Seen::lost`].
     lost: AtomicBool,
 }
@@ -186,7 +191,12 @@ impl Dialling {
                 if which > 0 {
                     self.lost.store(true, Ordering::Relaxed);
                 }
-                return stream.map_err(|error| plain(&error));
+                let mut stream = stream.map_err(|error| plain(&error))?;
+                if let (Some(header), None) = (self.header, port) {
+                    let said = stream.write_all(header).await;
+                    said.map_err(|error| plain(&error))?;
+                }
+                return Ok(stream);
             }
         }
     }

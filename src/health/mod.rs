@@ -26,6 +26,7 @@ pub use check::judge;
 pub use supervisor::Supervisor;
 
 use crate::announce::CheckSpec;
+use crate::proxy_header::Version;
 
 /// Timing and thresholds; keys of `[cluster.NAME.check]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub struct Settings {
     pub fall: u32,
     /// `Host` of HTTP checks; `None`: the address.
     pub host: Option<String>,
+    /// Checks of the service's own port begin with a PROXY header of this version, which says that nobody is behind them.
+    pub send_proxy: Option<Version>,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
             rise: 1,
             fall: 2,
             host: None,
+            send_proxy: None,
         }
     }
 }

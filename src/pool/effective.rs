@@ -98,6 +98,8 @@ pub struct Opinions<'a> {
     pub check: &'a CheckSpec,
     /// The protocol in force: its own, else the pool's.
     pub proto: Proto,
+    /// Its pool relays bytes, whatever they mean.
+    pub relayed: bool,
     /// What the active checks say.
     pub health: &'a Health,
     /// Why connects of real requests fail, if too many did.
@@ -181,9 +183,13 @@ impl Opinions<'_> {
 
     /// Whether it does not answer, whatever else is thought of it: requests that wait there wait in vain.
     pub fn failing(&self) -> bool {
+        self.refused.is_some() || self.found_down()
+    }
+
+    /// The same, by more than refused connects: those say nothing of connections that stand.
+    pub fn found_down(&self) -> bool {
         let checked = *self.check != CheckSpec::None;
         (checked && matches!(self.health, Health::Down { .. }))
-            || self.refused.is_some()
             || self.gone()
             || matches!(self.spec.announced, announce::State::Fail(_))
     }
@@ -215,8 +221,13 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
     if let Some(reason) = &spec.unusable {
         return Some((State::Unusable, reason.clone()));
     }
+    if opinions.proto == Proto::Tcp && !opinions.relayed {
+        let reason =
+            "speaks tcp, and its pool sends requests: a pool of proto \"tcp\" would relay to it";
+        return Some((State::Unusable, reason.to_owned()));
+    }
     // Until the data path speaks more: a request in the wrong protocol would fail at the client's cost.
-    if !matches!(opinions.proto, Proto::Http | Proto::H2c) {
+    if !matches!(opinions.proto, Proto::Http | Proto::H2c) && !opinions.relayed {
         let reason = format!(
             "speaks {}: only http and h2c can be sent so far",
             opinions.proto

@@ -13,6 +13,7 @@
 
 pub mod effective;
 pub mod ejection;
+pub mod hop;
 pub mod queue;
 pub mod registry;
 pub mod smooth_weighted;

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::effective::Verdict;
 use super::queue::{Queue, Settings as Limits};
-use super::smooth_weighted;
 use super::upstream::{Lease, Live, Upstream};
+use super::{hop, smooth_weighted};
 
 /// A backend with its verdict, in or out, for operators.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub table: Vec<u32>,
     /// How much each may get, and how many may wait.
     pub limits: Limits,
+    /// How connections to them begin, and what ends them.
+    pub hop: hop::Settings,
 }
 
 /// A choice: whom, counted in already, and where to go on from.
@@ -91,6 +93,7 @@ impl Snapshot {
             backends,
             table: smooth_weighted::table(&weights),
             limits: Limits::default(),
+            hop: hop::Settings::default(),
             active,
             standby,
         }

@@ -25,6 +25,7 @@ pub struct Live {
     load: CachePadded<Load>,
     answers: CachePadded<Answers>,
     downs: AtomicU64,
+    falls: AtomicU64,
     /// When a packet was last seen to be lost, in ms since the epoch of `answers`, plus 1; 0: never.
     lost: AtomicU64,
     /// Who waits for room in its pool.
@@ -120,6 +121,11 @@ impl Live {
         self.downs.load(Ordering::Acquire)
     }
 
+    /// Times it was found down, by more than connects: relayed connections end by it. Grows only together with [`Self::downs`].
+    pub fn falls(&self) -> u64 {
+        self.falls.load(Ordering::Acquire)
+    }
+
     /// A packet to it or from it was lost on the way.
     pub fn lost(&self, at: Instant) {
         let ms = self.answers.ms(at);
@@ -186,6 +192,11 @@ impl Live {
     /// It fails from now on: requests that wait there move on. The registry calls this, and stores.
     pub(super) fn mark_down(&self) {
         self.downs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It is found down; [`Self::mark_down`] goes with it.
+    pub(super) fn mark_fallen(&self) {
+        self.falls.fetch_add(1, Ordering::AcqRel);
     }
 }
 

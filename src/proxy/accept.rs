@@ -22,6 +22,9 @@ use crate::clock;
 /// Pause of accepting when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long those that are joined with a backend have to part in order, once the time to drain is over.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// Between two warnings of one listener that it can't accept: it tries twenty times a second.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -56,7 +59,17 @@ pub(super) async fn run(
             worker.closed.notified().await;
         }
     };
-    let _ = tokio::time::timeout(worker.settings.timeouts.drain, drained).await;
+    let in_time = tokio::time::timeout(worker.settings.timeouts.drain, drained).await;
+    if in_time.is_err() {
+        worker.cutting.set(true);
+        worker.wakers.wake_all();
+        let parted = async {
+            while worker.relays.get() > 0 {
+                worker.closed.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(PARTING, parted).await;
+    }
     Ok(())
 }
 

@@ -218,8 +218,7 @@ pub(super) async fn pass(
             record.count();
             // Until it is told better.
             record.note(|entry, _| entry.ended(End::Lb, None));
-            Box::pin(tunnel::run(worker, alarm, asker, reply, record)).await;
-            Then::Close
+            Box::pin(tunnel::run(worker, alarm, asker, reply, record)).await
         }
         Ok(()) if kept && asker.is_done() => {
             record.note(|entry, _| entry.kept());

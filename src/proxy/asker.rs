@@ -1,5 +1,6 @@
 //! The client's side of one exchange, whatever protocol it speaks.
 
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use super::fault::BodyError;
@@ -30,6 +31,11 @@ pub(super) trait Asker {
     /// Its protocol tells a client that is silent from one that has left, so silence may last.
     fn may_be_silent(&self) -> bool {
         false
+    }
+
+    /// The address that the client connected to, if it is known.
+    fn local(&self) -> Option<SocketAddr> {
+        None
     }
 
     /// An interim answer (1xx), to be passed on at once.

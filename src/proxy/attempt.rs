@@ -88,14 +88,13 @@ impl Exchange<'_> {
 
     /// A connection that is there already and has room for the request.
     pub(super) fn open_way(&self, site: &Rc<Site>, lease: &Lease) -> Option<Way> {
-        if lease.upstream.proto.is_multiplexed() {
+        if lease.upstream.proto.is_multiplexed() && !self.bound {
             return site.seat().map(Way::Many);
         }
         if self.plan.wants_new_connection() {
             return None;
         }
-        let link = site.take_idle(!self.plan.is_idempotent())?;
-        Some(Way::One(link))
+        self.take_idle(site).map(Way::One)
     }
 
     /// Sends the request and waits for its answer.

@@ -6,6 +6,7 @@
 //! Socket ◀─ interim answers, answers
 //! ```
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -143,11 +144,6 @@ impl Inbox {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
-    }
-
-    /// Reads once more, for a tunnel. Ready with false: the end.
-    pub(super) fn poll_any(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<bool> {
-        self.poll_fill(cx, socket).map(|filled| filled.is_ok())
     }
 }
 
@@ -293,6 +289,10 @@ impl Asker for HttpOne<'_> {
 
     fn is_watched(&self) -> bool {
         self.socket.is_watched()
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.socket.local().ok()
     }
 
     fn interim(&mut self, head: &ResponseHead) {

@@ -12,6 +12,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -25,33 +26,47 @@ use super::multiplex::Join;
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
-use crate::clock;
 use crate::pool::upstream::Lease;
+use crate::proxy_header::Version;
+use crate::{clock, proxy_header};
 
 /// One connect under way.
 struct Dial {
     site: Rc<Site>,
     lease: Lease,
     connecting: Pin<Box<dyn Future<Output = io::Result<Way>>>>,
+    /// Whoever dials there does it for all who wait, goes on alone, and tells how it went.
+    shared: bool,
 }
 
 impl Dial {
-    fn begin(worker: &Rc<Worker>, site: Rc<Site>, lease: Lease) -> Self {
+    fn begin(worker: &Rc<Worker>, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
         let address = site.key.address;
+        let shared = lease.upstream.proto.is_multiplexed() && !opening.bound;
         Self {
-            connecting: match lease.upstream.proto.is_multiplexed() {
-                true => Box::pin(Join::new(worker.clone(), site.clone())),
-                false => Box::pin(async move { Link::connect(address).await.map(Way::One) }),
+            connecting: match shared {
+                true => Box::pin(Join::new(worker.clone(), site.clone(), opening.shared)),
+                false => Box::pin(async move {
+                    let mut link = Link::connect(address, opening.preamble.as_deref()).await?;
+                    link.bound |= opening.bound;
+                    Ok(Way::One(link))
+                }),
             },
             site,
             lease,
+            shared,
         }
     }
+}
 
-    /// Whoever dials there does it for all who wait, goes on alone, and tells how it went.
-    fn is_shared(&self) -> bool {
-        self.lease.upstream.proto.is_multiplexed()
-    }
+/// How a connection begins.
+struct Opening {
+    /// What it says first.
+    preamble: Option<Vec<u8>>,
+    /// It is for one client only.
+    bound: bool,
+    /// What it says first where it is for all.
+    shared: Option<Version>,
 }
 
 /// A connection, and for whom it counts.
@@ -75,7 +90,12 @@ impl Exchange<'_> {
     pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Way, Lease), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
-            dials: vec![Dial::begin(self.worker, self.site.clone(), lease)],
+            dials: vec![Dial::begin(
+                self.worker,
+                self.site.clone(),
+                lease,
+                self.opening(),
+            )],
             begun,
             another: Some(begun + self.worker.settings.timeouts.second_connect),
             last_error: String::new(),
@@ -85,7 +105,7 @@ impl Exchange<'_> {
         for dial in race.dials {
             let left = self.worker.settings.timeouts.connect;
             let spent = self.worker.now().saturating_duration_since(race.begun);
-            if dial.is_shared() {
+            if dial.shared {
                 continue;
             } else if given_up {
                 self.worker.connect_failed(&dial.site, "connect timed out");
@@ -96,6 +116,29 @@ impl Exchange<'_> {
         let won = won?;
         self.ask(won.site);
         Ok((won.way, won.lease))
+    }
+
+    /// A kept connection to `site`, where one may be used.
+    pub(super) fn take_idle(&self, site: &Site) -> Option<Link> {
+        if self.bound || self.hop.send_proxy.is_some() {
+            return None;
+        }
+        site.take_idle(!self.plan.is_idempotent())
+    }
+
+    fn opening(&self) -> Opening {
+        let header = |version| {
+            let source = self.record.peer().address();
+            // Whose front does not know where it came in still names the client.
+            let unknown = SocketAddr::new(source.ip(), 0);
+            let destination = self.asker.local().unwrap_or(unknown);
+            proxy_header::write(version, source, destination)
+        };
+        Opening {
+            preamble: self.hop.send_proxy.map(header),
+            bound: self.bound,
+            shared: self.hop.send_proxy,
+        }
     }
 
     fn poll_race(&mut self, cx: &mut Context<'_>, race: &mut Race) -> Poll<Result<Won, Fault>> {
@@ -130,7 +173,8 @@ impl Exchange<'_> {
                 if let Some(way) = self.open_way(&site, &lease) {
                     return Poll::Ready(Ok(Won { way, site, lease }));
                 }
-                race.dials.push(Dial::begin(self.worker, site, lease));
+                race.dials
+                    .push(Dial::begin(self.worker, site, lease, self.opening()));
                 race.another = Some(now + timeouts.second_connect);
             }
         }
@@ -171,6 +215,7 @@ fn finish_alone(worker: Rc<Worker>, dial: Dial, left: Duration) {
         site,
         lease,
         connecting,
+        ..
     } = dial;
     drop(lease);
     tokio::task::spawn_local(async move {

@@ -13,6 +13,7 @@ use super::site::Site;
 use super::stats::Reason;
 use super::upload::Upload;
 use super::worker::{Home, Worker};
+use crate::pool::hop::Settings as Hop;
 use crate::pool::snapshot::{Pick, Unpicked};
 use crate::pool::upstream::Lease;
 
@@ -30,6 +31,10 @@ pub(super) struct Exchange<'a> {
     /// The place of an attempt that ended with a kept connection: for the same backend once more, so that nobody
     /// who waits for one gets between.
     pub(super) spare: Option<Lease>,
+    /// How connections are begun there.
+    pub(super) hop: Hop,
+    /// Its connection carries nothing else, neither before nor after.
+    pub(super) bound: bool,
     /// An interim answer has reached the client.
     pub(super) interim: bool,
     /// Who was asked last.

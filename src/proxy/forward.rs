@@ -37,7 +37,7 @@ pub(super) struct Origin<'a> {
 }
 
 /// A request, fit for a backend.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RequestHead {
     pub(super) method: Method,
     /// The whole head for an HTTP/1.1 backend.

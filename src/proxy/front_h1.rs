@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use socket2::SockRef;
 
 use super::alarm::Alarm;
 use super::answer::{Then, Told, pass, tell};
@@ -29,12 +28,12 @@ use super::peer::Peer;
 use super::record::Record;
 use super::socket::Socket;
 use super::wakers::Slot;
-use super::worker::Worker;
+use super::worker::{Counted, Worker};
 use super::{front_h2, linger, service};
 
 /// One client's connection.
 pub(super) struct Connection {
-    worker: Rc<Worker>,
+    worker: Counted,
     socket: Socket,
     inbox: Inbox,
     alarm: Alarm,
@@ -69,18 +68,16 @@ impl Drop for Connection {
         if let Some(slot) = self.slot.get() {
             self.worker.wakers.remove(slot);
         }
-        self.worker.ended();
     }
 }
 
 impl Connection {
-    /// Counted from now on, and until it is dropped.
-    pub(super) fn new(worker: &Rc<Worker>, socket: Socket, peer: Peer) -> Self {
-        worker.began();
+    /// Nothing heard yet.
+    pub(super) fn new(worker: Counted, socket: Socket, peer: Peer) -> Self {
         Self {
-            worker: worker.clone(),
-            socket,
             inbox: Inbox::new(Buffer::new(&worker.buffers)),
+            worker,
+            socket,
             alarm: Alarm::default(),
             peer,
             slot: Cell::new(None),
@@ -109,9 +106,7 @@ impl Connection {
             drop(self.inbox.input.take());
             match then {
                 Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
-                Then::Cut => self.socket.with_fd(|fd| {
-                    let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
-                }),
+                Then::Cut => self.socket.cut(),
                 Then::Again | Then::Close => {}
             }
         }
@@ -232,7 +227,7 @@ impl Connection {
     #[expect(clippy::manual_async_fn, reason = "see above")]
     fn exchange(&mut self, mut begun: Begun) -> impl Future<Output = Then> {
         async move {
-            let worker = self.worker.clone();
+            let worker = Rc::clone(&self.worker);
             let (socket, inbox, alarm) = (&self.socket, &mut self.inbox, &self.alarm);
             let mut exchanging = pin!(async {
                 match &mut begun {

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::clock;
@@ -15,20 +17,31 @@ pub(super) struct Link {
     pub(super) stream: TcpStream,
     /// It has carried a request before this one.
     pub(super) reused: bool,
+    /// It serves one client only, and is never put aside.
+    pub(super) bound: bool,
     /// When it was put aside.
     pub(super) idle_since: Instant,
 }
 
 impl Link {
-    /// Connects. The caller limits the time.
-    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+    /// Connects, and says `preamble` before all else. The caller limits the time.
+    pub(super) async fn connect(address: SocketAddr, preamble: Option<&[u8]>) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        if let Some(preamble) = preamble {
+            stream.write_all(preamble).await?;
+        }
         Ok(Self {
             stream,
             reused: false,
+            bound: preamble.is_some(),
             idle_since: clock::now(),
         })
+    }
+
+    /// Once it is dropped it ends with a reset: an end in order would say that all has come.
+    pub(super) fn cut(&self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether an idle connection can carry a request. `thorough` asks the kernel, at the cost of

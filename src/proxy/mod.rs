@@ -5,8 +5,9 @@
 //!                                   └── by the newest snapshot; lease, counters and log released by Drop
 //! ```
 //!
-//! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`, `front_h2`), backends by
-//! `flight` (HTTP/1) or `multiplex` (HTTP/2); HTTP/1 as bytes is `h1`. No health and no membership here: workers see snapshots and send [`Feedback`].
+//! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`, `front_h2`; `front_tcp` relays
+//! what it does not understand), backends by `flight` (HTTP/1) or `multiplex` (HTTP/2); HTTP/1 as bytes is `h1`. No health and no membership here: workers
+//! see snapshots and send [`Feedback`].
 
 mod accept;
 pub mod access;
@@ -24,10 +25,12 @@ mod flight;
 mod forward;
 mod front_h1;
 mod front_h2;
+mod front_tcp;
 pub mod h1;
 mod handed;
 mod hold;
 mod hop;
+mod introduction;
 mod linger;
 mod link;
 pub mod listeners;
@@ -35,6 +38,7 @@ mod multiplex;
 mod patience;
 mod peer;
 mod record;
+mod relay;
 mod reply;
 mod retry;
 mod server;
@@ -106,6 +110,8 @@ pub struct Listener {
     pub cluster: Option<String>,
     /// Networks of proxies that may say on whose behalf they ask (`X-Forwarded-For`, `Forwarded`).
     pub trusted_proxies: Vec<Network>,
+    /// Each connection begins with a PROXY header, from these networks only; `None`: no connection does.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 /// What is spoken on a listener.
@@ -127,6 +133,7 @@ impl Listener {
             mode: Mode::Http,
             cluster: None,
             trusted_proxies: Vec::new(),
+            proxy_protocol: None,
         }
     }
 
@@ -178,6 +185,8 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
     /// Without a byte either way after a change of protocol (WebSocket).
     pub upgrade_idle: Duration,
+    /// Without a byte either way on a relayed connection.
+    pub tcp_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -196,6 +205,7 @@ impl Default for Timeouts {
             successor: Duration::from_secs(30),
             upstream_idle: Duration::from_secs(60),
             upgrade_idle: Duration::from_secs(3600),
+            tcp_idle: Duration::from_secs(3600),
         }
     }
 }

@@ -14,19 +14,21 @@ use super::worker::Worker;
 use crate::clock;
 
 /// The class of a request whose client left before an answer; see `stats::CLASSES`.
-const ABORTED: usize = 5;
+const ABORTED: u8 = 5;
 
 /// The class of a request whose answer broke off after it was begun.
-const BROKEN: usize = 6;
+const BROKEN: u8 = 6;
 
 /// A request's line in the books.
 pub(super) struct Record {
     worker: Rc<Worker>,
     begun: Instant,
-    class: usize,
+    class: u8,
     counted: bool,
-    /// The number of the listener it came by.
-    listener: u8,
+    /// A relayed connection, and no request.
+    relayed: bool,
+    /// Whose it is.
+    peer: Peer,
     /// Where it is counted.
     pub(super) counts: Option<Arc<Counts>>,
     /// Its line of the access log, if there is one.
@@ -36,6 +38,18 @@ pub(super) struct Record {
 impl Record {
     /// A request has come from `peer`.
     pub(super) fn begin(worker: &Rc<Worker>, peer: Peer) -> Self {
+        Self::new(worker, peer, false)
+    }
+
+    /// A connection from `peer` is to be relayed as it is.
+    pub(super) fn relayed(worker: &Rc<Worker>, peer: Peer) -> Self {
+        let mut record = Self::new(worker, peer, true);
+        record.class = End::Lb as u8;
+        record.note(|entry, _| entry.is_relayed());
+        record
+    }
+
+    fn new(worker: &Rc<Worker>, peer: Peer, relayed: bool) -> Self {
         let begun = worker.now();
         worker.count_request(begun);
         bump(&worker.stats.requests_in_flight, 1);
@@ -45,7 +59,8 @@ impl Record {
             begun,
             class: ABORTED,
             counted: false,
-            listener: peer.listener(),
+            relayed,
+            peer,
             counts: None,
             entry: worker.scribe.as_ref().map(|_| entry()),
         }
@@ -53,7 +68,12 @@ impl Record {
 
     /// The number of the listener it came by.
     pub(super) fn listener(&self) -> u8 {
-        self.listener
+        self.peer.listener()
+    }
+
+    /// Whose it is.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// Has the access log, if there is one, note something; with the time of this poll.
@@ -65,7 +85,7 @@ impl Record {
 
     /// Its answer is known.
     pub(super) fn answered(&mut self, status: u16) {
-        self.class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.class = (status / 100).clamp(1, 5) as u8 - 1;
         self.note(|entry, _| entry.answered(status));
     }
 
@@ -86,15 +106,24 @@ impl Record {
         self.note(|entry, _| entry.ended(fault.whose(), Some(fault)));
     }
 
+    /// A relayed connection ended.
+    pub(super) fn ended(&mut self, end: End, why: Option<&dyn Display>) {
+        self.class = end as u8;
+        self.note(|entry, _| entry.ended(end, why));
+    }
+
     /// Counts it now, where what follows is no answer any more.
     pub(super) fn count(&mut self) {
         if std::mem::replace(&mut self.counted, true) {
             return;
         }
         drop_one(&self.worker.stats.requests_in_flight);
+        if let (true, Some(counts)) = (self.relayed, &self.counts) {
+            return counts.add_connection(self.class.into());
+        }
         if let Some(counts) = &self.counts {
             let now = self.worker.now();
-            counts.add(self.class, now.saturating_duration_since(self.begun));
+            counts.add(self.class.into(), now.saturating_duration_since(self.begun));
         }
     }
 }

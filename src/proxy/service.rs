@@ -51,6 +51,8 @@ pub(super) async fn answer(
         upload: Upload::new(head.length, limits.replay_bytes),
         next: None,
         spare: None,
+        hop: home.world().snapshot.hop,
+        bound: false,
         interim: false,
         site: worker.site(&home, &pick.lease.upstream),
         record,

@@ -71,7 +71,7 @@ impl Site {
 
     /// Keeps a connection for the next request; the one unused longest makes room.
     pub(super) fn put_idle(&self, mut link: Link, now: Instant) {
-        if self.gone_since.get().is_some() {
+        if link.bound || self.gone_since.get().is_some() {
             return;
         }
         link.reused = true;

@@ -14,7 +14,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream as Plain};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -26,12 +29,28 @@ enum State {
     /// Non-blocking, and unknown to the event loop.
     Fresh(Plain),
     Watched(TcpStream),
+    /// A proxy in front said to which address its client had connected.
+    Introduced(Box<Introduced>),
     /// Handed to the event loop, which did not take it; and while one of its methods runs.
     #[default]
     Gone,
 }
 
+struct Introduced {
+    /// Any state but this one.
+    state: State,
+    local: SocketAddr,
+}
+
 impl State {
+    /// What it is, whoever introduced it.
+    fn own(&mut self) -> &mut Self {
+        match self {
+            Self::Introduced(introduced) => &mut introduced.state,
+            state => state,
+        }
+    }
+
     /// Waits from now on are the event loop's.
     fn watch(&mut self) -> io::Result<&mut TcpStream> {
         if let Self::Fresh(_) = self
@@ -73,18 +92,52 @@ impl Socket {
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.take();
-        let done = act(&mut state);
+        let done = act(state.own());
         self.0.set(state);
         done
     }
 
     /// The address that the client connected to.
     pub(super) fn local(&self) -> io::Result<SocketAddr> {
-        self.with(|state| match state {
+        let state = self.0.take();
+        let local = match &state {
             State::Fresh(plain) => plain.local_addr(),
             State::Watched(stream) => stream.local_addr(),
+            State::Introduced(introduced) => Ok(introduced.local),
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
-        })
+        };
+        self.0.set(state);
+        local
+    }
+
+    /// A proxy in front says that its client connected to `local`.
+    pub(super) fn introduced(self, local: SocketAddr) -> Self {
+        let state = self.0.into_inner();
+        let introduced = Introduced { state, local };
+        Self(Cell::new(State::Introduced(Box::new(introduced))))
+    }
+
+    /// Copies what has come and was not read, without a wait.
+    pub(super) fn peek(&self, room: &mut [u8]) -> io::Result<usize> {
+        let mut peeked = Err(io::ErrorKind::NotConnected.into());
+        self.with_fd(|fd| {
+            let looked = recv(fd, room, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+            peeked = looked.map(|(bytes, _)| bytes).map_err(io::Error::from);
+        });
+        peeked
+    }
+
+    /// The client has reset it, and what came before that was read.
+    pub(super) fn is_broken(&self) -> bool {
+        let peeked = self.peek(&mut [0]);
+        !would_block(&peeked) && peeked.is_err()
+    }
+
+    /// Once it is dropped it ends with a reset: an end in order would say that all has come.
+    pub(super) fn cut(&self) {
+        self.with_fd(|fd| {
+            let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
+        });
     }
 
     /// Whether reading may give something; asks the event loop only. Pending also while it does not know the socket.
@@ -92,7 +145,7 @@ impl Socket {
         self.with(|state| match state {
             State::Fresh(_) => Poll::Pending,
             State::Watched(stream) => stream.poll_read_ready(cx).map(|_| ()),
-            State::Gone => Poll::Ready(()),
+            State::Introduced(_) | State::Gone => Poll::Ready(()),
         })
     }
 
@@ -112,13 +165,13 @@ impl Socket {
         self.with(|state| match state {
             State::Fresh(plain) => act(plain.as_fd()),
             State::Watched(stream) => act(stream.as_fd()),
-            State::Gone => {}
+            State::Introduced(_) | State::Gone => {}
         });
     }
 
     /// For the event loop alone, from now on.
     pub(super) fn stream(&mut self) -> io::Result<&mut TcpStream> {
-        self.0.get_mut().watch()
+        self.0.get_mut().own().watch()
     }
 }
 
@@ -165,7 +218,7 @@ impl AsyncWrite for &Socket {
         self.with(|state| match state {
             State::Fresh(plain) => Poll::Ready(plain.shutdown(Shutdown::Write)),
             State::Watched(stream) => Pin::new(stream).poll_shutdown(cx),
-            State::Gone => Poll::Ready(Ok(())),
+            State::Introduced(_) | State::Gone => Poll::Ready(Ok(())),
         })
     }
 }

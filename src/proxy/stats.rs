@@ -21,6 +21,38 @@ pub const BOUNDS_MS: [f64; 15] = [
 /// backend's answer was passed on, whatever its status, and ended before its end.
 pub const CLASSES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "broken"];
 
+/// Labels of [`BackendCounts::connections`]: who ended a relayed connection; `done`: both sides, in order; `lb`: ourselves,
+/// as nothing moved, there was nobody to relay to, or we stopped.
+pub const ENDS: [&str; 4] = ["done", "client", "backend", "lb"];
+
+/// Why a connection that was to begin with a PROXY header was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheaded {
+    /// It came from an address that is not trusted to.
+    Untrusted,
+    /// It began with something else, or with too much of it.
+    Malformed,
+    /// The header was not whole in time.
+    Slow,
+    /// It closed before its header was whole.
+    Closed,
+}
+
+impl Unheaded {
+    /// All, in order.
+    pub const ALL: [Self; 4] = [Self::Untrusted, Self::Malformed, Self::Slow, Self::Closed];
+
+    /// Label of a metric.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::Malformed => "malformed",
+            Self::Slow => "slow",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Why a request was repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -115,6 +147,8 @@ pub struct Scrape {
     pub connections_total: u64,
     /// Requests under way now.
     pub requests_in_flight: u64,
+    /// Connections closed for want of a PROXY header, in the order of [`Unheaded::ALL`].
+    pub unheaded: [u64; Unheaded::ALL.len()],
     /// Lines of the access log that were not written.
     pub access_log_lost: u64,
 }
@@ -130,6 +164,12 @@ pub struct BackendCounts {
     pub classes: [u64; CLASSES.len()],
     /// Requests by duration.
     pub durations: Durations,
+    /// Relayed connections that ended, see [`ENDS`].
+    pub connections: [u64; ENDS.len()],
+    /// Bytes of relayed connections from clients.
+    pub received: u64,
+    /// Bytes of relayed connections to clients.
+    pub sent: u64,
 }
 
 /// Requests of one pool that waited since its backends were full.
@@ -182,6 +222,9 @@ pub(super) struct Counts {
     backend: Option<(UpstreamId, SocketAddr)>,
     classes: [AtomicU64; CLASSES.len()],
     durations: Clocked,
+    connections: [AtomicU64; ENDS.len()],
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Counts {
@@ -192,6 +235,9 @@ impl Counts {
             backend,
             classes: Default::default(),
             durations: Clocked::default(),
+            connections: Default::default(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
         }
     }
 
@@ -209,6 +255,17 @@ impl Counts {
     pub(super) fn add(&self, class: usize, took: Duration) {
         bump(&self.classes[class], 1);
         self.durations.add(took);
+    }
+
+    /// One relayed connection that ended; `end` indexes [`ENDS`].
+    pub(super) fn add_connection(&self, end: usize) {
+        bump(&self.connections[end], 1);
+    }
+
+    /// Bytes of a relayed connection, from and to its client.
+    pub(super) fn add_bytes(&self, received: u64, sent: u64) {
+        bump(&self.received, received);
+        bump(&self.sent, sent);
     }
 }
 
@@ -251,6 +308,7 @@ pub(super) struct WorkerStats {
     pub(super) connections_open: AtomicU64,
     pub(super) connections_total: AtomicU64,
     pub(super) requests_in_flight: AtomicU64,
+    unheaded: [AtomicU64; Unheaded::ALL.len()],
 }
 
 impl WorkerStats {
@@ -272,6 +330,11 @@ impl WorkerStats {
     /// Ends a series.
     pub(super) fn remove_waits(&self, waits: &Arc<Waits>) {
         locked(&self.queues).retain(|other| !Arc::ptr_eq(other, waits));
+    }
+
+    /// One connection without its PROXY header.
+    pub(super) fn unheaded(&self, why: Unheaded) {
+        bump(&self.unheaded[why as usize], 1);
     }
 
     /// One repeat.
@@ -311,6 +374,9 @@ pub(super) fn scrape<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Scra
         sum.connections_open += read(&worker.connections_open);
         sum.connections_total += read(&worker.connections_total);
         sum.requests_in_flight += read(&worker.requests_in_flight);
+        for (total, counter) in sum.unheaded.iter_mut().zip(&worker.unheaded) {
+            *total += read(counter);
+        }
         for counts in locked(&worker.backends).iter() {
             let known = by_backend
                 .entry((counts.pool.clone(), counts.backend.clone()))
@@ -319,7 +385,15 @@ pub(super) fn scrape<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Scra
                     backend: backend.clone(),
                     classes: Default::default(),
                     durations: Durations::default(),
+                    connections: Default::default(),
+                    received: 0,
+                    sent: 0,
                 });
+            known.received += read(&counts.received);
+            known.sent += read(&counts.sent);
+            for (total, counter) in known.connections.iter_mut().zip(&counts.connections) {
+                *total += read(counter);
+            }
             for (total, counter) in known.classes.iter_mut().zip(&counts.classes) {
                 *total += read(counter);
             }

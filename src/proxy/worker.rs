@@ -11,9 +11,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -26,7 +28,7 @@ use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
 use super::stats::{Counts, Waits, WorkerStats, bump, drop_one};
-use super::wakers::Wakers;
+use super::wakers::{Slot, Wakers};
 use super::{Feedback, Listener, Routes, Settings};
 use crate::clock;
 use crate::pool::registry::Key;
@@ -102,6 +104,10 @@ pub(super) struct Worker {
     pub(super) started: Instant,
     pub(super) wakers: Wakers,
     pub(super) stopping: Cell<bool>,
+    /// Who still relays bytes ends now.
+    pub(super) cutting: Cell<bool>,
+    /// Clients that are joined with a backend.
+    pub(super) relays: Cell<usize>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) dice: RefCell<ChaCha8Rng>,
     pub(super) shared: Shared,
@@ -152,6 +158,51 @@ impl Home {
     }
 }
 
+/// A client's connection, counted while this lives.
+pub(super) struct Counted(Rc<Worker>);
+
+impl Counted {
+    /// One more.
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.began();
+        Self(worker.clone())
+    }
+}
+
+impl Deref for Counted {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+/// A task that is woken with all others while this lives.
+pub(super) struct Awake<'w> {
+    worker: &'w Worker,
+    slot: Slot,
+}
+
+impl<'w> Awake<'w> {
+    /// The task that polls now.
+    pub(super) fn new(worker: &'w Worker, cx: &Context<'_>) -> Self {
+        let slot = worker.wakers.add(cx.waker().clone());
+        Self { worker, slot }
+    }
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.worker.wakers.remove(self.slot);
+    }
+}
+
 async fn sweep(worker: Rc<Worker>) {
     let timeouts = &worker.settings.timeouts;
     let period = SWEEP
@@ -196,6 +247,8 @@ impl Worker {
             started: shared.started,
             wakers: Wakers::default(),
             stopping: Cell::new(false),
+            cutting: Cell::new(false),
+            relays: Cell::new(0),
             buffers: Rc::default(),
             dice: RefCell::new(clock::random()),
             open: Cell::new(0),
@@ -227,16 +280,14 @@ impl Worker {
         }
     }
 
-    /// One more client connection.
-    pub(super) fn began(&self) {
+    fn began(&self) {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.open.set(self.open.get() + 1);
         bump(&self.stats.connections_open, 1);
         bump(&self.stats.connections_total, 1);
     }
 
-    /// One less.
-    pub(super) fn ended(&self) {
+    fn ended(&self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.open.set(self.open.get() - 1);
         drop_one(&self.stats.connections_open);

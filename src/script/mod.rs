@@ -9,6 +9,7 @@
 //! Nothing is spawned on the runtime: dropping the future kills the group. Who runs what and when is the caller's.
 
 mod kept;
+mod ours;
 
 use std::fmt;
 use std::io;
@@ -22,6 +23,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
 
 pub use self::kept::{Keep, Kept};
+pub use self::ours::{Ours, bury_orphans, spawn};
 use crate::clock;
 
 /// What to run, and within which bounds.
@@ -86,7 +88,10 @@ pub struct Ran {
 
 /// A process that was killed and is still there: it waits for a disk or a network file system.
 #[derive(Debug)]
-pub struct Leftover(Child);
+pub struct Leftover(
+    Child,
+    #[expect(dead_code, reason = "dropped with the child")] Ours,
+);
 
 impl Leftover {
     /// Returns once it is gone.
@@ -132,7 +137,7 @@ pub async fn run(order: &Order<'_>) -> Ran {
         took: Duration::ZERO,
         leftover: None,
     };
-    match spawn(order) {
+    match begin(order) {
         Ok((child, output)) => attend(order, started, child, output, &mut ran).await,
         Err(error) => ran.end = End::NotStarted(error.to_string()),
     }
@@ -140,7 +145,7 @@ pub async fn run(order: &Order<'_>) -> Ran {
     ran
 }
 
-fn spawn(order: &Order<'_>) -> io::Result<(Child, pipe::Receiver)> {
+fn begin(order: &Order<'_>) -> io::Result<((Child, Ours), pipe::Receiver)> {
     // One pipe for both: what was written in turn is read in turn.
     let (reader, writer) = io::pipe()?;
     let reader = pipe::Receiver::from_owned_fd(reader.into())?;
@@ -159,7 +164,7 @@ fn spawn(order: &Order<'_>) -> io::Result<(Child, pipe::Receiver)> {
         command.env_remove(secret);
     }
     // The writers end with `command`, so that the pipe ends with the processes.
-    Ok((command.spawn()?, reader))
+    Ok((spawn(&mut command)?, reader))
 }
 
 /// Kills the group unless it was let go.
@@ -182,7 +187,7 @@ impl Drop for Group {
 async fn attend(
     order: &Order<'_>,
     started: Instant,
-    mut child: Child,
+    (mut child, ours): (Child, Ours),
     output: pipe::Receiver,
     ran: &mut Ran,
 ) {
@@ -200,7 +205,7 @@ async fn attend(
     ran.end = End::TimedOut(order.timeout);
     take_rest(&output, &mut ran.output);
     if tokio::time::timeout(DEATH, child.wait()).await.is_err() {
-        ran.leftover = Some(Leftover(child));
+        ran.leftover = Some(Leftover(child, ours));
     }
 }
 

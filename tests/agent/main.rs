@@ -13,6 +13,7 @@ mod common;
 mod check;
 mod handlers;
 mod hosts;
+mod init;
 mod reload;
 mod rig;
 mod run;

@@ -132,3 +132,91 @@ fn a_check_follows_its_port_and_its_command() {
         agent.output().contains(refused).then_some(())
     });
 }
+
+/// Members that a front's handler wrote down behind a word of its own.
+fn front_toml(log: &std::path::Path, word: Option<&str>, more: &str) -> String {
+    let handlers = word.map_or_else(String::new, |word| {
+        format!(
+            "event_handler = [\"member-join=while read name rest; do echo {word} $name; done >> {0}\", \"backend-up=echo {word} $SERF_EVENT $LB_BACKEND >> {0}\"]\n",
+            log.display()
+        )
+    });
+    format!("[gossip]\n{handlers}{more}[cluster.web]\n")
+}
+
+#[test]
+fn a_front_s_handlers_are_replaced_added_and_taken_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let front = ip(134, 1);
+    let (file, log) = (
+        directory.path().join("lb.toml"),
+        directory.path().join("log"),
+    );
+    put(&file, &front_toml(&log, None, ""));
+    let mut command = rig::front(&front);
+    command.arg("--config").arg(&file);
+    let running = Running::start("front", directory.path(), &mut command);
+    eventually("it answers", LONG, || rig::ask(&front, "/healthz"));
+    let reloads = |done: usize, what: &str| {
+        running.signal(Signal::HUP);
+        eventually(what, LONG, || {
+            (running.output().matches(what).count() == done).then_some(())
+        });
+    };
+    let mut agents = Vec::new();
+    let mut joins = |host: u8, node: &str| {
+        let own = ip(134, host);
+        rig::web(&own);
+        let mut agent = rig::agent(&own, node, &front);
+        agents.push(Running::start(node, directory.path(), &mut agent));
+        rig::until_backend(&front, node, "up", "");
+    };
+    let told = |line: &str| {
+        eventually(line, LONG, || {
+            rig::text(&log)
+                .lines()
+                .any(|told| told == line)
+                .then_some(())
+        });
+    };
+
+    // None at the start, so nobody listened.
+    put(&file, &front_toml(&log, Some("first"), ""));
+    reloads(1, " reloaded");
+    joins(10, "web1");
+    told("first web1");
+    told("first backend-up web1");
+
+    put(&file, &front_toml(&log, Some("second"), ""));
+    reloads(2, " reloaded");
+    joins(11, "web2");
+    told("second web2");
+    told("second backend-up web2");
+
+    // What is refused changes no handler either.
+    put(
+        &file,
+        &front_toml(&log, Some("refused"), "iface = \"lo\"\n"),
+    );
+    reloads(1, "reload refused");
+    joins(12, "web3");
+    told("second web3");
+    told("second backend-up web3");
+
+    put(&file, &front_toml(&log, None, ""));
+    reloads(3, " reloaded");
+    let handlers = rig::ask(&front, "/api/v1/handlers").expect("it answers");
+    let handlers: serde_json::Value = serde_json::from_str(&handlers).expect("JSON");
+    assert_eq!(handlers["handlers"], serde_json::json!([]));
+    joins(13, "web4");
+    put(&file, &front_toml(&log, Some("last"), ""));
+    reloads(4, " reloaded");
+    joins(14, "web5");
+    told("last web5");
+
+    // Serf collects joins for a second at least, so web4's was long told if anybody was there to tell it.
+    let said = rig::text(&log);
+    for never in ["first web2", "refused", "second web4", "first web4"] {
+        assert!(!said.contains(never), "{never:?} in {said}");
+    }
+}

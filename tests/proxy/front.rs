@@ -82,6 +82,7 @@ fn pool(limits: queue::Settings) -> registry::Settings {
         default_port: 80,
         lost_keep: Duration::from_secs(3600),
         ejection: ejection::Settings::default(),
+        hop: lb::pool::hop::Settings::default(),
         limits,
         backends: vec![],
     }
@@ -121,6 +122,16 @@ impl Front {
         let mut front = Self::start(settings, specs, limits, None);
         front.all_up();
         front
+    }
+
+    /// A reload of how connections to its backends begin and end.
+    pub(crate) fn hop(&mut self, hop: lb::pool::hop::Settings) {
+        let settings = registry::Settings {
+            hop,
+            ..pool(queue::Settings::default())
+        };
+        self.registry.configure(clock::now(), vec![settings]);
+        self.settle();
     }
 
     /// A reload of the pool's limits.
@@ -254,6 +265,17 @@ impl Front {
             }
             self.heard.push(feedback);
         }
+    }
+
+    /// Has the registry hear of the connects that failed since the last call of this or of `feedback`.
+    pub(crate) fn learn_connects(&mut self) {
+        while let Ok(feedback) = self.feedback.try_recv() {
+            if let Feedback::ConnectFailed { key, reason } = &feedback {
+                self.registry.connect_failed(clock::now(), key, reason);
+            }
+            self.heard.push(feedback);
+        }
+        self.settle();
     }
 
     /// Whether it takes requests.

@@ -8,9 +8,11 @@
 //! Nothing here names hyper, so these tests outlive it. Waits are for conditions, with a deadline.
 
 mod frames;
+#[allow(dead_code, reason = "tests/tcp uses more of it")]
 mod front;
 #[path = "../common/hanging.rs"]
 mod hanging;
+#[allow(dead_code, reason = "tests/tcp uses more of it")]
 mod peer;
 mod toy;
 

@@ -1,7 +1,7 @@
 //! One end of a connection, for tests: reads heads and bodies byte by byte, hides nothing.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::DEADLINE;
@@ -180,6 +180,31 @@ impl Peer {
         while self.ahead.len() < count && self.more() {}
         let count = count.min(self.ahead.len());
         self.ahead.drain(..count).collect()
+    }
+
+    /// Whatever came, once something has; nothing: the end, also one by reset.
+    pub(crate) fn some(&mut self) -> Vec<u8> {
+        if self.ahead.is_empty() {
+            self.more();
+        }
+        std::mem::take(&mut self.ahead)
+    }
+
+    /// Everything up to and with `mark`.
+    pub(crate) fn until(&mut self, mark: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = find(&self.ahead, mark) {
+                return self.ahead.drain(..at + mark.len()).collect();
+            }
+            if !self.more() {
+                return std::mem::take(&mut self.ahead);
+            }
+        }
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn end(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     fn line(&mut self) -> Option<String> {

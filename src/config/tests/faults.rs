@@ -17,7 +17,7 @@ lb.toml:2:8: gossip.bind = \"nowhere\": is not an address of this machine; write
 lb.toml:3:1: gossip.profil: is not a key here; did you mean profile?
 lb.toml:3:10: gossip.profile = \"lann\": is not one of lan, wan, local; did you mean lan?
 lb.toml:6:13: cluster.web.lost_keep = 5: is a number; write text in quotes
-lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, lost_keep, backend_networks, check, ejection, max_in_flight, queue, queue_timeout, backend
+lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, send_proxy, on_down, lost_keep, backend_networks, check, ejection, max_in_flight, queue, queue_timeout, backend
 lb.toml:8:14: cluster.web.check.rise = 0: rise is a whole number from 1 to 1000
 lb.toml:9:7: cluster.web.check.intervall: is not a key here; did you mean interval?
 lb.toml:9:19: cluster.web.check.interval = \"1 parsec\": is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\"
@@ -60,7 +60,7 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
         ),
         (
             "[cluster.web]\nproto = \"https\"\n",
-            "lb.toml:2:9: cluster.web.proto = \"https\": is not built yet; \"http\" and \"h2c\" can be served",
+            "lb.toml:2:9: cluster.web.proto = \"https\": is not built yet; \"http\", \"h2c\" and \"tcp\" can be served",
         ),
         (
             "[cluster.web]\nbackend = [{}]\n",

@@ -3,6 +3,7 @@
 mod companion;
 mod faults;
 mod keys;
+mod relays;
 mod rpc;
 mod samples;
 

@@ -33,6 +33,19 @@ fn the_sample_of_the_front_says_the_defaults() {
 }
 
 #[test]
+fn the_sample_of_a_database_is_right() {
+    let sample = read_front(
+        flags::Front::default(),
+        &[],
+        include_str!("../../../config/tcp.toml"),
+    );
+
+    let sample = sample.expect("it is right");
+    assert_eq!(sample.warnings, [""; 0]);
+    assert_eq!(sample.clusters[0].pool.proto, crate::announce::Proto::Tcp);
+}
+
+#[test]
 fn the_sample_of_the_agent_says_the_defaults() {
     let plain = read_agent(flags::Agent::default(), &[], "").expect("it is right");
     let sample = read_agent(flags::Agent::default(), &[], AGENT_SAMPLE).expect("it is right");

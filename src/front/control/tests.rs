@@ -25,6 +25,7 @@ fn plan() -> PoolPlan {
                 default_port: 80,
                 lost_keep: DEADLINE,
                 ejection: pool::ejection::Settings::default(),
+                hop: pool::hop::Settings::default(),
                 limits: pool::queue::Settings::default(),
                 backends: Vec::new(),
             },

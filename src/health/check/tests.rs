@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::proxy_header::Version;
 
 /// Long enough that it never ends a check that should pass.
 fn patient() -> Settings {
@@ -289,4 +290,55 @@ async fn a_dial_that_overtakes_an_earlier_one_shows_that_packets_are_lost() {
     assert!(seen.lost);
     let (seen, _stream) = tokio::join!(checked(address, "tcp", &settings), listener.accept());
     assert!(!seen.lost);
+}
+
+#[tokio::test]
+async fn a_service_that_wants_a_proxy_header_hears_that_nobody_is_behind_the_check() {
+    for version in [Version::V1, Version::V2] {
+        let settings = Settings {
+            send_proxy: Some(version),
+            ..patient()
+        };
+        let (address, asked) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+
+        let seen = checked(address, "http:/", &settings).await;
+
+        assert_eq!(seen.result, Ok("200".to_owned()));
+        let header = String::from_utf8_lossy(proxy_header::own(version));
+        let asked = asked.await.unwrap();
+        let request = asked.strip_prefix(&*header);
+        assert!(
+            request.is_some_and(|request| request.starts_with("GET / HTTP/1.1\r\n")),
+            "{asked:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_port_of_its_own_hears_no_proxy_header() {
+    let settings = Settings {
+        send_proxy: Some(Version::V1),
+        ..patient()
+    };
+    let (address, asked) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let (_closed, service) = closed();
+
+    let seen = checked(service, &format!("http:{}/", address.port()), &settings).await;
+
+    assert_eq!(seen.result, Ok("200".to_owned()));
+    assert!(asked.await.unwrap().starts_with("GET / HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_connect_says_the_proxy_header_and_closes() {
+    let settings = Settings {
+        send_proxy: Some(Version::V1),
+        ..patient()
+    };
+    let (address, asked) = server(b"").await;
+
+    let seen = checked(address, "tcp", &settings).await;
+
+    assert_eq!(seen.result, Ok("connected".to_owned()));
+    assert_eq!(asked.await.unwrap(), "PROXY UNKNOWN\r\n");
 }

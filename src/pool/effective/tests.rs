@@ -8,6 +8,7 @@ struct Case {
     spec: Spec,
     check: CheckSpec,
     proto: Proto,
+    relayed: bool,
     health: Health,
     lost: Option<Lost<'static>>,
     shadowed_by: Option<UpstreamId>,
@@ -43,6 +44,7 @@ fn case(row: &'static str, expected: (bool, State, &'static str)) -> Case {
         },
         check: "http:/".parse().unwrap(),
         proto: Proto::Http,
+        relayed: false,
         health: Health::Up("200".to_owned()),
         lost: None,
         shadowed_by: None,
@@ -115,6 +117,10 @@ impl Case {
         self.proto = proto;
         self
     }
+    fn relayed(mut self) -> Self {
+        self.relayed = true;
+        self
+    }
     fn warned(mut self) -> Self {
         self.spec.warnings = vec!["weight \"0\" is not 1-1000; taken as 1".to_owned()];
         self
@@ -126,6 +132,7 @@ impl Case {
             lost: self.lost,
             check: &self.check,
             proto: self.proto,
+            relayed: self.relayed,
             health: &self.health,
             refused: self.refused,
             ejected: self.ejected,
@@ -233,6 +240,12 @@ fn rows() -> Vec<Case> {
             .unusable().shadowed(),
         case("a protocol to come", (false, Unusable, "speaks h2: only http and h2c can be sent so far"))
             .proto(Proto::H2),
+        case("bytes among requests", (false, Unusable, "speaks tcp, and its pool sends requests: a pool of proto \"tcp\" would relay to it"))
+            .proto(Proto::Tcp),
+        case("bytes", (true, Up, "check http:/ passed: 200"))
+            .proto(Proto::Tcp).relayed(),
+        case("bytes that mean something to others", (true, Up, "check http:/ passed: 200"))
+            .proto(Proto::H2).relayed(),
         case("a bad tag of little weight", (true, Up, "check http:/ passed: 200 (warning: weight \"0\" is not 1-1000; taken as 1)"))
             .warned(),
     ]

@@ -42,6 +42,8 @@ pub(super) struct Backend {
     slow_at: Option<Instant>,
     extra: u64,
     failing: bool,
+    /// By more than connects.
+    fallen: bool,
     gone_at: Option<Instant>,
     verdict: Option<Verdict>,
     since: Instant,
@@ -111,6 +113,7 @@ impl Backend {
             slow_at: None,
             extra: 0,
             failing: false,
+            fallen: false,
             gone_at: None,
             verdict: None,
             since: now,
@@ -292,12 +295,16 @@ impl Backend {
             false => Rung::Out,
         };
         let (failing, gone) = (opinions.failing(), opinions.gone());
+        let fallen = opinions.found_down();
         self.gone_at = gone.then(|| self.gone_at.unwrap_or(now));
         self.rung = rung;
-        if failing && !self.failing {
+        if fallen && !self.fallen {
+            self.upstream.live.mark_fallen();
+        }
+        if failing && !self.failing || fallen && !self.fallen {
             self.upstream.live.mark_down();
         }
-        self.failing = failing;
+        (self.failing, self.fallen) = (failing, fallen);
         if self.forgotten(now) {
             return match self.verdict.take() {
                 Some(before) => Judged::Differs {
@@ -331,6 +338,7 @@ impl Backend {
             }),
             check: self.check_in_force(settings),
             proto: self.proto(settings),
+            relayed: settings.proto == Proto::Tcp,
             health: &self.health,
             refused: self.connects.refused.as_ref().map(|(_, why)| why.as_str()),
             ejected: self.record.ejected(),

@@ -26,7 +26,7 @@ use super::effective::State;
 use super::snapshot::Pool;
 use super::spec::{Spec, UpstreamId};
 use super::upstream::Live;
-use super::{ejection, queue};
+use super::{ejection, hop, queue};
 use crate::announce::{CheckSpec, Proto};
 
 /// What a pool is told; keys of `[cluster.NAME]`.
@@ -46,6 +46,8 @@ pub struct Settings {
     pub ejection: ejection::Settings,
     /// How much its backends get at once, and how many requests wait beyond that.
     pub limits: queue::Settings,
+    /// How connections to its backends begin, and what ends them.
+    pub hop: hop::Settings,
     /// Backends of `--backend` and `[[cluster.NAME.backend]]`.
     pub backends: Vec<StaticBackend>,
 }

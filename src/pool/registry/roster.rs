@@ -76,7 +76,7 @@ impl Roster {
         settings: Settings,
         changes: &mut VecDeque<Change>,
     ) {
-        if self.settings.limits != settings.limits {
+        if self.settings.limits != settings.limits || self.settings.hop != settings.hop {
             self.unstored = self.unstored.max(Unstored::News);
         }
         self.settings = settings;
@@ -113,6 +113,7 @@ impl Roster {
             let mut farewell = gone.farewell();
             if self.has_moved(&gone) {
                 gone.live().mark_down();
+                gone.live().mark_fallen();
                 self.unstored = Unstored::Removal;
                 farewell = "its node is at another address now";
             }
@@ -373,6 +374,7 @@ impl Roster {
         let mut snapshot = Snapshot::new(generation, self.settled, backends);
         snapshot.panic = self.panic;
         snapshot.limits = self.settings.limits.clone();
+        snapshot.hop = self.settings.hop;
         self.pool.store(snapshot);
     }
 }

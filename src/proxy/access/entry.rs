@@ -17,7 +17,7 @@ const TEXT_MAX: usize = 8 * 1024;
 /// What an entry weighs besides its texts, roughly.
 const WEIGHT: usize = 512;
 
-/// Who ended a request.
+/// Who ended a request, or a relayed connection; in the order of `stats::ENDS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum End {
     /// Nobody: its answer is whole.
@@ -91,6 +91,8 @@ pub(in crate::proxy) struct Entry {
     pub(super) kept: bool,
     pub(super) end: End,
     pub(super) why: Option<String>,
+    /// A connection that was relayed as it was, and no request.
+    pub(super) relayed: bool,
 }
 
 impl Entry {
@@ -118,7 +120,14 @@ impl Entry {
             // Who is dropped unheard was cut by our stop.
             end: End::Lb,
             why: None,
+            relayed: false,
         }
+    }
+
+    /// It is no request, but a connection that is relayed as it is.
+    pub(in crate::proxy) fn is_relayed(&mut self) {
+        self.relayed = true;
+        self.put(Text::Line, b"TCP");
     }
 
     /// `head` begins with the request line; its first byte came at `since`, if not all at once.

@@ -44,6 +44,9 @@ impl Lines {
             };
         }
         match self.format {
+            Format::Json if entry.relayed => {
+                relayed(entry, &self.stamp, since.subsec_millis(), out)
+            }
             Format::Json => json(entry, &self.stamp, since.subsec_millis(), out),
             Format::Combined => combined(entry, &self.stamp, out),
         }
@@ -120,17 +123,28 @@ fn json(entry: &Entry, stamp: &str, millis: u32, out: &mut Vec<u8>) {
     object.ms("first_byte_ms", entry.first_byte());
     object.ms("total_ms", Some(entry.total));
     object.text("trace_id", entry.text(Text::Trace));
-    let ended = match entry.end {
-        End::Done => "done",
-        End::Client => "client",
-        End::Backend => "backend",
-        End::Lb => "lb",
-    };
-    object.text("ended", Some(ended.as_bytes()));
-    let stopped = || (entry.end == End::Lb).then_some("lb stopped");
-    let why = entry.why.as_deref().or_else(stopped);
-    object.text("reason", why.map(str::as_bytes));
-    out.push(b'}');
+    object.end(entry);
+}
+
+/// A connection that was relayed as it was: what can be said of it without understanding it.
+fn relayed(entry: &Entry, stamp: &str, millis: u32, out: &mut Vec<u8>) {
+    let mut object = Object { out, lead: b'{' };
+    object.shown("time", Some(format_args!("{stamp}.{millis:03}Z")));
+    object.text("protocol", Some(b"tcp"));
+    object.shown("client", Some(entry.client));
+    object.shown("peer", Some(entry.peer));
+    object.number("sent", Some(entry.sent));
+    object.number("received", Some(entry.received));
+    object.text("pool", entry.text(Text::Pool));
+    object.text("node", entry.text(Text::Node));
+    object.shown("backend", entry.backend);
+    object.number("attempts", Some(u64::from(entry.attempts)));
+    object.number("retries", Some(u64::from(entry.retries)));
+    object.failed(&entry.failed);
+    object.ms("hold_ms", entry.hold);
+    object.ms("connect_ms", entry.connect());
+    object.ms("total_ms", Some(entry.total));
+    object.end(entry);
 }
 
 /// An object under way: `{` before its first key, `,` before others.
@@ -196,6 +210,21 @@ impl Object<'_> {
             self.out
                 .extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
         }
+    }
+
+    /// Who ended it and why, and the object's own end.
+    fn end(mut self, entry: &Entry) {
+        let ended = match entry.end {
+            End::Done => "done",
+            End::Client => "client",
+            End::Backend => "backend",
+            End::Lb => "lb",
+        };
+        self.text("ended", Some(ended.as_bytes()));
+        let stopped = || (entry.end == End::Lb).then_some("lb stopped");
+        let why = entry.why.as_deref().or_else(stopped);
+        self.text("reason", why.map(str::as_bytes));
+        self.out.push(b'}');
     }
 
     fn failed(&mut self, failed: &[Failed]) {

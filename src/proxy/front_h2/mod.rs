@@ -34,7 +34,7 @@ use super::linger;
 use super::peer::Peer;
 use super::socket::Socket;
 use super::wakers::Slot;
-use super::worker::Worker;
+use super::worker::{Counted, Worker};
 
 /// Bytes of answers that h2 may hold for one connection, over all streams: a client that reads slowly costs no more.
 const HELD_MAX: usize = 256 * 1024;
@@ -117,6 +117,7 @@ enum Stage {
 
 /// One client's connection.
 struct Life {
+    _counted: Counted,
     hub: Rc<Hub>,
     stage: Stage,
     slot: Option<Slot>,
@@ -135,14 +136,12 @@ impl Drop for Life {
         if let Some(slot) = self.slot {
             worker.wakers.remove(slot);
         }
-        worker.ended();
     }
 }
 
 impl Life {
     /// Counted from now on, and until it is dropped.
     fn new(worker: &Rc<Worker>, socket: Socket, early: Buffer, peer: Peer) -> Self {
-        worker.began();
         let wire = Rc::new(Wire::new(worker, socket, early));
         let limits = &worker.settings.limits;
         let list_max = limits.head_bytes + limits.header_fields * FIELD_OVERHEAD;
@@ -157,6 +156,7 @@ impl Life {
             .handshake(Io(wire.clone()));
         let begun = worker.now();
         Self {
+            _counted: Counted::new(worker),
             hub: Rc::new(Hub {
                 worker: worker.clone(),
                 peer,

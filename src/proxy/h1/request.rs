@@ -7,9 +7,10 @@ use super::head::{self, Field};
 use super::refusal::Refusal;
 
 /// How a message's body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Length {
     /// There is none.
+    #[default]
     None,
     /// Content-Length.
     Exactly(u64),

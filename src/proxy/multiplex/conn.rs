@@ -30,7 +30,8 @@ use super::super::fault::in_words;
 use super::super::link::Link;
 use super::super::site::Site;
 use super::STREAMS_MAX;
-use crate::clock;
+use crate::proxy_header::Version;
+use crate::{clock, proxy_header};
 
 /// Of one answer, as much as is held for a client that doesn't take it.
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -180,12 +181,17 @@ impl Conn {
 }
 
 /// Opens a connection. The caller limits the time.
-pub(super) async fn open(address: SocketAddr) -> Result<(Rc<Conn>, Driver), Refused> {
+pub(super) async fn open(
+    address: SocketAddr,
+    header: Option<Version>,
+) -> Result<(Rc<Conn>, Driver), Refused> {
     let io = |error: &io::Error| Refused {
         why: in_words(error),
         theirs: is_theirs(error),
     };
-    let link = Link::connect(address).await.map_err(|error| io(&error))?;
+    let preamble = header.map(proxy_header::own);
+    let link = Link::connect(address, preamble.as_deref()).await;
+    let link = link.map_err(|error| io(&error))?;
     let traffic = Rc::new(Traffic::default());
     let tapped = Tapped {
         stream: link.stream,

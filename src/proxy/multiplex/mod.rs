@@ -29,6 +29,7 @@ use super::hop::Way;
 use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
+use crate::proxy_header::Version;
 
 /// Requests on one connection, whatever the backend allows: a lost packet holds up all of them.
 const STREAMS_MAX: usize = 100;
@@ -135,6 +136,8 @@ impl Drop for Seat {
 pub(super) struct Join {
     worker: Rc<Worker>,
     site: Rc<Site>,
+    /// The PROXY header that a connection begins with. It names nobody: all clients share it.
+    header: Option<Version>,
     place: Option<Rc<Place>>,
     /// Failures when the wait began.
     failures: Option<u64>,
@@ -142,10 +145,11 @@ pub(super) struct Join {
 
 impl Join {
     /// Begins with the first poll.
-    pub(super) fn new(worker: Rc<Worker>, site: Rc<Site>) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, site: Rc<Site>, header: Option<Version>) -> Self {
         Self {
             worker,
             site,
+            header,
             place: None,
             failures: None,
         }
@@ -159,7 +163,7 @@ impl Join {
             return;
         }
         mux.dials.set(1);
-        tokio::task::spawn_local(open(self.worker.clone(), self.site.clone()));
+        tokio::task::spawn_local(open(self.worker.clone(), self.site.clone(), self.header));
     }
 }
 
@@ -207,9 +211,9 @@ impl Drop for Join {
 }
 
 /// Opens a connection for whoever waits, even when that leaves meanwhile.
-async fn open(worker: Rc<Worker>, site: Rc<Site>) {
+async fn open(worker: Rc<Worker>, site: Rc<Site>, header: Option<Version>) {
     let limit = worker.settings.timeouts.connect;
-    let opened = tokio::time::timeout(limit, conn::open(site.key.address)).await;
+    let opened = tokio::time::timeout(limit, conn::open(site.key.address, header)).await;
     let mux = &site.mux;
     mux.dials.set(0);
     let refused = match opened {

@@ -66,6 +66,7 @@ impl Front {
                 default_port: 80,
                 lost_keep: Duration::from_secs(3600),
                 ejection: ejection::Settings::default(),
+                hop: lb::pool::hop::Settings::default(),
                 backends: vec![],
             }],
         );

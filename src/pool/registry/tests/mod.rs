@@ -24,6 +24,7 @@ fn settings(name: &str) -> Settings {
         default_port: 80,
         lost_keep: Duration::from_secs(3600),
         ejection: crate::pool::ejection::Settings::default(),
+        hop: hop::Settings::default(),
         limits: queue::Settings::default(),
         backends: vec![],
     }
