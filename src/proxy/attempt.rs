@@ -236,7 +236,8 @@ impl Exchange<'_> {
         let moved = flight.moved() + self.upload.taken();
         if moved != waiting.moved {
             waiting.moved = moved;
-            waiting.progress = now;
+            let since = now.saturating_duration_since(waiting.sent);
+            waiting.progress = since.as_micros() as u64;
             if !self.plan.is_idempotent() && flight.is_past_repeating() {
                 self.upload.forget();
             }
@@ -246,7 +247,8 @@ impl Exchange<'_> {
             true => timeouts.body_progress,
             false => timeouts.first_byte,
         };
-        let limit = flight.limit(waiting.sent, waiting.progress, usual);
+        let progress = waiting.sent + Duration::from_micros(waiting.progress);
+        let limit = flight.limit(waiting.sent, progress, usual);
         if limit.is_some_and(|limit| now >= limit) {
             return Poll::Ready(if flight.has_deadline() {
                 Fault::Deadline
@@ -280,7 +282,7 @@ impl Waiting {
         Self {
             downs: lease.upstream.live.downs(),
             sent: now,
-            progress: now,
+            progress: 0,
             moved: 0,
             told: false,
             down: false,
@@ -300,8 +302,8 @@ struct Waiting {
     /// The backend's count of downs when the request was sent.
     downs: u64,
     sent: Instant,
-    /// When a byte last moved.
-    progress: Instant,
+    /// Microseconds until a byte last moved: in half of the room that a time takes.
+    progress: u64,
     moved: u64,
     /// The slow first byte was reported.
     told: bool,
