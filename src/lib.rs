@@ -3,7 +3,7 @@
 //! ```text
 //! L0  clock  shutdown  log  announce  network  proxy_header
 //! L1  gossip/core   notify   pool   script   timeline
-//! L2  gossip/driver   handlers   health   rpc   state
+//! L2  gossip/driver   handlers   health   rpc   state   tls
 //! L3  discovery   proxy
 //! L4  admin
 //! L5  config   membership
@@ -31,6 +31,7 @@ pub mod handlers;
 pub mod health;
 pub mod rpc;
 pub mod state;
+pub mod tls;
 
 pub mod discovery;
 pub mod proxy;

@@ -103,6 +103,11 @@ impl Source for Front {
             requests_in_flight: 0,
             unheaded: [9, 8, 7, 5],
             access_log_lost: 6,
+            handshakes: lb::proxy::stats::Handshakes {
+                full: 21,
+                resumed: 22,
+                failed: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            },
         }
     }
     fn checks(&self) -> (u64, u64) {

@@ -257,6 +257,55 @@ fn names_rotate_the_dead_leave_and_a_signal_ends_everything() {
 }
 
 #[test]
+fn with_tls_it_answers_on_https_too() {
+    use lb::tls::client::{Client, Inside, Settings};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut demo = Demo::start(&["--nodes", "1", "--tls"]);
+    let banner = demo.banner();
+    let line = demo.screen.iter().find(|line| line.contains("curl -k"));
+    let (_, url) = line
+        .expect("a line to type")
+        .split_once("https://")
+        .unwrap();
+    let address: SocketAddr = url.split('/').next().unwrap().parse().expect("an address");
+    wait_for_all_in(&mut demo, 1);
+
+    let answer = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(async {
+            // As curl -k does: nobody signed the certificate.
+            let anybody = Settings {
+                verify: false,
+                ..Settings::default()
+            };
+            let client = Client::load(anybody).expect("it needs no files");
+            let socket = tokio::net::TcpStream::connect(address)
+                .await
+                .expect("it listens");
+            let shaken = client.shake(socket, "localhost", Inside::Http1).await;
+            let mut stream = shaken.expect("it speaks TLS");
+            let request = b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).await.expect("sent");
+            let mut answer = String::new();
+            stream
+                .read_to_string(&mut answer)
+                .await
+                .expect("a whole answer");
+            answer
+        });
+
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("hello from web1"), "{answer}");
+    assert_eq!(get(banner.proxy, "/").0, "HTTP/1.1 200 OK");
+    demo.signal(Signal::INT);
+    assert_eq!(demo.wait().code(), Some(0));
+    assert_nobody_remains(&banner);
+}
+
+#[test]
 fn a_demo_that_is_killed_takes_its_children_along() {
     let mut demo = Demo::start(&["--nodes", "1"]);
     let banner = demo.banner();

@@ -91,6 +91,7 @@ impl Front {
             extra: target.extra,
             http2: None,
             witness: None,
+            secured: None,
         };
         let targets = self.registry.targets().into_iter().map(target).collect();
         self.supervisor.set(targets);

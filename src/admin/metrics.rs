@@ -12,12 +12,14 @@ use std::sync::Arc;
 use super::gone::Name;
 use super::page::Page;
 use super::process::Process;
+use super::source::Certificate;
 use crate::gossip::core::io::Stats;
 use crate::gossip::core::member::{Members, Status};
 use crate::pool::effective::State;
 use crate::pool::snapshot::{Backend, Pool};
 use crate::proxy::Scrape;
 use crate::proxy::stats::{BackendCounts, CLASSES, Dropped, ENDS, QueueCounts, Unheaded};
+use crate::tls::failure;
 
 /// All that one page shows.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(super) struct Numbers {
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) requests: Scrape,
     pub(super) checks: (u64, u64),
+    pub(super) certificates: Vec<Certificate>,
     pub(super) void_checks: u64,
     pub(super) pauses: u64,
     pub(super) members: Arc<Members>,
@@ -56,6 +59,7 @@ impl Numbers {
         page.gauge("lb_build_info", "Always 1; the version is in the label.")
             .add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         self.render_requests(&mut page, shown);
+        self.render_tls(&mut page);
         self.render_pools(&mut page);
         self.render_queues(&mut page);
         self.render_gossip(&mut page);
@@ -127,6 +131,32 @@ impl Numbers {
             "Times this process was not running for 200 ms or more; what failed meanwhile does not count.",
         )
         .add(&[], self.pauses as f64);
+    }
+
+    fn render_tls(&self, page: &mut Page) {
+        let handshakes = &self.requests.handshakes;
+        page.counter("lb_tls_handshakes_total", "TLS handshakes with clients.")
+            .add(&[("kind", "full")], handshakes.full as f64)
+            .add(&[("kind", "resumed")], handshakes.resumed as f64);
+        let family = page.counter(
+            "lb_tls_handshake_failures_total",
+            "TLS handshakes with clients that came to nothing.",
+        );
+        for (reason, count) in failure::LABELS.iter().zip(handshakes.failed) {
+            family.add(&[("reason", reason)], count as f64);
+        }
+        page.gauge(
+            "lb_tls_certificate_not_after_seconds",
+            "When a certificate ends, in seconds since 1970.",
+        );
+        for certificate in &self.certificates {
+            let labels = [
+                ("listener", &*certificate.listener),
+                ("name", &*certificate.name),
+            ];
+            page.at("lb_tls_certificate_not_after_seconds")
+                .add(&labels, certificate.until_s);
+        }
     }
 
     fn render_pools(&self, page: &mut Page) {

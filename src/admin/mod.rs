@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 pub use server::serve;
-pub use source::{Source, readiness};
+pub use source::{Certificate, Source, readiness};
 
 /// Keys of `[admin]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -210,6 +210,7 @@ impl<S: Source> Admin<S> {
             pools: self.source.pools(),
             requests: self.source.requests(),
             checks: self.source.checks(),
+            certificates: self.source.certificates(),
             void_checks: self.source.void_checks(),
             pauses: self.source.pauses(),
             members: self.source.members(),

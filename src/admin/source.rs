@@ -9,6 +9,17 @@ use crate::handlers::Report;
 use crate::pool::snapshot::Pool;
 use crate::proxy::Scrape;
 
+/// A certificate in use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificate {
+    /// Of which listener.
+    pub listener: String,
+    /// What it is for; its file, where it has no name.
+    pub name: String,
+    /// When it ends, in seconds since 1970.
+    pub until_s: f64,
+}
+
 /// Where answers come from; each is asked anew for every request.
 pub trait Source: Send + Sync + 'static {
     /// Our own node name.
@@ -30,6 +41,10 @@ pub trait Source: Send + Sync + 'static {
     /// What the data path counted.
     fn requests(&self) -> Scrape {
         Scrape::default()
+    }
+    /// Until when the certificates of listeners are good.
+    fn certificates(&self) -> Vec<Certificate> {
+        Vec::new()
     }
     /// Checks made: (passed, failed).
     fn checks(&self) -> (u64, u64) {

@@ -87,6 +87,11 @@ impl Proto {
     pub fn is_multiplexed(self) -> bool {
         matches!(self, Self::H2c | Self::H2)
     }
+
+    /// It is spoken over TLS.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::H2 | Self::Https)
+    }
 }
 
 /// How a backend is checked (tag `check`, key `check` in the configuration). `Display` and `FromStr` are inverse.

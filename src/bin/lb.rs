@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             chaos: given.chaos,
             listen: given.listen,
             admin: given.admin,
+            tls: given.tls,
             run_for: given.seconds.map(Duration::from_secs),
             seed: given.seed,
         }),

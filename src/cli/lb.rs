@@ -69,6 +69,9 @@ pub struct Demo {
     /// How many web servers
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub nodes: usize,
+    /// Answer on https too (port 8443 or the next free one), by a certificate that nobody signed
+    #[arg(long)]
+    pub tls: bool,
     /// Kill and restart nodes while failed requests are counted
     #[arg(long)]
     pub chaos: bool,

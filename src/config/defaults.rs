@@ -19,6 +19,10 @@ pub const RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 737
 pub(super) const DNS_DOMAIN: &str = "lb.internal";
 /// HTTP's port, of the listener and of backends that announce none.
 pub(super) const HTTP_PORT: u16 = 80;
+/// HTTPS's port, likewise.
+pub(super) const HTTPS_PORT: u16 = 443;
+/// What is agreed on within TLS, unless said otherwise.
+pub(super) const ALPN: &[&str] = &["h2", "http/1.1"];
 /// The pool of `--backend` without a name.
 pub(super) const POOL: &str = "default";
 

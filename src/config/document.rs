@@ -183,6 +183,22 @@ impl<'d> Table<'d> {
         })
     }
 
+    /// `true`, `false`, or a whole number.
+    pub(super) fn boolean_or_integer(&mut self, key: &'static str) -> Option<Found> {
+        let kind = "true, false or a whole number, without quotes";
+        self.scalar(key, kind, |value| match value {
+            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
+                .ok()
+                .map(|number| number.to_string()),
+            other => other.as_bool().map(|choice| choice.to_string()),
+        })
+    }
+
+    /// It stands in the file.
+    pub(super) fn is_there(&self) -> bool {
+        self.entries.is_some()
+    }
+
     /// A string, or a list of strings.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<Found>> {
         let value = self.ask(key)?;

@@ -5,11 +5,15 @@
 //! --listen, or [listener.NAME]                                  ──▶ the data path
 //! ```
 
+use std::sync::Arc;
+
 use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
 use super::sources::{Sources, Surroundings, Valued};
-use super::{Cluster, Front, Given, access, address, defaults, flags, listener, parse, relays};
+use super::{
+    Cluster, Front, Given, access, address, defaults, flags, listener, parse, relays, tls,
+};
 use crate::pool::registry::StaticBackend;
 use crate::{announce, health, pool, proxy};
 
@@ -176,6 +180,7 @@ fn plain(name: &str) -> Read {
         cluster: Cluster {
             pool: defaults::pool(name),
             check: health::Settings::default(),
+            tls: Arc::default(),
             backend_networks: Vec::new(),
         },
         proto: false,
@@ -186,14 +191,14 @@ fn plain(name: &str) -> Read {
 fn cluster(sources: &Sources<'_>, mut table: Table<'_>, read: &mut Read) {
     let cluster = &mut read.cluster;
     let pool = &mut cluster.pool;
-    sources.set(
-        &mut pool.default_port,
-        table.integer("default_port"),
-        parse::port,
-    );
+    let port = table.integer("default_port");
     let proto = table.text("proto");
     read.proto = proto.is_some();
     sources.set(&mut pool.proto, proto, parse::proto);
+    if port.is_none() && pool.proto.is_tls() {
+        pool.default_port = defaults::HTTPS_PORT;
+    }
+    sources.set(&mut pool.default_port, port, parse::port);
     let hop = &mut pool.hop;
     sources.set(
         &mut hop.send_proxy,
@@ -217,6 +222,8 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, read: &mut Read) {
     read.check = spec.is_some();
     sources.set(&mut pool.check, spec, parse::check);
     health(sources, check, &mut cluster.check);
+    let host = cluster.check.host.as_deref();
+    cluster.tls = tls::cluster(sources, table.table("tls"), host, pool.proto.is_tls());
     ejection(sources, table.table("ejection"), &mut pool.ejection);
     room(sources, &mut table, &mut pool.limits);
     for (at, mut table) in table.each("backend") {
@@ -376,6 +383,7 @@ fn timeouts(sources: &Sources<'_>, mut table: Table<'_>) -> proxy::Timeouts {
     some(&mut timeouts.body_progress, "body_progress");
     some(&mut timeouts.client_idle, "client_idle");
     some(&mut timeouts.request_head, "request_head");
+    some(&mut timeouts.tls_handshake, "tls_handshake");
     some(&mut timeouts.upstream_idle, "upstream_idle");
     some(&mut timeouts.upgrade_idle, "upgrade_idle");
     some(&mut timeouts.successor, "successor");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! --listen ─▶ addresses of the first one (or of the only one, "web", without a file)
-//! [listener.NAME] ─▶ one each: addresses, pool, whom to believe
+//! [listener.NAME] ─▶ one each: addresses, pool, whom to believe, TLS
 //! ```
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use super::common::Shared;
 use super::document::Table;
 use super::front::Read;
 use super::sources::{Sources, Valued};
-use super::{address, defaults, flags, parse};
+use super::{address, defaults, flags, parse, tls};
 use crate::network::Network;
 use crate::proxy::{LISTENERS_MAX, Listen, Listener, Mode};
 
@@ -46,9 +46,17 @@ pub(super) fn read(
             false => written.map(|found| sources.keys(found, address::listen)),
         };
         let mut listener = defaults::listener(&name.text);
+        let secured = table.table("tls");
+        if secured.is_there() {
+            listener.listen = Listen::Default {
+                port: defaults::HTTPS_PORT,
+            };
+        }
         if let Some(listen) = addresses(sources, &listens.unwrap_or_default()) {
             listener.listen = listen;
         }
+        let relays = table.text("mode").is_some_and(|mode| mode.text == "tcp");
+        listener.tls = tls::listener(sources, &name, secured, relays);
         settings(sources, table, &mut listener, clusters);
         listeners.push(listener);
     }
@@ -85,6 +93,12 @@ fn settings(
             )),
         }
     };
+    sources.set(
+        &mut listener.redirect_https,
+        table.boolean_or_integer("redirect_https"),
+        parse::https_port,
+    );
+    listener.acme_dir = sources.key(table.text("acme_dir"), parse::directory_there);
     listener.cluster = sources.key(table.text("cluster"), known);
     let networks = table.texts("trusted_proxies").unwrap_or_default();
     let networks = sources.keys(networks, address::network);

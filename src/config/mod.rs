@@ -32,10 +32,12 @@ mod services;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use self::address::is_public;
 pub use self::companion::{Companion, ServiceCheck};
@@ -48,6 +50,7 @@ pub use self::sources::Surroundings;
 use crate::announce::Service;
 use crate::network::Network;
 use crate::rpc::Secret;
+use crate::tls::client as tls_client;
 use crate::{admin, gossip, health, log, pool, proxy, state};
 
 /// What a run was started with: enough to read its settings again.
@@ -68,6 +71,8 @@ pub struct Cluster {
     pub pool: pool::registry::Settings,
     /// Its checks' timing.
     pub check: health::Settings,
+    /// How TLS is spoken to its backends, where it is.
+    pub tls: Arc<tls_client::Client>,
     /// `backend_networks`; empty: the networks of the gossip interface.
     pub backend_networks: Vec<Network>,
 }

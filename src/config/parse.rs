@@ -156,6 +156,24 @@ pub(super) fn upgrade(text: &str) -> Parsed<String> {
     }
 }
 
+/// Where https is, for who is sent there: a port, or whether at all.
+pub(super) fn https_port(text: &str) -> Parsed<Option<u16>> {
+    match text {
+        "true" => Ok(Some(443)),
+        "false" => Ok(None),
+        port => self::port(port).map(Some),
+    }
+}
+
+/// A directory that is there.
+pub(super) fn directory_there(text: &str) -> Parsed<PathBuf> {
+    let path = PathBuf::from(self::text(text)?);
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err("is not a directory; create it, or name one that is there".to_owned()),
+    }
+}
+
 /// Name of a node: at most 128 bytes, as Serf has it.
 pub(super) fn node(text: &str) -> Parsed<String> {
     let fits = |letter: char| !letter.is_whitespace() && !letter.is_control();
@@ -190,13 +208,11 @@ pub(super) fn check(text: &str) -> Parsed<CheckSpec> {
     })
 }
 
-/// A pool's protocol. The data path speaks in clear so far, and must not pretend otherwise.
+/// A pool's protocol.
 pub(super) fn proto(text: &str) -> Parsed<Proto> {
-    match text.parse() {
-        Ok(proto @ (Proto::Http | Proto::H2c | Proto::Tcp)) => Ok(proto),
-        Ok(_) => Err("is not built yet; \"http\", \"h2c\" and \"tcp\" can be served".to_owned()),
-        Err(_) => Err("is not a protocol; write \"http\", \"h2c\" or \"tcp\"".to_owned()),
-    }
+    let wrong =
+        |_| "is not a protocol; write \"http\", \"https\", \"h2c\", \"h2\" or \"tcp\"".to_owned();
+    text.parse().map_err(wrong)
 }
 
 /// What a connection to a backend begins with.

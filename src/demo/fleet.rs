@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use super::ports::Ports;
 use super::program::Program;
+use super::secure::Secure;
 use super::{Failure, Options};
 
 /// The front and all nodes.
@@ -20,6 +21,8 @@ pub(super) struct Fleet {
     pub(super) addresses: Addresses,
     pub(super) front: Program,
     pub(super) nodes: Vec<Node>,
+    /// Its files end with the demo.
+    pub(super) secure: Option<Secure>,
 }
 
 /// Where the front is.
@@ -66,7 +69,21 @@ impl Fleet {
             admin,
             gossip,
         };
-        let front = Program::start("the front", &front_role(&addresses))?;
+        let secure = match options.tls {
+            true => {
+                let port = if options.listen.port() == 0 { 0 } else { HTTPS };
+                let wanted = SocketAddr::new(options.listen.ip(), port);
+                let address = ports.free_from(wanted, &[proxy, admin])?;
+                Some(Secure::new(address).map_err(Failure::Secure)?)
+            }
+            false => None,
+        };
+        let mut role = front_role(&addresses);
+        if let Some(secure) = &secure {
+            let file = secure.config_file().display().to_string();
+            role.extend(["--config".to_owned(), file]);
+        }
+        let front = Program::start("the front", &role)?;
         let nodes = (1..=options.nodes)
             .map(|number| Node::start(number, &addresses, &mut ports, now))
             .collect::<Result<_, _>>()?;
@@ -74,6 +91,7 @@ impl Fleet {
             addresses,
             front,
             nodes,
+            secure,
         })
     }
 
@@ -188,6 +206,9 @@ fn words(text: &str) -> Vec<String> {
 /// the default: that of `local` repeats a message only twice, so of several agents that leave at
 /// the same moment some are not heard.
 const QUIET: &str = "--discover off --rpc-addr off --state-dir none";
+
+/// Where https is, if that is free: HTTP's 8080 has it for company.
+const HTTPS: u16 = 8443;
 
 /// A leave takes about two seconds.
 const LEAVE_MAX: Duration = Duration::from_secs(6);

@@ -18,6 +18,7 @@ mod fleet;
 mod ports;
 mod program;
 mod screen;
+mod secure;
 mod stage;
 mod watch;
 mod web;
@@ -34,6 +35,8 @@ pub use web::run_web;
 pub struct Options {
     /// Web servers with an agent each, 1 to [`NODES_MAX`].
     pub nodes: usize,
+    /// Answer on https as well, by a certificate that nobody signed.
+    pub tls: bool,
     /// Kill and restart nodes while counting failed requests; wants two nodes.
     pub chaos: bool,
     /// The front's proxy address; a busy port means the next free one, port 0 any.
@@ -50,6 +53,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             nodes: 3,
+            tls: false,
             chaos: false,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
@@ -111,6 +115,8 @@ enum Failure {
     },
     #[error("no free port on 127.0.0.1: {0}")]
     NoPort(std::io::Error),
+    #[error("making a certificate: {0}")]
+    Secure(std::io::Error),
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
     #[error("starting {name}: {source}")]

@@ -94,6 +94,15 @@ pub(super) fn banner(options: &Options, fleet: &Fleet) -> String {
             "the same for Prometheus".to_owned(),
         ),
     ];
+    if let Some(secure) = &fleet.secure {
+        tries.insert(
+            1,
+            (
+                format!("curl -k https://{}/", secure.address),
+                "the same over TLS; -k, since nobody signed the certificate".to_owned(),
+            ),
+        );
+    }
     // Not the first: whoever reads "web2" sees that it is only an example.
     if let Some(node) = fleet.nodes.iter().take(2).last() {
         let (web, agent) = (node.web.program.pid(), node.agent.program.pid());

@@ -24,6 +24,8 @@ pub(super) struct Banner<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a> {
     pub address: SocketAddr,
+    /// By TLS.
+    pub secured: bool,
     /// The pool behind it; `None`: the first.
     pub cluster: Option<&'a str>,
     /// Connections are relayed as they are.
@@ -57,9 +59,15 @@ impl Banner<'_> {
             .iter()
             .map(|entry| {
                 let mut shown = url(entry.address, self.gossip.address.ip());
+                if entry.secured {
+                    shown = shown
+                        .replacen("http://", "https://", 1)
+                        .replace(":443/", "/");
+                }
                 if entry.relays {
-                    let address = shown.strip_prefix("http://").unwrap_or(&shown);
-                    shown = format!("tcp://{}", address.trim_end_matches('/'));
+                    let (_, address) = shown.split_once("://").unwrap_or_default();
+                    let scheme = if entry.secured { "tls" } else { "tcp" };
+                    shown = format!("{scheme}://{}", address.trim_end_matches('/'));
                 }
                 if entry.introduced {
                     shown.push_str(" (PROXY protocol)");
@@ -179,20 +187,30 @@ mod tests {
             entries: vec![
                 Entry {
                     address: "[::]:80".parse().unwrap(),
+                    secured: false,
                     cluster: None,
                     relays: false,
                     introduced: false,
                 },
                 Entry {
                     address: "10.0.0.2:81".parse().unwrap(),
+                    secured: false,
                     cluster: Some("api"),
                     relays: false,
                     introduced: true,
                 },
                 Entry {
                     address: "[::]:5432".parse().unwrap(),
+                    secured: false,
                     cluster: Some("db"),
                     relays: true,
+                    introduced: false,
+                },
+                Entry {
+                    address: "0.0.0.0:443".parse().unwrap(),
+                    secured: true,
+                    cluster: None,
+                    relays: false,
                     introduced: false,
                 },
             ],
@@ -208,7 +226,7 @@ mod tests {
         let text = banner.text();
 
         assert!(
-            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ (PROXY protocol) → api  tcp://10.0.0.1:5432 → db  (2 workers)"),
+            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ (PROXY protocol) → api  tcp://10.0.0.1:5432 → db  https://10.0.0.1/  (2 workers)"),
             "{text}"
         );
         assert!(text.contains("http://127.0.0.1:9901/"), "{text}");

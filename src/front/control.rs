@@ -128,9 +128,7 @@ impl Control {
             clock::now(),
             plans.iter().map(|plan| plan.cluster.pool.clone()).collect(),
         );
-        let routes = Arc::new(ArcSwap::from_pointee(Routes {
-            pools: registry.pools(),
-        }));
+        let routes = Arc::new(ArcSwap::from_pointee(routes(&registry, &plans)));
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         Self {
             registry,
@@ -294,9 +292,8 @@ impl Control {
                 .collect(),
         );
         self.take_members();
-        self.shared.routes.store(Arc::new(Routes {
-            pools: self.registry.pools(),
-        }));
+        let routes = routes(&self.registry, &self.plans);
+        self.shared.routes.store(Arc::new(routes));
         // Timing of checks may have changed without any target changing.
         self.targets_generation = None;
     }
@@ -306,28 +303,24 @@ impl Control {
         let generation = self.registry.targets_generation();
         if self.targets_generation != Some(generation) {
             self.targets_generation = Some(generation);
-            let timing: BTreeMap<&str, &health::Settings> = self
-                .plans
-                .iter()
-                .map(|plan| (plan.cluster.pool.name.as_str(), &plan.cluster.check))
+            let plans = self.plans.iter();
+            let plans: BTreeMap<&str, &PoolPlan> = plans
+                .map(|plan| (plan.cluster.pool.name.as_str(), plan))
                 .collect();
-            let targets = self
-                .registry
-                .targets()
-                .into_iter()
-                .map(|target| health::Target {
+            let targets = self.registry.targets().into_iter().map(|target| {
+                let plan = plans.get(&*target.key.pool);
+                health::Target {
                     address: target.key.address,
                     http2: http2::asked_over(&target.check, target.proto),
                     check: target.check,
-                    settings: timing
-                        .get(&*target.key.pool)
-                        .copied()
-                        .cloned()
-                        .unwrap_or_default(),
+                    settings: plan
+                        .map_or_else(health::Settings::default, |plan| plan.cluster.check.clone()),
                     extra: target.extra,
                     witness: self.witness(&target.key),
+                    secured: plan.map(|plan| secured(plan, &target.key)),
                     key: target.key,
-                });
+                }
+            });
             self.supervisor.set(targets.collect());
         }
         while let Some(change) = self.registry.poll_change() {
@@ -346,6 +339,25 @@ impl Control {
             acks: self.inputs.acks.clone(),
         };
         Some(Arc::new(bystander))
+    }
+}
+
+/// How a backend's checks speak TLS, should they have to.
+fn secured(plan: &PoolPlan, key: &Key) -> health::secure::Secured {
+    health::secure::Secured {
+        by: plan.secure.clone(),
+        name: plan.cluster.tls.name_of(&key.id.node, key.address),
+    }
+}
+
+fn routes(registry: &Registry, plans: &[PoolPlan]) -> Routes {
+    let tls = plans.iter().map(|plan| {
+        let cluster = &plan.cluster;
+        (cluster.pool.name.as_str().into(), cluster.tls.clone())
+    });
+    Routes {
+        pools: registry.pools(),
+        tls: tls.collect(),
     }
 }
 

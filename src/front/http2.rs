@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 
 use crate::announce::{CheckSpec, Proto};
 use crate::health;
-use crate::health::http2::{Ask, Question, What};
+use crate::health::http2::{Means, Question, What};
 
 /// Most that is read of an answer, in bytes; head and body each.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -27,10 +27,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const CLOSE_WAIT: Duration = Duration::from_millis(50);
 
 /// Who is asked over HTTP/2: whoever speaks nothing else, and every gRPC server.
-pub(super) fn asked_over(check: &CheckSpec, proto: Proto) -> Option<Ask> {
-    match check {
-        CheckSpec::Grpc { .. } => Some(ask),
-        CheckSpec::Http { .. } if proto == Proto::H2c => Some(ask),
+pub(super) fn asked_over(check: &CheckSpec, proto: Proto) -> Option<Means> {
+    let tls = proto.is_tls();
+    match (check, proto) {
+        (CheckSpec::Grpc { .. }, _)
+        | (CheckSpec::Http { .. }, Proto::H2c)
+        | (CheckSpec::Https { .. }, Proto::H2) => Some(Means { ask, tls }),
         _ => None,
     }
 }
@@ -40,7 +42,13 @@ fn ask(question: Question) -> Pin<Box<dyn Future<Output = Result<String, String>
 }
 
 async fn converse(question: Question) -> Result<String, String> {
-    let Question { stream, host, what } = question;
+    let Question {
+        stream,
+        tls,
+        host,
+        what,
+    } = question;
+    let scheme = if tls { "https" } else { "http" };
     let (requests, connection) = Builder::new()
         .max_header_list_size(ANSWER_BYTES_MAX as u32)
         .enable_push(false)
@@ -49,7 +57,7 @@ async fn converse(question: Question) -> Result<String, String> {
         .map_err(|error| lost(&error))?;
     let mut connection = pin!(connection);
     let seen = {
-        let mut work = pin!(inquire(requests, &host, what));
+        let mut work = pin!(inquire(requests, (scheme, &host), what));
         tokio::select! {
             seen = &mut work => seen,
             ended = &mut connection => match ended {
@@ -75,7 +83,11 @@ fn lost(error: &h2::Error) -> String {
     }
 }
 
-async fn inquire(requests: SendRequest<Bytes>, host: &str, what: What) -> Result<String, String> {
+async fn inquire(
+    requests: SendRequest<Bytes>,
+    host: (&str, &str),
+    what: What,
+) -> Result<String, String> {
     let mut requests = requests.ready().await.map_err(|error| lost(&error))?;
     match what {
         What::Page(path) => page(&mut requests, host, &path).await,
@@ -83,10 +95,10 @@ async fn inquire(requests: SendRequest<Bytes>, host: &str, what: What) -> Result
     }
 }
 
-fn request(method: &str, host: &str, path: &str) -> Result<Request<()>, String> {
+fn request(method: &str, host: (&str, &str), path: &str) -> Result<Request<()>, String> {
     let uri = Uri::builder()
-        .scheme("http")
-        .authority(host)
+        .scheme(host.0)
+        .authority(host.1)
         .path_and_query(path)
         .build();
     let uri = uri.map_err(|error| format!("the check cannot be sent: {error}"))?;
@@ -99,7 +111,11 @@ fn request(method: &str, host: &str, path: &str) -> Result<Request<()>, String> 
         .map_err(|error| format!("the check cannot be sent: {error}"))
 }
 
-async fn page(requests: &mut SendRequest<Bytes>, host: &str, path: &str) -> Result<String, String> {
+async fn page(
+    requests: &mut SendRequest<Bytes>,
+    host: (&str, &str),
+    path: &str,
+) -> Result<String, String> {
     let (answer, _) = requests
         .send_request(request("GET", host, path)?, true)
         .map_err(|error| lost(&error))?;
@@ -119,7 +135,7 @@ async fn page(requests: &mut SendRequest<Bytes>, host: &str, path: &str) -> Resu
 
 async fn serving(
     requests: &mut SendRequest<Bytes>,
-    host: &str,
+    host: (&str, &str),
     service: &str,
 ) -> Result<String, String> {
     let mut call = request("POST", host, "/grpc.health.v1.Health/Check")?;

@@ -175,9 +175,11 @@ mod tests {
                     backends: Vec::new(),
                 },
                 check: health::Settings::default(),
+                tls: Arc::default(),
                 backend_networks: Vec::new(),
             },
             statics: Vec::new(),
+            secure: Arc::new(crate::front::secure::Checks(Arc::default())),
             trust: Trust {
                 networks: vec!["10.0.0.0/24".parse().unwrap()],
                 loopback: false,

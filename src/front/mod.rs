@@ -19,6 +19,7 @@ mod memory;
 mod occasions;
 mod plan;
 mod pulse;
+mod secure;
 mod sockets;
 pub mod upgrade;
 mod view;
@@ -191,6 +192,7 @@ impl Front {
             what: "a worker",
             source,
         })?;
+        secure::watch(&config.proxy.listeners);
         let phase = Arc::new(Phase::new(
             config.proxy.timeouts.first_verdict,
             config.admin.ready_requires_backend,
@@ -206,6 +208,7 @@ impl Front {
                 handlers: handlers.clone(),
                 shared,
                 requests: server.counters(),
+                listeners: config.proxy.listeners.clone(),
                 phase: Arc::clone(&phase),
             };
             tokio::spawn(crate::admin::serve(listener, Arc::new(view), ending));
@@ -250,7 +253,7 @@ impl Front {
 
     /// All or nothing: everything that can fail comes before the one order that cannot. In a few words, how it went.
     async fn reload(&mut self) -> &'static str {
-        let fresh = match config::reload(&self.config) {
+        let mut fresh = match config::reload(&self.config) {
             Ok(fresh) => fresh,
             Err(reason) => {
                 error!("reload refused, the running configuration stays: {reason}");
@@ -277,6 +280,7 @@ impl Front {
             error!("reload lost: the control task has ended");
             return REFUSED;
         }
+        secure::replace(&self.config.proxy.listeners, &mut fresh.proxy.listeners);
         self.handlers.replace(fresh.handlers.clone());
         if self.attendance.is_none() || fresh.handlers.specs.is_empty() {
             self.attendance = membership::attend(&self.gossip, &self.handlers, &fresh.handlers);
@@ -407,6 +411,7 @@ fn banner(
                 let listener = &config.proxy.listeners[usize::from(bound.listener)];
                 banner::Entry {
                     address: bound.address,
+                    secured: listener.tls.is_some(),
                     cluster: listener.cluster.as_deref(),
                     relays: listener.mode == proxy::Mode::Tcp,
                     introduced: listener.proxy_protocol.is_some(),

@@ -6,10 +6,13 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use super::secure::Checks;
 use crate::announce::State;
 use crate::config::Cluster;
 use crate::discovery::Trust;
+use crate::health::secure::Secure;
 use crate::network::Network;
 use crate::pool::registry::StaticBackend;
 use crate::pool::spec::{Spec, Standing, UpstreamId};
@@ -23,6 +26,8 @@ pub(super) struct PoolPlan {
     pub(super) statics: Vec<Spec>,
     /// Which gossip addresses may be backends.
     pub(super) trust: Trust,
+    /// Who makes checks over TLS.
+    pub(super) secure: Arc<dyn Secure>,
 }
 
 /// A static backend whose name leads nowhere.
@@ -82,6 +87,7 @@ pub(super) fn plans(
             own: own.clone(),
         };
         PoolPlan {
+            secure: Arc::new(Checks(cluster.tls.clone())),
             cluster: cluster.clone(),
             statics,
             trust,

@@ -6,17 +6,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::control::Shared;
-use crate::admin::{self, Source};
+use crate::admin::{self, Certificate, Source};
 use crate::clock;
 use crate::gossip::core::io::Stats;
 use crate::gossip::core::member::Members;
 use crate::gossip::driver::Handle;
 use crate::handlers::{Handlers, Report};
 use crate::pool::snapshot::Pool;
-use crate::proxy::{Counters, Scrape};
+use crate::proxy::{Counters, Listener, Scrape};
 
 /// Everything shown, read at each request.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(super) struct View {
     pub(super) handlers: Handlers,
     pub(super) shared: Shared,
     pub(super) requests: Counters,
+    pub(super) listeners: Vec<Listener>,
     pub(super) phase: Arc<Phase>,
 }
 
@@ -89,6 +90,23 @@ impl Source for View {
 
     fn requests(&self) -> Scrape {
         self.requests.scrape()
+    }
+
+    fn certificates(&self) -> Vec<Certificate> {
+        let of = |listener: &Listener| {
+            let tls = listener.tls.as_ref();
+            let validity = tls.map(|tls| tls.validity()).unwrap_or_default();
+            let name = listener.name.clone();
+            validity.into_iter().map(move |one| Certificate {
+                listener: name.clone(),
+                name: one.name,
+                until_s: one
+                    .until
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0.0, |since| since.as_secs_f64()),
+            })
+        };
+        self.listeners.iter().flat_map(of).collect()
     }
 
     fn checks(&self) -> (u64, u64) {

@@ -28,7 +28,8 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Settings;
-use super::http2::{Ask, Question, What};
+use super::http2::{self, Means, What};
+use super::secure::{Duplex, Secured};
 use crate::announce::CheckSpec;
 use crate::proxy_header;
 
@@ -56,16 +57,25 @@ pub(super) struct Seen {
 }
 
 /// Makes one check, within `settings.timeout`. Dropping the future closes its connection.
+///
+/// `secured`: for checks over TLS.
 pub(super) async fn check(
     address: SocketAddr,
     check: &CheckSpec,
-    http2: Option<Ask>,
+    http2: Option<Means>,
     settings: &Settings,
+    secured: Option<&Secured>,
 ) -> Seen {
     let dialling = Dialling {
         patience: settings.timeout / SHARES,
         header: settings.send_proxy.map(proxy_header::own),
         lost: AtomicBool::new(false),
+    };
+    let question = |what, secured| Question {
+        what,
+        http2,
+        host: settings.host.as_deref(),
+        secured,
     };
     let asked = async {
         match check {
@@ -75,27 +85,30 @@ pub(super) async fn check(
                 Ok(Answer::Plain("connected"))
             }
             CheckSpec::Http { port, path } => {
-                let host = settings.host.as_deref();
-                match http2 {
-                    Some(http2) => {
-                        let what = What::Page(path.clone());
-                        let ask = |stream| put(http2, stream, what.clone(), host);
-                        inquire(&dialling, address, *port, ask).await
-                    }
-                    None => {
-                        let asking = |stream| ask(stream, path, host);
-                        inquire(&dialling, address, *port, asking).await
-                    }
-                }
+                inquire(
+                    &dialling,
+                    address,
+                    *port,
+                    &question(What::Page(path.clone()), None),
+                )
+                .await
+            }
+            CheckSpec::Https { port, path } if secured.is_some() => {
+                inquire(
+                    &dialling,
+                    address,
+                    *port,
+                    &question(What::Page(path.clone()), secured),
+                )
+                .await
             }
             CheckSpec::Https { .. } => {
-                Err("https checks come with TLS support; use http: or tcp:".to_owned())
+                Err("https checks are made by fronts only; use http: or tcp:".to_owned())
             }
             CheckSpec::Grpc { service } => {
-                let http2 = http2.ok_or("grpc checks are made by fronts only")?;
-                let what = What::Service(service.clone());
-                let ask = |stream| put(http2, stream, what.clone(), settings.host.as_deref());
-                inquire(&dialling, address, None, ask).await
+                let secured = secured.filter(|_| http2.is_some_and(|means| means.tls));
+                let question = question(What::Service(service.clone()), secured);
+                inquire(&dialling, address, None, &question).await
             }
         }
     };
@@ -135,7 +148,18 @@ enum Answer {
 /// The connection, turned in the task that waits on it: when a check is given up, it closes with it.
 struct Hop(Option<Pin<Box<Connection>>>);
 
-type Connection = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+type Connection = http1::Connection<TokioIo<Box<dyn Duplex>>, Empty<Bytes>>;
+
+/// What is asked for.
+struct Question<'q> {
+    what: What,
+    /// How to ask over HTTP/2, where that is spoken.
+    http2: Option<Means>,
+    /// `None`: the address.
+    host: Option<&'q str>,
+    /// Over TLS.
+    secured: Option<&'q Secured>,
+}
 
 impl Hop {
     /// Turns the connection until `work` is done, which sees its end or failure too.
@@ -203,29 +227,52 @@ impl Dialling {
 }
 
 /// Asks, and once more on another connection when the answer takes long.
-async fn inquire<F>(
+async fn inquire(
     dialling: &Dialling,
     address: SocketAddr,
     port: Option<u16>,
-    ask: impl Fn(TcpStream) -> F,
-) -> Result<Answer, String>
-where
-    F: Future<Output = Result<Answer, String>>,
-{
+    question: &Question<'_>,
+) -> Result<Answer, String> {
     let stream = dialling.connect(address, port).await?;
     let again = async {
         sleep(PATIENCE * dialling.patience).await;
-        ask(dialling.connect(address, port).await?).await
+        ask(dialling.connect(address, port).await?, question).await
     };
     tokio::select! {
-        answer = ask(stream) => answer,
+        answer = ask(stream, question) => answer,
         answer = again => answer,
     }
 }
 
 /// One GET on a connection of its own, up to the answer's head.
-async fn ask(stream: TcpStream, path: &str, host: Option<&str>) -> Result<Answer, String> {
-    let host = named(&stream, host)?;
+async fn ask(stream: TcpStream, question: &Question<'_>) -> Result<Answer, String> {
+    let usual = if question.secured.is_some() { 443 } else { 80 };
+    let host = match question.host {
+        Some(host) => host.to_owned(),
+        None => authority(stream.peer_addr().map_err(|error| plain(&error))?, usual),
+    };
+    let (what, http2) = (question.what.clone(), question.http2);
+    let stream: Box<dyn Duplex> = match question.secured {
+        None => Box::new(stream),
+        Some(secured) => {
+            let shaking = secured.by.shake(stream, &secured.name, http2.is_some());
+            shaking.await?
+        }
+    };
+    let path = match (http2, what) {
+        (Some(means), what) => {
+            let tls = question.secured.is_some();
+            let asked = (means.ask)(http2::Question {
+                stream,
+                tls,
+                host,
+                what,
+            });
+            return asked.await.map(Answer::Told);
+        }
+        (None, What::Page(path)) => path,
+        (None, What::Service(_)) => return Err("grpc checks are made by fronts only".to_owned()),
+    };
     let request = Request::get(path)
         .header(HOST, host)
         .header(USER_AGENT, "lb-check")
@@ -241,29 +288,6 @@ async fn ask(stream: TcpStream, path: &str, host: Option<&str>) -> Result<Answer
     let answer = hop.until(sender.send_request(request)).await;
     let answer = answer.map_err(|error| said(&error))?;
     Ok(Answer::Http(answer.status(), answer.into_body(), hop))
-}
-
-/// One question on a connection of its own, over HTTP/2.
-async fn put(
-    http2: Ask,
-    stream: TcpStream,
-    what: What,
-    host: Option<&str>,
-) -> Result<Answer, String> {
-    let host = named(&stream, host)?;
-    let question = Question { stream, host, what };
-    http2(question).await.map(Answer::Told)
-}
-
-/// The `Host` to ask for.
-fn named(stream: &TcpStream, host: Option<&str>) -> Result<String, String> {
-    match host {
-        Some(host) => Ok(host.to_owned()),
-        None => {
-            let peer = stream.peer_addr().map_err(|error| plain(&error))?;
-            Ok(authority(peer))
-        }
-    }
 }
 
 /// Reads on for the server's sake, who may log a broken pipe otherwise. The status has decided, so neither a body
@@ -293,11 +317,11 @@ pub fn judge(status: u16) -> Result<String, String> {
     }
 }
 
-/// As a browser writes it: without the port where it is HTTP's own.
-fn authority(address: SocketAddr) -> String {
+/// As a browser writes it: without the port where it is the `usual` one.
+fn authority(address: SocketAddr, usual: u16) -> String {
     match (address.ip(), address.port()) {
-        (std::net::IpAddr::V4(ip), 80) => ip.to_string(),
-        (std::net::IpAddr::V6(ip), 80) => format!("[{ip}]"),
+        (std::net::IpAddr::V4(ip), port) if port == usual => ip.to_string(),
+        (std::net::IpAddr::V6(ip), port) if port == usual => format!("[{ip}]"),
         (std::net::IpAddr::V4(ip), port) => format!("{ip}:{port}"),
         (std::net::IpAddr::V6(ip), port) => format!("[{ip}]:{port}"),
     }

@@ -15,6 +15,7 @@ mod check;
 pub mod http2;
 pub mod own;
 pub mod rise_fall;
+pub mod secure;
 mod supervisor;
 
 use std::fmt::Debug;
@@ -105,9 +106,11 @@ pub struct Target<K> {
     /// When this grows, one extra check is made at once.
     pub extra: u64,
     /// How to ask it over HTTP/2; `None`: an HTTP check asks over HTTP/1.
-    pub http2: Option<http2::Ask>,
+    pub http2: Option<http2::Means>,
     /// Who may void its failures.
     pub witness: Option<Arc<dyn Witness>>,
+    /// For checks over TLS; `None`: they can't be made.
+    pub secured: Option<secure::Secured>,
 }
 
 /// Witnesses aside: another one for the same target is no change.
@@ -118,7 +121,8 @@ impl<K: PartialEq> PartialEq for Target<K> {
             && self.check == other.check
             && self.settings == other.settings
             && self.extra == other.extra
-            && self.http2.is_some() == other.http2.is_some()
+            && self.http2 == other.http2
+            && self.secured == other.secured
     }
 }
 

@@ -102,9 +102,7 @@ impl<K: PartialEq> Running<K> {
     /// Whether its standing holds for `target` too.
     fn is_for(&self, target: &Target<K>) -> bool {
         let now = self.target.borrow();
-        now.address == target.address
-            && now.check == target.check
-            && now.http2.is_some() == target.http2.is_some()
+        now.address == target.address && now.check == target.check && now.http2 == target.http2
     }
 
     fn adapt(&self, target: Target<K>) {
@@ -146,6 +144,7 @@ impl<K: Clone + Send + Sync> Watcher<K> {
                     &target.check,
                     target.http2,
                     &target.settings,
+                    target.secured.as_ref(),
                 )
                 .await,
             );

@@ -207,14 +207,14 @@ pub struct Upstream {
     pub id: UpstreamId,
     /// Where to connect.
     pub address: SocketAddr,
+    /// The protocol that it is spoken to in.
+    pub proto: Proto,
     /// Effective weight.
     pub weight: u16,
     /// Tier, higher first.
     pub tier: u8,
     /// A backup.
     pub backup: bool,
-    /// What it speaks.
-    pub proto: Proto,
     /// Counters.
     pub live: Arc<Live>,
 }

@@ -30,6 +30,8 @@ pub(super) enum Then {
     /// With the next one.
     Again,
     Close,
+    /// Without another word: what was said is not all.
+    Drop,
     /// What the client still sends is read over, so that it gets to read its answer.
     Linger,
     /// Closing in order would say that the answer is whole.
@@ -74,7 +76,7 @@ pub(super) async fn tell(
     record.answered(fault.status());
     let whole = poll_fn(|cx| Poll::Ready(asker.read_over(cx))).await;
     let kept = told.persistent && !fault.ends_connection() && whole && !worker.stopping.get();
-    let text = format!("{fault}\n");
+    let text = fault.text();
     let mut head = format!(
         "HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {bytes}\r\n{fields}",
         status = fault.status(),
@@ -87,7 +89,7 @@ pub(super) async fn tell(
     say_how_it_goes_on(&mut head, kept, told.old);
     let mut out = Buffer::new(&worker.buffers);
     if !told.bodiless {
-        out.append(text.as_bytes());
+        out.append(&text);
     }
     out.prepend(&head);
     out.prepend(&asker.take_interim());
@@ -235,7 +237,7 @@ pub(super) async fn pass(
             record.broke_off(&error);
             match coding {
                 Coding::ToTheEnd => Then::Cut,
-                _ => Then::Close,
+                _ => Then::Drop,
             }
         }
     }

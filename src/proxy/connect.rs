@@ -21,13 +21,15 @@ use std::time::{Duration, Instant};
 use super::exchange::Exchange;
 use super::fault::{Fault, in_words};
 use super::hop::Way;
-use super::link::Link;
+use super::link::{Link, Secure};
 use super::multiplex::Join;
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
+use crate::announce::Proto;
 use crate::pool::upstream::Lease;
 use crate::proxy_header::Version;
+use crate::tls::client::Inside;
 use crate::{clock, proxy_header};
 
 /// One connect under way.
@@ -41,13 +43,34 @@ struct Dial {
 
 impl Dial {
     fn begin(worker: &Rc<Worker>, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
+        let inside = match lease.upstream.proto {
+            _ if opening.raw => None,
+            Proto::Https => Some(Inside::Http1),
+            Proto::H2 => Some(Inside::Http2),
+            Proto::Http | Proto::H2c | Proto::Tcp => None,
+        };
+        let secure = inside.map(|inside| {
+            let key = &site.key;
+            let client = worker.tls_of(&key.pool);
+            Secure {
+                name: client.name_of(&key.id.node, key.address),
+                client,
+                inside,
+            }
+        });
         let address = site.key.address;
         let shared = lease.upstream.proto.is_multiplexed() && !opening.bound;
         Self {
             connecting: match shared {
-                true => Box::pin(Join::new(worker.clone(), site.clone(), opening.shared)),
+                true => Box::pin(Join::new(
+                    worker.clone(),
+                    site.clone(),
+                    opening.shared,
+                    secure,
+                )),
                 false => Box::pin(async move {
-                    let mut link = Link::connect(address, opening.preamble.as_deref()).await?;
+                    let preamble = opening.preamble.as_deref();
+                    let mut link = Link::connect(address, preamble, secure).await?;
                     link.bound |= opening.bound;
                     Ok(Way::One(link))
                 }),
@@ -67,6 +90,8 @@ struct Opening {
     bound: bool,
     /// What it says first where it is for all.
     shared: Option<Version>,
+    /// Bytes pass as they are, TLS or not.
+    raw: bool,
 }
 
 /// A connection, and for whom it counts.
@@ -138,6 +163,7 @@ impl Exchange<'_> {
             preamble: self.hop.send_proxy.map(header),
             bound: self.bound,
             shared: self.hop.send_proxy,
+            raw: self.record.is_relayed(),
         }
     }
 
@@ -246,5 +272,8 @@ pub(super) fn is_theirs(error: &io::Error) -> bool {
             | io::ErrorKind::TimedOut
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
+            // A handshake that failed.
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
     )
 }

@@ -3,6 +3,8 @@
 //! Each fault knows whose it is. Ours to keep: 502 refused or broken, 503 nobody to ask, 504 too
 //! slow; 4xx is the client's.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -21,6 +23,21 @@ pub(super) enum BodyError {
     Upstream(String),
     #[error("the backend's body made no progress in time")]
     UpstreamSlow,
+}
+
+/// Where a request is sent instead.
+#[derive(Clone, Debug)]
+pub(super) struct Moved {
+    /// 301 or 308.
+    pub(super) status: u16,
+    /// Visible characters only.
+    pub(super) location: String,
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.location)
+    }
 }
 
 /// Why there is no response of a backend. `Display` is the body the client reads.
@@ -46,6 +63,14 @@ pub(super) enum Fault {
     /// `Max-Forwards: 0`: what the last on the way answers is no fault.
     #[error("this proxy is the last on the way")]
     EndsHere,
+    /// To https, or, of a listener that speaks TLS, to a client that does not.
+    #[error("{0} is where this is")]
+    Moved(Box<Moved>),
+    /// The answer to an ACME challenge.
+    #[error("a challenge")]
+    Challenge(Box<[u8]>),
+    #[error("no such challenge")]
+    NoChallenge,
     // The backend's.
     #[error("the backend could not be reached: {0}")]
     Connect(String),
@@ -99,7 +124,9 @@ impl Fault {
                 Refusal::Coding => 501,
                 Refusal::Version => 505,
             },
-            Self::EndsHere => 200,
+            Self::EndsHere | Self::Challenge(_) => 200,
+            Self::Moved(moved) => moved.status,
+            Self::NoChallenge => 404,
             Self::ClientBody(_) | Self::ClientGone | Self::Untranslatable(_) => 400,
             Self::Method => 405,
             Self::HeadSlow | Self::ClientSlow => 408,
@@ -129,7 +156,7 @@ impl Fault {
             | Self::Untranslatable(_)
             | Self::Deadline
             | Self::ClientGone => End::Client,
-            Self::EndsHere => End::Done,
+            Self::EndsHere | Self::Moved(_) | Self::Challenge(_) | Self::NoChallenge => End::Done,
             Self::Connect(_)
             | Self::Reset { .. }
             | Self::Broken(_)
@@ -148,8 +175,9 @@ impl Fault {
     }
 
     /// Field lines that go with it.
-    pub(super) fn fields(&self) -> &'static str {
-        match self {
+    pub(super) fn fields(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Moved(moved) => return format!("location: {moved}\r\n").into(),
             Self::Nobody { .. } | Self::QueueFull { .. } | Self::QueueSlow { .. } => {
                 "retry-after: 1\r\n"
             }
@@ -157,6 +185,14 @@ impl Fault {
                 "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
             }
             _ => "",
+        })
+    }
+
+    /// What the client reads.
+    pub(super) fn text(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Challenge(text) => Cow::Borrowed(text),
+            fault => format!("{fault}\n").into_bytes().into(),
         }
     }
 

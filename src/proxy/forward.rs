@@ -32,8 +32,21 @@ pub(super) struct Origin<'a> {
     pub(super) proto: &'static str,
     /// It may say on whose behalf it asks.
     pub(super) trusted: bool,
+    /// What is known of its certificate.
+    pub(super) client: Client<'a>,
     /// The address it connected to: the host of a request that names none.
     pub(super) local: &'a dyn Fn() -> String,
+}
+
+/// What backends are told of the client's certificate. What a client says of its own is believed by none of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Client<'a> {
+    /// Nobody here asks for certificates: such fields are like all others.
+    Unknown,
+    /// Not asked for one, while others are: nothing it says of it goes on.
+    Hidden,
+    /// These field lines.
+    Told(&'a [u8]),
 }
 
 /// A request, fit for a backend.
@@ -174,6 +187,7 @@ fn fields(
             {
                 continue;
             }
+            Known::XClient if !matches!(origin.client, Client::Unknown) => continue,
             Known::MaxForwards if request.method == Method::OPTIONS => {
                 // 0 was answered before it came here.
                 let left = head::length(field.value).unwrap_or(u64::MAX);
@@ -191,6 +205,9 @@ fn fields(
     }
     lines.flush(wire);
     way.write(wire, origin, host);
+    if let Client::Told(told) = origin.client {
+        wire.extend_from_slice(told);
+    }
     traced
 }
 

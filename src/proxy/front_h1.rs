@@ -20,7 +20,7 @@ use super::answer::{Then, Told, pass, tell};
 use super::buffer::Buffer;
 use super::client::{Heard, HttpOne, Inbox};
 use super::fault::Fault;
-use super::forward::{self, Origin, RequestHead};
+use super::forward::{self, Client, Origin, RequestHead};
 use super::h1::head;
 use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
@@ -29,7 +29,7 @@ use super::record::Record;
 use super::socket::Socket;
 use super::wakers::Slot;
 use super::worker::{Counted, Worker};
-use super::{front_h2, linger, service};
+use super::{doorman, front_h2, linger, service};
 
 /// One client's connection.
 pub(super) struct Connection {
@@ -107,7 +107,8 @@ impl Connection {
             match then {
                 Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
                 Then::Cut => self.socket.cut(),
-                Then::Again | Then::Close => {}
+                Then::Again | Then::Close => self.socket.say_end(),
+                Then::Drop => {}
             }
         }
     }
@@ -271,16 +272,32 @@ impl Connection {
             local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
         };
         let address = self.peer.text();
+        let trusted = listener.trusts(self.peer.address().ip());
+        let told = match worker.shared.asks_clients {
+            true => self.socket.told(),
+            false => None,
+        };
         let origin = Origin {
             address: address.as_bytes(),
-            proto: "http",
-            trusted: listener.trusts(self.peer.address().ip()),
+            proto: match self.socket.is_secured() {
+                true => "https",
+                false => "http",
+            },
+            trusted,
+            client: match &told {
+                Some(lines) => Client::Told(lines),
+                None if worker.shared.asks_clients && !trusted => Client::Hidden,
+                None => Client::Unknown,
+            },
             local: &local,
         };
         let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
         head::with_room(limits.header_fields, too_many, |room| {
             let request = request::read(bytes, limits.request_line_bytes, room)?;
             record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
+            if let Some(fault) = doorman::answer(listener, &request) {
+                return Err(fault);
+            }
             if forward::goes_no_further(&request) {
                 return Err(Fault::EndsHere);
             }

@@ -16,14 +16,29 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// Half-closes, discards what still comes, closes.
 pub(super) async fn close(socket: &mut Socket) {
-    let Ok(stream) = socket.stream() else {
-        return;
+    let over = async {
+        if (&*socket).shutdown().await.is_err() {
+            return;
+        }
+        if let Ok(stream) = socket.stream() {
+            read_over(stream).await;
+        }
     };
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let discard = async { while stream.readable().await.is_ok() && discard(stream) {} };
-    let _ = tokio::time::timeout(LINGER, discard).await;
+    let _ = tokio::time::timeout(LINGER, over).await;
+}
+
+/// The same, for who never came to speak a protocol.
+pub(super) async fn drain(stream: &mut TcpStream) {
+    let over = async {
+        if stream.shutdown().await.is_ok() {
+            read_over(stream).await;
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, over).await;
+}
+
+async fn read_over(stream: &TcpStream) {
+    while stream.readable().await.is_ok() && discard(stream) {}
 }
 
 /// Reads once. False: that was the end. No memory is held by who waits, since a thousand may.

@@ -1,7 +1,7 @@
 //! The data path: one worker per core, one task per client connection.
 //!
 //! ```text
-//! listener → arrival → connection → head → route → { pick → connect or reuse → send } → answer → body → done
+//! listener → arrival (TLS) → connection → head → route → { pick → connect or reuse → send } → answer → body → done
 //!                                   └── by the newest snapshot; lease, counters and log released by Drop
 //! ```
 //!
@@ -19,6 +19,7 @@ mod attempt;
 mod buffer;
 mod client;
 mod connect;
+mod doorman;
 mod exchange;
 mod fault;
 mod flight;
@@ -52,7 +53,9 @@ mod upload;
 mod wakers;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,12 +66,15 @@ pub use self::stats::Scrape;
 use crate::network::Network;
 use crate::pool::registry::Key;
 use crate::pool::snapshot::Pool;
+use crate::tls;
 
 /// Which pool takes which request. Replaced whole at a reload.
 #[derive(Debug, Default)]
 pub struct Routes {
     /// The first takes what comes on listeners that name none.
     pub pools: Vec<Arc<Pool>>,
+    /// How TLS is spoken to backends of a pool, by its name; who is missing is spoken to by the defaults.
+    pub tls: BTreeMap<Arc<str>, Arc<tls::client::Client>>,
 }
 
 impl Routes {
@@ -112,6 +118,12 @@ pub struct Listener {
     pub trusted_proxies: Vec<Network>,
     /// Each connection begins with a PROXY header, from these networks only; `None`: no connection does.
     pub proxy_protocol: Option<Vec<Network>>,
+    /// Connections begin with a TLS handshake.
+    pub tls: Option<Arc<tls::server::Server>>,
+    /// All requests are sent to https, at this port.
+    pub redirect_https: Option<u16>,
+    /// Answers to ACME challenges are files of this directory.
+    pub acme_dir: Option<PathBuf>,
 }
 
 /// What is spoken on a listener.
@@ -134,6 +146,9 @@ impl Listener {
             cluster: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: None,
+            tls: None,
+            redirect_https: None,
+            acme_dir: None,
         }
     }
 
@@ -173,6 +188,8 @@ pub struct Timeouts {
     pub client_idle: Duration,
     /// From a request's first byte to the end of its head.
     pub request_head: Duration,
+    /// From the connection to the end of the TLS handshake.
+    pub tls_handshake: Duration,
     /// How long requests are held for their pool's first verdict.
     pub first_verdict: Duration,
     /// How long a stopping front waits for requests under way.
@@ -199,6 +216,7 @@ impl Default for Timeouts {
             body_progress: Duration::from_secs(60),
             client_idle: Duration::from_secs(60),
             request_head: Duration::from_secs(10),
+            tls_handshake: Duration::from_secs(10),
             first_verdict: Duration::from_secs(1),
             drain: Duration::from_secs(30),
             shutdown_delay: Duration::ZERO,

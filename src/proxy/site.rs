@@ -61,7 +61,7 @@ impl Site {
     /// The connection that was used last and still works. `thorough`: see [`Link::is_usable`].
     pub(super) fn take_idle(&self, thorough: bool) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(link) = idle.pop_back() {
+        while let Some(mut link) = idle.pop_back() {
             if link.is_usable(thorough) {
                 return Some(link);
             }
@@ -88,7 +88,7 @@ impl Site {
         self.mux.sweep(now, age_max, in_rotation, self.live.downs());
         let mut idle = self.idle.borrow_mut();
         if in_rotation {
-            idle.retain(|link| {
+            idle.retain_mut(|link| {
                 now.saturating_duration_since(link.idle_since) < age_max && link.is_usable(false)
             });
         } else {

@@ -5,6 +5,8 @@
 //!                                            └─ would block ─▶ Watched (registered) ─▶ …
 //! ```
 //!
+//! A client behind TLS is `Secured` from the start: its handshake was waited for.
+//!
 //! Most connections that carry one request have it in the kernel by the time they are accepted, and take their answer
 //! at once: registering and forgetting them would be two system calls and a wake-up each.
 
@@ -21,6 +23,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls;
+
 /// One client's socket. Shared by its reader and its writer, which live in one task.
 pub(super) struct Socket(Cell<State>);
 
@@ -31,6 +35,7 @@ enum State {
     Watched(TcpStream),
     /// A proxy in front said to which address its client had connected.
     Introduced(Box<Introduced>),
+    Secured(Box<Secured>),
     /// Handed to the event loop, which did not take it; and while one of its methods runs.
     #[default]
     Gone,
@@ -40,6 +45,13 @@ struct Introduced {
     /// Any state but this one.
     state: State,
     local: SocketAddr,
+}
+
+/// A client's connection within TLS.
+pub(super) struct Secured {
+    pub(super) stream: tls::stream::Stream,
+    /// Field lines about its certificate, where clients are asked for one.
+    pub(super) told: Option<Box<[u8]>>,
 }
 
 impl State {
@@ -90,6 +102,52 @@ impl Socket {
         Self(Cell::new(self.0.take()))
     }
 
+    /// After its handshake.
+    pub(super) fn secured(secured: Box<Secured>) -> Self {
+        Self(Cell::new(State::Secured(secured)))
+    }
+
+    /// The connection itself, before anything was read of it, and what its proxy said that it had connected to.
+    pub(super) fn into_parts(self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let (mut state, local) = match self.0.into_inner() {
+            State::Introduced(introduced) => (introduced.state, Some(introduced.local)),
+            state => (state, None),
+        };
+        state.watch()?;
+        match state {
+            State::Watched(stream) => Ok((stream, local)),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Within TLS.
+    pub(super) fn is_secured(&self) -> bool {
+        self.with(|state| matches!(state, State::Secured(_)))
+    }
+
+    /// HTTP/2 was agreed on in its handshake.
+    pub(super) fn speaks_h2(&self) -> bool {
+        self.with(|state| match state {
+            State::Secured(secured) => secured.stream.protocol() == Some(b"h2"),
+            _ => false,
+        })
+    }
+
+    /// Field lines about the client's certificate, where clients are asked for one.
+    pub(super) fn told(&self) -> Option<Box<[u8]>> {
+        self.with(|state| match state {
+            State::Secured(secured) => secured.told.clone(),
+            _ => None,
+        })
+    }
+
+    /// What was said is all; as far as that can be told without a wait, and where it is told at all.
+    pub(super) fn say_end(&mut self) {
+        if let State::Secured(secured) = self.0.get_mut().own() {
+            secured.stream.say_end();
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.take();
         let done = act(state.own());
@@ -104,6 +162,7 @@ impl Socket {
             State::Fresh(plain) => plain.local_addr(),
             State::Watched(stream) => stream.local_addr(),
             State::Introduced(introduced) => Ok(introduced.local),
+            State::Secured(secured) => secured.stream.io().local_addr(),
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
         self.0.set(state);
@@ -145,6 +204,7 @@ impl Socket {
         self.with(|state| match state {
             State::Fresh(_) => Poll::Pending,
             State::Watched(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            State::Secured(secured) => secured.stream.poll_readable(cx),
             State::Introduced(_) | State::Gone => Poll::Ready(()),
         })
     }
@@ -157,7 +217,11 @@ impl Socket {
     /// From now on [`Self::poll_readable`] tells when the client says something or leaves.
     pub(super) fn watch(&self) {
         // One that the event loop does not take is gone, which the next read says.
-        self.with(|state| drop(state.watch()));
+        self.with(|state| {
+            if let State::Fresh(_) = state {
+                drop(state.watch());
+            }
+        });
     }
 
     /// Calls `act` on its descriptor.
@@ -165,13 +229,17 @@ impl Socket {
         self.with(|state| match state {
             State::Fresh(plain) => act(plain.as_fd()),
             State::Watched(stream) => act(stream.as_fd()),
+            State::Secured(secured) => act(secured.stream.io().as_fd()),
             State::Introduced(_) | State::Gone => {}
         });
     }
 
-    /// For the event loop alone, from now on.
+    /// For the event loop alone, from now on; below TLS.
     pub(super) fn stream(&mut self) -> io::Result<&mut TcpStream> {
-        self.0.get_mut().own().watch()
+        match self.0.get_mut().own() {
+            State::Secured(secured) => Ok(secured.stream.io_mut()),
+            state => state.watch(),
+        }
     }
 }
 
@@ -187,6 +255,9 @@ impl AsyncRead for &Socket {
                 if !would_block(&read) {
                     return Poll::Ready(read.map(|bytes| room.advance(bytes)));
                 }
+            }
+            if let State::Secured(secured) = state {
+                return Pin::new(&mut secured.stream).poll_read(cx, room);
             }
             Pin::new(state.watch()?).poll_read(cx, room)
         })
@@ -206,18 +277,25 @@ impl AsyncWrite for &Socket {
                     return Poll::Ready(written);
                 }
             }
+            if let State::Secured(secured) = state {
+                return Pin::new(&mut secured.stream).poll_write(cx, bytes);
+            }
             Pin::new(state.watch()?).poll_write(cx, bytes)
         })
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|state| match state {
+            State::Secured(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|state| match state {
             State::Fresh(plain) => Poll::Ready(plain.shutdown(Shutdown::Write)),
             State::Watched(stream) => Pin::new(stream).poll_shutdown(cx),
+            State::Secured(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
             State::Introduced(_) | State::Gone => Poll::Ready(Ok(())),
         })
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::pool::spec::UpstreamId;
+use crate::tls::failure::{self, Failure};
 
 /// Upper bounds of the duration buckets, in milliseconds; one more bucket takes the rest.
 pub const BOUNDS_MS: [f64; 15] = [
@@ -151,6 +152,19 @@ pub struct Scrape {
     pub unheaded: [u64; Unheaded::ALL.len()],
     /// Lines of the access log that were not written.
     pub access_log_lost: u64,
+    /// TLS handshakes with clients.
+    pub handshakes: Handshakes,
+}
+
+/// TLS handshakes with clients.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Handshakes {
+    /// From scratch.
+    pub full: u64,
+    /// Of sessions that were begun before.
+    pub resumed: u64,
+    /// Those that came to nothing, in the order of [`failure::LABELS`].
+    pub failed: [u64; failure::LABELS.len()],
 }
 
 /// Requests of one pool that one backend answered (or that failed there last).
@@ -309,9 +323,26 @@ pub(super) struct WorkerStats {
     pub(super) connections_total: AtomicU64,
     pub(super) requests_in_flight: AtomicU64,
     unheaded: [AtomicU64; Unheaded::ALL.len()],
+    handshakes_full: AtomicU64,
+    handshakes_resumed: AtomicU64,
+    handshakes_failed: [AtomicU64; failure::LABELS.len()],
 }
 
 impl WorkerStats {
+    /// A client's TLS handshake is done.
+    pub(super) fn shook_hands(&self, resumed: bool) {
+        let counter = match resumed {
+            true => &self.handshakes_resumed,
+            false => &self.handshakes_full,
+        };
+        bump(counter, 1);
+    }
+
+    /// It came to nothing.
+    pub(super) fn shook_no_hands(&self, why: &Failure) {
+        bump(&self.handshakes_failed[why.label()], 1);
+    }
+
     /// Has `counts` scraped from now on.
     pub(super) fn add(&self, counts: Arc<Counts>) {
         locked(&self.backends).push(counts);
@@ -375,6 +406,16 @@ pub(super) fn scrape<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Scra
         sum.connections_total += read(&worker.connections_total);
         sum.requests_in_flight += read(&worker.requests_in_flight);
         for (total, counter) in sum.unheaded.iter_mut().zip(&worker.unheaded) {
+            *total += read(counter);
+        }
+        sum.handshakes.full += read(&worker.handshakes_full);
+        sum.handshakes.resumed += read(&worker.handshakes_resumed);
+        for (total, counter) in sum
+            .handshakes
+            .failed
+            .iter_mut()
+            .zip(&worker.handshakes_failed)
+        {
             *total += read(counter);
         }
         for counts in locked(&worker.backends).iter() {

@@ -23,6 +23,16 @@ pub(super) struct Host<'t>(pub(super) &'t [u8]);
 static NAME: Bytes = Bytes::alphanumeric_and(b"-._~%!$&'()*+,;=:");
 
 impl<'t> Host<'t> {
+    /// Without its port.
+    pub(super) fn name(self) -> &'t [u8] {
+        let after = match self.0.first() {
+            Some(b'[') => self.0.iter().position(|byte| *byte == b']').unwrap_or(0),
+            _ => 0,
+        };
+        let colon = self.0[after..].iter().position(|byte| *byte == b':');
+        colon.map_or(self.0, |colon| &self.0[..after + colon])
+    }
+
     /// With the characters of RFC 3986 §3.2.2.
     pub(super) fn read(host: &'t [u8]) -> Option<Self> {
         let (name, rest) = match host.first() {

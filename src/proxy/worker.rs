@@ -35,6 +35,7 @@ use crate::pool::registry::Key;
 use crate::pool::snapshot::{Pool, Snapshot};
 use crate::pool::upstream::{Live, Upstream};
 use crate::shutdown::Shutdown;
+use crate::tls;
 
 /// Between two looks at idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -93,8 +94,12 @@ pub(super) struct Shared {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) started: Instant,
     pub(super) workers: usize,
+    /// Some listener asks clients for certificates, so that what is said of them counts for something.
+    pub(super) asks_clients: bool,
     /// Of the access log.
     pub(super) desk: Option<Desk>,
+    /// TLS to backends of pools that say nothing of it.
+    pub(super) tls: Arc<tls::client::Client>,
 }
 
 /// One worker's memory.
@@ -127,6 +132,8 @@ pub(super) struct Worker {
     /// By the address of their `Live`, which they keep from being used again.
     sites: RefCell<HashMap<*const Live, Rc<Site>, BuildHasherDefault<Address>>>,
     share: RefCell<Share>,
+    /// For pools that say nothing of it.
+    tls: Arc<tls::client::Client>,
 }
 
 /// A pool as one worker sees it.
@@ -262,6 +269,7 @@ impl Worker {
             sites: RefCell::default(),
             share: RefCell::new(Share::new(settings.limits.retry_percent)),
             settings,
+            tls: shared.tls.clone(),
             stats,
             shared,
         })
@@ -341,6 +349,13 @@ impl Worker {
     /// The settings of the listener of this number.
     pub(super) fn listener(&self, number: u8) -> &Listener {
         &self.settings.listeners[usize::from(number)]
+    }
+
+    /// How TLS is spoken to backends of `pool`.
+    pub(super) fn tls_of(&self, pool: &str) -> Arc<tls::client::Client> {
+        let routes = self.shared.routes.load();
+        let known = routes.tls.get(pool).cloned();
+        known.unwrap_or_else(|| self.tls.clone())
     }
 
     /// The pool for what comes by `listener`; `None`: there is none at all.

@@ -147,11 +147,25 @@ impl Front {
         limits: queue::Settings,
         access: Option<&Log>,
     ) -> Self {
+        Self::routed(settings, specs, limits, access, |pools| Routes {
+            pools,
+            ..Routes::default()
+        })
+    }
+
+    /// The same, with routes of the test's own.
+    pub(crate) fn routed(
+        settings: Settings,
+        specs: Vec<Spec>,
+        limits: queue::Settings,
+        access: Option<&Log>,
+        routes: impl FnOnce(Vec<Arc<Pool>>) -> Routes,
+    ) -> Self {
         let mut registry = Registry::new(clock::now(), vec![pool(limits)]);
         registry.set_specs(clock::now(), "web", specs.clone());
         let pools = registry.pools();
         let pool = pools[0].clone();
-        let routes = Arc::new(ArcSwap::from_pointee(Routes { pools }));
+        let routes = Arc::new(ArcSwap::from_pointee(routes(pools)));
         let (feedback_in, feedback) = mpsc::channel(1024);
         let (trigger, stop) = shutdown::channel();
         let listeners =

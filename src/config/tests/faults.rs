@@ -17,7 +17,7 @@ lb.toml:2:8: gossip.bind = \"nowhere\": is not an address of this machine; write
 lb.toml:3:1: gossip.profil: is not a key here; did you mean profile?
 lb.toml:3:10: gossip.profile = \"lann\": is not one of lan, wan, local; did you mean lan?
 lb.toml:6:13: cluster.web.lost_keep = 5: is a number; write text in quotes
-lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, send_proxy, on_down, lost_keep, backend_networks, check, ejection, max_in_flight, queue, queue_timeout, backend
+lb.toml:7:1: cluster.web.colour: is not a key here; known here: default_port, proto, send_proxy, on_down, lost_keep, backend_networks, check, tls, ejection, max_in_flight, queue, queue_timeout, backend
 lb.toml:8:14: cluster.web.check.rise = 0: rise is a whole number from 1 to 1000
 lb.toml:9:7: cluster.web.check.intervall: is not a key here; did you mean interval?
 lb.toml:9:19: cluster.web.check.interval = \"1 parsec\": is not a duration; write a number with its unit, like \"250ms\", \"5s\" or \"1h\"
@@ -59,8 +59,8 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
             "lb.toml:2:17: cluster.web.queue_timeout = \"0s\": must be at least 1ms, since a wait of nothing always ends too soon",
         ),
         (
-            "[cluster.web]\nproto = \"https\"\n",
-            "lb.toml:2:9: cluster.web.proto = \"https\": is not built yet; \"http\", \"h2c\" and \"tcp\" can be served",
+            "[cluster.web]\nproto = \"h3\"\n",
+            "lb.toml:2:9: cluster.web.proto = \"h3\": is not a protocol; write \"http\", \"https\", \"h2c\", \"h2\" or \"tcp\"",
         ),
         (
             "[cluster.web]\nbackend = [{}]\n",

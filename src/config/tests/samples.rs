@@ -5,7 +5,7 @@ use super::*;
 /// `text` with its examples, the lines behind a single `# `, made live.
 fn with_examples(text: &str) -> String {
     let is_setting = |line: &str| {
-        line.starts_with("[[")
+        (line.starts_with('[') && line.ends_with(']'))
             || line.split_once(" = ").is_some_and(|(key, _)| {
                 key.bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'_')

@@ -8,6 +8,7 @@ use super::*;
 use crate::announce::{CheckSpec, Proto};
 use crate::config::Cluster;
 use crate::discovery::Trust;
+use crate::front::secure::Checks;
 use crate::gossip::core::member::{Member, Status};
 use crate::gossip::core::serf::tags::Encoded;
 use crate::{handlers, pool};
@@ -33,9 +34,11 @@ fn plan() -> PoolPlan {
                 interval: Duration::from_millis(10),
                 ..health::Settings::default()
             },
+            tls: Arc::default(),
             backend_networks: Vec::new(),
         },
         statics: Vec::new(),
+        secure: Arc::new(Checks(Arc::default())),
         trust: Trust {
             networks: Vec::new(),
             loopback: true,

@@ -42,7 +42,7 @@ async fn server(answer: &'static [u8]) -> (SocketAddr, JoinHandle<String>) {
 }
 
 async fn checked(address: SocketAddr, text: &str, settings: &Settings) -> Seen {
-    check(address, &text.parse().unwrap(), None, settings).await
+    check(address, &text.parse().unwrap(), None, settings, None).await
 }
 
 async fn answered(answer: &'static [u8]) -> Result<String, String> {
@@ -231,7 +231,7 @@ fn the_host_is_written_as_a_browser_does() {
         ("[::1]:80", "[::1]"),
         ("[fe80::1%3]:8080", "[fe80::1]:8080"),
     ] {
-        assert_eq!(authority(address.parse().unwrap()), expected);
+        assert_eq!(authority(address.parse().unwrap(), 80), expected);
     }
 }
 

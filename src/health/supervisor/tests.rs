@@ -39,6 +39,7 @@ fn target(
         extra: 0,
         http2: None,
         witness: None,
+        secured: None,
     }
 }
 

@@ -357,10 +357,10 @@ impl Backend {
         let now = &self.upstream;
         if (now.weight, now.tier, now.backup, now.proto) != (weight, tier, backup, proto) {
             self.upstream = Arc::new(Upstream {
+                proto,
                 weight,
                 tier,
                 backup,
-                proto,
                 ..Upstream::clone(now)
             });
         }
@@ -376,6 +376,7 @@ impl Backend {
         let check = match self.check_in_force(settings) {
             // Only a passed check ends what failed connects began.
             CheckSpec::None if self.connects.refused.is_some() => CONNECT.clone(),
+            check if self.spec.check.is_none() => self.as_spoken(check.clone(), settings),
             check => check.clone(),
         };
         Some((check, self.proto(settings), self.extra))
@@ -384,6 +385,16 @@ impl Backend {
     /// What it speaks.
     pub(super) fn proto(&self, settings: &Settings) -> Proto {
         self.spec.proto.unwrap_or(settings.proto)
+    }
+
+    /// The pool's check, in this backend's protocol: the same port does not speak with and without TLS.
+    fn as_spoken(&self, check: CheckSpec, settings: &Settings) -> CheckSpec {
+        let port = None;
+        match (self.proto(settings).is_tls(), check) {
+            (true, CheckSpec::Http { port: None, path }) => CheckSpec::Https { port, path },
+            (false, CheckSpec::Https { port: None, path }) => CheckSpec::Http { port, path },
+            (_, check) => check,
+        }
     }
 
     fn check<'a>(&'a self, settings: &'a Settings) -> &'a CheckSpec {

@@ -68,6 +68,8 @@ struct Hub {
     peer: Peer,
     /// `http` or `https`.
     proto: &'static str,
+    /// Field lines about the client's certificate, where clients are asked for one.
+    told: Option<Box<[u8]>>,
     wire: Rc<Wire>,
     /// Under way.
     streams: Cell<usize>,
@@ -142,6 +144,14 @@ impl Drop for Life {
 impl Life {
     /// Counted from now on, and until it is dropped.
     fn new(worker: &Rc<Worker>, socket: Socket, early: Buffer, peer: Peer) -> Self {
+        let proto = match socket.is_secured() {
+            true => "https",
+            false => "http",
+        };
+        let told = match worker.shared.asks_clients {
+            true => socket.told(),
+            false => None,
+        };
         let wire = Rc::new(Wire::new(worker, socket, early));
         let limits = &worker.settings.limits;
         let list_max = limits.head_bytes + limits.header_fields * FIELD_OVERHEAD;
@@ -160,7 +170,8 @@ impl Life {
             hub: Rc::new(Hub {
                 worker: worker.clone(),
                 peer,
-                proto: "http",
+                proto,
+                told,
                 wire,
                 streams: Cell::new(0),
                 held: Cell::new(0),

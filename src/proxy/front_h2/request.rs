@@ -13,6 +13,7 @@
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, Method, request};
 
+use super::super::doorman;
 use super::super::fault::Fault;
 use super::super::forward::{self, RequestHead};
 use super::super::h1::head::Field;
@@ -76,6 +77,9 @@ pub(super) fn read(
     if parts.method.as_str().len() > METHOD_MAX {
         return Err(Refusal::Malformed("an invalid method").into());
     }
+    if let Some(fault) = doorman::answer(listener, &request) {
+        return Err(fault);
+    }
     if forward::goes_no_further(&request) {
         return Err(Fault::EndsHere);
     }
@@ -87,10 +91,16 @@ pub(super) fn read(
         length => length,
     };
     let address = hub.peer.text();
+    let trusted = listener.trusts(hub.peer.address().ip());
     let origin = forward::Origin {
         address: address.as_bytes(),
         proto: hub.proto,
-        trusted: listener.trusts(hub.peer.address().ip()),
+        trusted,
+        client: match &hub.told {
+            Some(lines) => forward::Client::Told(lines),
+            None if worker.shared.asks_clients && !trusted => forward::Client::Hidden,
+            None => forward::Client::Unknown,
+        },
         local: &|| "unknown".to_owned(),
     };
     let wire = worker.buffers.take_head();

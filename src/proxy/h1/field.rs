@@ -25,6 +25,8 @@ pub enum Known {
     /// Any other that begins with `X-Forwarded-`.
     XForwarded,
     XRealIp,
+    /// What is told of a client's certificate, also with `_` for `-`.
+    XClient,
     /// One with `_` for `-`, which some backends take for `X-Forwarded-*` or `X-Real-IP`.
     Lookalike,
     /// None of these.
@@ -46,6 +48,19 @@ fn is_same(name: &[u8], known: &[u8]) -> bool {
             .iter()
             .zip(known)
             .all(|(name, known)| name | 0x20 == *known)
+}
+
+/// What follows `x-client-`.
+const OF_CLIENT: [&[u8]; 3] = [b"verified", b"subject", b"fingerprint"];
+
+const CLIENT_PREFIX: &[u8] = b"x-client-";
+
+fn is_of_client(name: &[u8]) -> bool {
+    let Some((prefix, rest)) = name.split_at_checked(CLIENT_PREFIX.len()) else {
+        return false;
+    };
+    let known = |known: &&[u8]| rest.eq_ignore_ascii_case(known);
+    prefix.eq_ignore_ascii_case(CLIENT_PREFIX) && OF_CLIENT.iter().any(known)
 }
 
 const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
@@ -90,6 +105,7 @@ impl Known {
     fn of_others(name: &[u8]) -> Self {
         match name.get(..FORWARDED_PREFIX.len()) {
             Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
+            _ if is_of_client(name) => Self::XClient,
             _ if name.contains(&b'_') => Self::of_lookalike(name),
             _ => Self::Other,
         }
@@ -104,6 +120,7 @@ impl Known {
             | Self::XForwardedProto
             | Self::XForwarded
             | Self::XRealIp => Self::Lookalike,
+            Self::XClient => Self::XClient,
             _ => Self::Other,
         }
     }
@@ -139,6 +156,10 @@ mod tests {
         assert_eq!(Known::of(b"Content_Length"), Known::Other);
         assert_eq!(Known::of(b"X_Forwarded-FOR"), Known::Lookalike);
         assert_eq!(Known::of(b"x_real_ip"), Known::Lookalike);
+        assert_eq!(Known::of(b"X-Client-Verified"), Known::XClient);
+        assert_eq!(Known::of(b"x_client-subject"), Known::XClient);
+        assert_eq!(Known::of(b"x-client-fingerprint"), Known::XClient);
+        assert_eq!(Known::of(b"x-client-name"), Known::Other);
         assert_eq!(Known::of(b""), Known::Other);
     }
 }

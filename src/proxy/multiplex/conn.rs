@@ -22,12 +22,13 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use http::Request;
+use http::uri::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::alarm::Alarm;
 use super::super::connect::is_theirs;
 use super::super::fault::in_words;
-use super::super::link::Link;
+use super::super::link::{Link, Secure, Stream};
 use super::super::site::Site;
 use super::STREAMS_MAX;
 use crate::proxy_header::Version;
@@ -61,6 +62,7 @@ const PING_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Conn {
     /// `None`: it takes no more.
     requests: RefCell<Option<SendRequest<Bytes>>>,
+    pub(super) scheme: Scheme,
     seats: Cell<usize>,
     /// Requests so far.
     carried: Cell<u64>,
@@ -184,13 +186,18 @@ impl Conn {
 pub(super) async fn open(
     address: SocketAddr,
     header: Option<Version>,
+    secure: Option<Secure>,
 ) -> Result<(Rc<Conn>, Driver), Refused> {
     let io = |error: &io::Error| Refused {
         why: in_words(error),
         theirs: is_theirs(error),
     };
+    let scheme = match secure {
+        Some(_) => Scheme::HTTPS,
+        None => Scheme::HTTP,
+    };
     let preamble = header.map(proxy_header::own);
-    let link = Link::connect(address, preamble.as_deref()).await;
+    let link = Link::connect(address, preamble, secure).await;
     let link = link.map_err(|error| io(&error))?;
     let traffic = Rc::new(Traffic::default());
     let tapped = Tapped {
@@ -223,6 +230,7 @@ pub(super) async fn open(
     let pings = connection.ping_pong();
     let conn = Conn {
         requests: RefCell::new(Some(requests)),
+        scheme,
         seats: Cell::new(0),
         carried: Cell::new(0),
         turned: Cell::new(clock::now()),
@@ -358,7 +366,7 @@ impl Watch {
 
 /// A stream whose bytes are counted.
 pub(super) struct Tapped {
-    stream: tokio::net::TcpStream,
+    stream: Stream,
     traffic: Rc<Traffic>,
 }
 

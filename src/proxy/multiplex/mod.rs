@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use self::conn::Conn;
 pub(super) use self::stream::Stream;
 use super::hop::Way;
+use super::link::Secure;
 use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
@@ -138,6 +139,7 @@ pub(super) struct Join {
     site: Rc<Site>,
     /// The PROXY header that a connection begins with. It names nobody: all clients share it.
     header: Option<Version>,
+    secure: Option<Secure>,
     place: Option<Rc<Place>>,
     /// Failures when the wait began.
     failures: Option<u64>,
@@ -145,11 +147,17 @@ pub(super) struct Join {
 
 impl Join {
     /// Begins with the first poll.
-    pub(super) fn new(worker: Rc<Worker>, site: Rc<Site>, header: Option<Version>) -> Self {
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        site: Rc<Site>,
+        header: Option<Version>,
+        secure: Option<Secure>,
+    ) -> Self {
         Self {
             worker,
             site,
             header,
+            secure,
             place: None,
             failures: None,
         }
@@ -163,7 +171,12 @@ impl Join {
             return;
         }
         mux.dials.set(1);
-        tokio::task::spawn_local(open(self.worker.clone(), self.site.clone(), self.header));
+        tokio::task::spawn_local(open(
+            self.worker.clone(),
+            self.site.clone(),
+            self.header,
+            self.secure.clone(),
+        ));
     }
 }
 
@@ -211,9 +224,9 @@ impl Drop for Join {
 }
 
 /// Opens a connection for whoever waits, even when that leaves meanwhile.
-async fn open(worker: Rc<Worker>, site: Rc<Site>, header: Option<Version>) {
+async fn open(worker: Rc<Worker>, site: Rc<Site>, header: Option<Version>, secure: Option<Secure>) {
     let limit = worker.settings.timeouts.connect;
-    let opened = tokio::time::timeout(limit, conn::open(site.key.address, header)).await;
+    let opened = tokio::time::timeout(limit, conn::open(site.key.address, header, secure)).await;
     let mux = &site.mux;
     mux.dials.set(0);
     let refused = match opened {

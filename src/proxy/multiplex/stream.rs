@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::uri::Scheme;
 
 use super::super::asker::Asker;
 use super::super::buffer::{Buffer, Buffers};
@@ -117,7 +116,7 @@ impl Stream {
 
     fn begin(&mut self, asked: &RequestHead, end: bool, silent: bool) {
         let conn = &self.seat.conn;
-        let (request, mut pace) = match head::request(asked, Scheme::HTTP) {
+        let (request, mut pace) = match head::request(asked, conn.scheme.clone()) {
             Ok(request) => request,
             Err(why) => {
                 self.begun = Begun::Failed(Fault::Untranslatable(why));

@@ -105,7 +105,10 @@ impl Front {
         let pools = registry.pools();
         let pool = pools[0].clone();
         assert!(pool.snapshot.load().has(backend));
-        let routes = Arc::new(ArcSwap::from_pointee(Routes { pools }));
+        let routes = Arc::new(ArcSwap::from_pointee(Routes {
+            pools,
+            ..Routes::default()
+        }));
         let (feedback_in, feedback) = mpsc::channel(16);
         let (trigger, stop) = shutdown::channel();
         let settings = settings();
