@@ -166,6 +166,20 @@ fn a_server_without_a_health_service_is_in_by_the_default_check() {
 }
 
 #[test]
+fn servers_may_speak_it_within_tls() {
+    let Some(python) = python() else { return };
+    for check in [GRPC, ""] {
+        let rig = Rig::secure(python.clone(), &["one", "two"]).in_front("", check);
+        for server in [0, 1] {
+            rig.says(server, "up");
+        }
+
+        assert_eq!(rig.client(&["unary", "10"]).lines().count(), 10);
+        assert_eq!(rig.client(&["streams"]), "True\n500 500000\n");
+    }
+}
+
+#[test]
 fn nobody_to_ask_is_unavailable() {
     let Some(mut rig) = two() else { return };
 

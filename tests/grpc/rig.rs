@@ -45,12 +45,24 @@ pub(crate) struct Rig {
     pub front: SocketAddr,
     pub admin: SocketAddr,
     files: tempfile::TempDir,
+    /// Servers speak TLS.
+    secure: bool,
 }
 
 impl Rig {
     /// Servers of these names, not yet in front of anything.
     pub(crate) fn servers(python: PathBuf, names: &[&str]) -> Self {
+        Self::of(python, names, false)
+    }
+
+    /// The same, within TLS.
+    pub(crate) fn secure(python: PathBuf, names: &[&str]) -> Self {
+        Self::of(python, names, true)
+    }
+
+    fn of(python: PathBuf, names: &[&str], secure: bool) -> Self {
         let mut rig = Self {
+            secure,
             python,
             servers: Vec::new(),
             lb: None,
@@ -58,6 +70,13 @@ impl Rig {
             admin: free_address(),
             files: tempfile::tempdir().expect("a directory"),
         };
+        if secure {
+            let made = rcgen::generate_simple_self_signed(["calls.test".to_owned()]);
+            let made = made.expect("a certificate");
+            let write = |name, text: String| fs::write(rig.files.path().join(name), text);
+            write("cert.pem", made.cert.pem()).expect("a writable directory");
+            write("key.pem", made.signing_key.serialize_pem()).expect("a writable directory");
+        }
         for name in names {
             rig.serve(name);
         }
@@ -77,6 +96,10 @@ impl Rig {
             .arg(address.to_string())
             .arg(name)
             .arg(self.notes());
+        if self.secure {
+            let files = self.files.path();
+            command.args([files.join("key.pem"), files.join("cert.pem")]);
+        }
         let server = Running::start(name, self.files.path(), &mut command);
         self.servers.push((address, server));
     }
@@ -90,11 +113,18 @@ impl Rig {
             .iter()
             .map(|(address, _)| format!("[[cluster.web.backend]]\naddress = \"{address}\"\n"))
             .collect();
+        let spoken = match self.secure {
+            false => "proto = \"h2c\"".to_owned(),
+            true => format!(
+                "proto = \"h2\"\ntls = {{ ca = \"{}\", server_name = \"calls.test\" }}",
+                self.files.path().join("cert.pem").display()
+            ),
+        };
         let text = format!(
             "[gossip]\nbind = \"{gossip}\"\ndiscover = \"off\"\nnode = \"calls\"\n\
              [admin]\nlisten = \"{admin}\"\n[state]\ndir = \"none\"\n[limits]\nworkers = 2\n\
              [timeouts]\n{timeouts}\n[listener.web]\nlisten = [\"{front}\"]\n\
-             [cluster.web]\nproto = \"h2c\"\n[cluster.web.check]\n{check}\n{backends}"
+             [cluster.web]\n{spoken}\n[cluster.web.check]\n{check}\n{backends}"
         );
         let config = self.files.path().join("lb.toml");
         fs::write(&config, text).expect("a writable directory");

@@ -1,4 +1,5 @@
-"""A gRPC server of another implementation: grpcio. Arguments: address, name, file to note what ends in.
+"""A gRPC server of another implementation: grpcio. Arguments: address, name, file to note what ends in, and a key and
+a certificate to speak TLS.
 
 Methods take and give bytes as they are, so that nothing has to be generated.
 """
@@ -11,7 +12,7 @@ from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-address, name, notes = sys.argv[1:]
+address, name, notes, *secrets = sys.argv[1:]
 lock = threading.Lock()
 
 
@@ -115,7 +116,12 @@ if name != "bare":
     checks = health.HealthServicer()
     checks.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-assert server.add_insecure_port(address), address
+if secrets:
+    key, cert = (open(path, "rb").read() for path in secrets)
+    credentials = grpc.ssl_server_credentials([(key, cert)])
+    assert server.add_secure_port(address, credentials), address
+else:
+    assert server.add_insecure_port(address), address
 server.start()
 print("ready", flush=True)
 server.wait_for_termination()
