@@ -105,6 +105,9 @@ pub(super) async fn check(
             CheckSpec::Https { .. } => {
                 Err("https checks are made by fronts only; use http: or tcp:".to_owned())
             }
+            CheckSpec::Grpc { .. } if http2.is_none() => {
+                Err("grpc checks are made by fronts only".to_owned())
+            }
             CheckSpec::Grpc { service } => {
                 let secured = secured.filter(|_| http2.is_some_and(|means| means.tls));
                 let question = question(What::Service(service.clone()), secured);
