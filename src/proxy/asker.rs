@@ -41,6 +41,11 @@ pub(super) trait Asker {
     /// An interim answer (1xx), to be passed on at once.
     fn interim(&mut self, head: &ResponseHead);
 
+    /// How much of an answer to read at once: who asks much at a time gets it in small pieces.
+    fn read_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Writes what is left of interim answers.
     fn poll_flush(&mut self, cx: &mut Context<'_>);
 }

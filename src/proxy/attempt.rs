@@ -144,7 +144,7 @@ impl Exchange<'_> {
         );
         let mut reply = reply.map_err(Fault::Broken)?;
         if !reply.is_whole()
-            && let Err(error) = reply.look_ahead(cx, now)
+            && let Err(error) = reply.look_ahead(cx, now, self.asker.read_max())
         {
             self.upload = std::mem::take(&mut reply.upload);
             return Err(Fault::Broken(error));

@@ -142,6 +142,11 @@ impl Buffer {
         self.start == self.end
     }
 
+    /// The memory it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.memory.len()
+    }
+
     /// There is no room to read more.
     pub(super) fn is_full(&self) -> bool {
         self.len() >= READ_MAX

@@ -43,22 +43,8 @@ struct Dial {
 
 impl Dial {
     fn begin(worker: &Rc<Worker>, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
-        let inside = match lease.upstream.proto {
-            _ if opening.raw => None,
-            Proto::Https => Some(Inside::Http1),
-            Proto::H2 => Some(Inside::Http2),
-            Proto::Http | Proto::H2c | Proto::Tcp => None,
-        };
-        let secure = inside.map(|inside| {
-            let key = &site.key;
-            let client = worker.tls_of(&key.pool);
-            Secure {
-                name: client.name_of(&key.id.node, key.address),
-                client,
-                inside,
-            }
-        });
         let address = site.key.address;
+        let secure = secure(worker, &site, &lease);
         let shared = lease.upstream.proto.is_multiplexed() && !opening.bound;
         Self {
             connecting: match shared {
@@ -82,6 +68,22 @@ impl Dial {
     }
 }
 
+/// How a backend is to be spoken to within TLS, if it is.
+fn secure(worker: &Worker, site: &Site, lease: &Lease) -> Option<Secure> {
+    let inside = match lease.upstream.proto {
+        Proto::Https => Inside::Http1,
+        Proto::H2 => Inside::Http2,
+        Proto::Http | Proto::H2c | Proto::Tcp => return None,
+    };
+    let key = &site.key;
+    let client = worker.tls_of(&key.pool);
+    Some(Secure {
+        name: client.name_of(&key.id.node, key.address),
+        client,
+        inside,
+    })
+}
+
 /// How a connection begins.
 struct Opening {
     /// What it says first.
@@ -90,8 +92,6 @@ struct Opening {
     bound: bool,
     /// What it says first where it is for all.
     shared: Option<Version>,
-    /// Bytes pass as they are, TLS or not.
-    raw: bool,
 }
 
 /// A connection, and for whom it counts.
@@ -163,7 +163,6 @@ impl Exchange<'_> {
             preamble: self.hop.send_proxy.map(header),
             bound: self.bound,
             shared: self.hop.send_proxy,
-            raw: self.record.is_relayed(),
         }
     }
 
@@ -199,8 +198,9 @@ impl Exchange<'_> {
                 if let Some(way) = self.open_way(&site, &lease) {
                     return Poll::Ready(Ok(Won { way, site, lease }));
                 }
+                let opening = self.opening();
                 race.dials
-                    .push(Dial::begin(self.worker, site, lease, self.opening()));
+                    .push(Dial::begin(self.worker, site, lease, opening));
                 race.another = Some(now + timeouts.second_connect);
             }
         }

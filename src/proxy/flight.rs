@@ -208,7 +208,9 @@ impl Flight {
                     asker.interim(&head);
                 }
             }
-            let Poll::Ready(filled) = self.input.poll_fill(cx, &mut self.link.stream) else {
+            let most = self.input.len().saturating_add(asker.read_max());
+            let stream = &mut self.link.stream;
+            let Poll::Ready(filled) = self.input.poll_fill_to(cx, stream, most) else {
                 self.input.rest();
                 return Poll::Pending;
             };

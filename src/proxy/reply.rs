@@ -151,17 +151,18 @@ impl Reply {
         Some((flight.link, self.ready.take(), self.lease.take()))
     }
 
-    /// Reads what has come already, without a wait: an answer that broke off at once is then not
+    /// Reads what has come already, up to `most`, without a wait: an answer that broke off at once is then not
     /// passed on at all.
     pub(super) fn look_ahead(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
+        most: usize,
     ) -> Result<(), BodyError> {
-        if self.head.upgrade {
+        if self.head.upgrade || self.ready.len() >= most {
             return Ok(());
         }
-        match self.poll_read(cx, now, usize::MAX) {
+        match self.poll_read(cx, now, most) {
             Poll::Ready(Err(error)) => Err(error),
             _ => Ok(()),
         }

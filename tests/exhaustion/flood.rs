@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::{frames, hpack};
+
 /// Clients of one kind.
 pub(crate) struct Flood {
     pub(crate) name: &'static str,
@@ -85,6 +87,111 @@ pub(crate) const SLOW_READERS: Flood = Flood {
     says: |_| b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
     then: Then::Ignore,
 };
+
+/// Each what costs a client nothing: resets, pings, settings, a head without end, a header bomb, empty DATA.
+pub(crate) const FRAMES: Flood = Flood {
+    name: "300 floods of HTTP/2",
+    connections: 300,
+    at_once: 60,
+    says: |number| {
+        let get = frames::headers(1, &frames::pseudo("GET", "/"), false);
+        let flood = match number % 6 {
+            0 => (0..2000)
+                .flat_map(|at| {
+                    let stream = 2 * at + 1;
+                    let head = frames::headers(stream, &frames::pseudo("GET", "/"), true);
+                    [head, frames::reset(stream, 8)].concat()
+                })
+                .collect(),
+            1 => frames::frame(frames::PING, 0, 0, &[1; 8]).repeat(10_000),
+            2 => frames::settings(&[(4, 65_535), (1, 0)]).repeat(10_000),
+            3 => {
+                let mut begun = get;
+                begun[4] = 0;
+                let more = frames::frame(frames::CONTINUATION, 0, 1, &[0; 1000]);
+                [begun, more.repeat(1000)].concat()
+            }
+            4 => bomb(),
+            _ => [get, frames::data(1, [], false).repeat(20_000)].concat(),
+        };
+        [greeting(&[]), flood].concat()
+    },
+    then: Then::Close,
+};
+
+/// They open windows as wide as can be, ask for a lot on many streams, and read nothing.
+pub(crate) const DEAF: Flood = Flood {
+    name: "32 deaf readers of 20 streams of 8 MiB",
+    connections: 32,
+    at_once: 32,
+    says: |_| {
+        let widest = (1 << 31) - 1;
+        let wide = frames::window_update(0, widest - 65_535);
+        [greeting(&[(4, widest)]), wide, streams(20)].concat()
+    },
+    then: Then::Ignore,
+};
+
+/// They open no window, and ask for a lot on many streams.
+pub(crate) const SHUT: Flood = Flood {
+    name: "32 shut windows of 50 streams of 8 MiB",
+    connections: 32,
+    at_once: 32,
+    says: |_| [greeting(&[(4, 0)]), streams(50)].concat(),
+    then: Then::Ignore,
+};
+
+/// As much of bodies as windows let, and no more, to a backend that gets none of it whole.
+pub(crate) const UPLOADS: Flood = Flood {
+    name: "64 connections of uploads without end",
+    connections: 64,
+    at_once: 64,
+    says: |_| {
+        let mut bytes = greeting(&[]);
+        for at in 0..4 {
+            let stream = 2 * at + 1;
+            let length = [("content-length", "100000000")];
+            let head = [&frames::pseudo("POST", "/")[..], &length].concat();
+            bytes.extend(frames::headers(stream, &head, false));
+            for _ in 0..4 {
+                bytes.extend(frames::data(stream, [b'x'; 16_000], false));
+            }
+        }
+        bytes
+    },
+    then: Then::Ignore,
+};
+
+fn greeting(settings: &[(u16, u32)]) -> Vec<u8> {
+    let acknowledged = frames::frame(frames::SETTINGS, frames::ACK, 0, &[]);
+    [frames::PREFACE, &frames::settings(settings), &acknowledged].concat()
+}
+
+fn streams(count: u32) -> Vec<u8> {
+    (0..count)
+        .flat_map(|at| frames::headers(2 * at + 1, &frames::pseudo("GET", "/large"), true))
+        .collect()
+}
+
+/// One field of 4 kB, and its index 12,000 times.
+fn bomb() -> Vec<u8> {
+    let head = frames::pseudo("GET", "/");
+    let head: Vec<(&[u8], &[u8])> = head
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+        .collect();
+    let mut block = hpack::block(&head);
+    block.extend_from_slice(&[0x40, 1, b'x']);
+    hpack::integer(&mut block, 7, 0, 4000);
+    block.resize(block.len() + 4000, b'x');
+    block.resize(block.len() + 12_000, 0x80 | 62);
+    frames::frame(
+        frames::HEADERS,
+        frames::END_HEADERS | frames::END_STREAM,
+        1,
+        &block,
+    )
+}
 
 impl Flood {
     /// Opens, says, closes, by turns; `look` is called now and then while the first batch is open.

@@ -11,6 +11,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/frames.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod frames;
+#[path = "../common/hpack.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod hpack;
 #[path = "../cluster/net.rs"]
 #[allow(dead_code, reason = "one host needs only some of it")]
 mod net;
@@ -75,6 +81,26 @@ fn slow_bodies_are_bounded_and_leave_nothing_behind() {
 #[test]
 fn slow_readers_are_bounded_and_leave_nothing_behind() {
     lb_survives(&flood::SLOW_READERS, 320);
+}
+
+#[test]
+fn floods_of_frames_leave_nothing_behind() {
+    lb_survives(&flood::FRAMES, 256);
+}
+
+#[test]
+fn streams_that_nobody_reads_are_bounded_for_each_connection() {
+    lb_survives(&flood::DEAF, 2 * 1024);
+}
+
+#[test]
+fn streams_without_a_window_are_bounded_for_each_connection() {
+    lb_survives(&flood::SHUT, 2 * 1024);
+}
+
+#[test]
+fn uploads_are_bounded_for_each_connection() {
+    lb_survives(&flood::UPLOADS, 1280);
 }
 
 /// The judge is worth something: it finds out servers that leak a little for each connection.

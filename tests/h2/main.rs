@@ -29,6 +29,7 @@ mod client;
 mod ends;
 mod floods;
 mod grpc;
+mod noise;
 mod peers;
 mod requests;
 mod waits;

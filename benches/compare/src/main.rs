@@ -20,7 +20,9 @@ mod options;
 mod proxy;
 mod rows;
 mod samples;
+mod streams;
 mod table;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +40,7 @@ use crate::proxy::{Program, Running, Setup};
 use crate::rows::{Row, Subject, Work};
 use crate::samples::Samples;
 
-/// Ports of the proxies: three each; below the range of ephemeral ports.
+/// Ports of the proxies: four each; below the range of ephemeral ports.
 const PROXY_PORT: u16 = 20_901;
 /// The first of the backends'.
 const BACKEND_PORT: u16 = 21_001;
@@ -100,6 +102,9 @@ impl<'a> Bench<'a> {
         setrlimit(Resource::Nofile, raised).during("raising the limit of descriptors")?;
         let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/run");
         fs::create_dir_all(&run).during(run.display())?;
+        if options.rows.iter().any(|row| row.tls) {
+            wire::certificate(&run)?;
+        }
         Ok(Self {
             backends: backend::start(BACKEND_PORT, BACKENDS)?,
             options,
@@ -122,6 +127,7 @@ impl<'a> Bench<'a> {
             workers: subject.workers,
             splice: subject.splice,
             log: row.log,
+            tls: row.tls.then(wire::tls13),
             backends: (BACKEND_PORT, row.backends),
             ports: PROXY_PORT,
             run: &self.run,
@@ -211,6 +217,38 @@ impl<'a> Bench<'a> {
         running
     }
 
+    /// What puts a row's load on a running proxy, for so long; `None` where connections are held.
+    fn load(
+        &self,
+        row: &Row,
+        subject: &Subject,
+    ) -> Option<impl Fn(Duration) -> Result<load::Outcome, Failure>> {
+        let rate = self.options.rate;
+        let many = match row.work {
+            Work::Streams(path, connections, streams) => Some((path, (connections, streams))),
+            _ => None,
+        };
+        let tls = row.tls.then(wire::tls13);
+        let plan = row.work.plan(PROXY_PORT, Duration::ZERO, rate);
+        let plan = plan.map(|plan| load::Plan { tls, ..plan });
+        if many.is_none() && plan.is_none() {
+            return None;
+        }
+        // lb hears which version a connection begins with.
+        let port = match subject.program {
+            Program::Lb => PROXY_PORT,
+            _ => PROXY_PORT + streams::BESIDE,
+        };
+        Some(move |length| match (many, &plan) {
+            (Some((path, many)), _) => streams::run(port, path, many, length),
+            (None, Some(plan)) => load::run(load::Plan {
+                length,
+                ..plan.clone()
+            }),
+            (None, None) => Err(Failure("no load".to_owned())),
+        })
+    }
+
     fn measure(&self, row: &Row, subject: &Subject, samples: &mut Samples) -> Result<(), Failure> {
         let Some(setup) = self.setup(row, subject) else {
             return Ok(());
@@ -220,7 +258,10 @@ impl<'a> Bench<'a> {
         add("repeats", 1.0);
         let length = Duration::from_secs_f64(self.options.seconds);
         let held = match row.work {
-            Work::Idle(count) => Some((hold::idle(running.pid(), PROXY_PORT, count)?, count)),
+            Work::Idle(count) => Some((
+                hold::idle(running.pid(), PROXY_PORT, count, &setup.tls)?,
+                count,
+            )),
             Work::Slow(count) => Some((hold::slow(running.pid(), PROXY_PORT, count)?, count)),
             _ => None,
         };
@@ -235,14 +276,10 @@ impl<'a> Bench<'a> {
                 subject.label,
                 grown / count as f64
             );
-        } else if let Some(plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
-            let warm = load::Plan {
-                length: Duration::from_millis(700),
-                ..plan
-            };
-            load::run(warm)?;
+        } else if let Some(load) = self.load(row, subject) {
+            load(Duration::from_millis(700))?;
             let before = cost::cpu(running.pid());
-            let outcome = load::run(plan)?;
+            let outcome = load(length)?;
             let spent = cost::cpu(running.pid()).saturating_sub(before);
             let cpu = spent.as_secs_f64() * 1e6 / outcome.answered.max(1) as f64;
             let rps = outcome.answered as f64 / outcome.elapsed.as_secs_f64();
@@ -276,13 +313,14 @@ impl<'a> Bench<'a> {
     /// Load without a figure, for those who attach a profiler.
     fn hold(&self, row: &Row, label: &str) -> Result<(), Failure> {
         let subject = row.subjects.iter().find(|subject| subject.label == label);
-        let setup = subject.and_then(|subject| self.setup(row, subject));
-        let setup = setup.ok_or_else(|| Failure(format!("row {} has no {label}", row.key)))?;
+        let none = || Failure(format!("row {} has no {label}", row.key));
+        let subject = subject.ok_or_else(none)?;
+        let setup = self.setup(row, subject).ok_or_else(none)?;
         let running = self.start(&setup)?;
         println!("{label} is process {}", running.pid());
         let length = Duration::from_secs_f64(self.options.seconds);
-        if let Some(plan) = row.work.plan(PROXY_PORT, length, self.options.rate) {
-            let outcome = load::run(plan)?;
+        if let Some(load) = self.load(row, subject) {
+            let outcome = load(length)?;
             println!("{} requests, {} errors", outcome.answered, outcome.errors);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What is measured, and the bar.
 //!
-//! Bars are the other's cost over ours, so above 1 is better. TLS and HTTP/2 get rows when lb serves them.
+//! Bars are the other's cost over ours, so above 1 is better. HTTP/2 is in clear, for all alike.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) backends: u16,
     pub(crate) subjects: &'static [Subject],
     pub(crate) log: bool,
+    /// Clients speak TLS.
+    pub(crate) tls: bool,
     /// Fewer would say nothing about a tail.
     pub(crate) repeats_min: usize,
     pub(crate) bar: Option<Bar>,
@@ -44,6 +46,8 @@ pub(crate) enum Work {
     Closed(&'static str, usize),
     Open(&'static str, usize),
     Connections(&'static str, usize),
+    /// HTTP/2: so many connections, of so many requests at a time.
+    Streams(&'static str, usize, usize),
     Idle(usize),
     Slow(usize),
 }
@@ -58,7 +62,7 @@ impl Work {
             Self::Closed(path, connections) => (path, connections, Pace::Closed),
             Self::Open(path, connections) => (path, connections, Pace::Open(rate)),
             Self::Connections(path, many) => (path, many, Pace::Connections(CONNECTIONS_MAX)),
-            Self::Idle(_) | Self::Slow(_) => return None,
+            Self::Streams(..) | Self::Idle(_) | Self::Slow(_) => return None,
         };
         Some(Plan {
             port,
@@ -67,6 +71,7 @@ impl Work {
             connections,
             length,
             pace,
+            tls: None,
         })
     }
 }
@@ -110,6 +115,7 @@ const PLAIN: Row = Row {
     backends: 3,
     subjects: ALL,
     log: false,
+    tls: false,
     repeats_min: 1,
     bar: None,
 };
@@ -165,6 +171,19 @@ pub(crate) const ROWS: &[Row] = &[
         ..PLAIN
     },
     Row {
+        key: "h2",
+        title: "1 KiB, HTTP/2 clients",
+        work: Work::Streams("/1k", 16, 8),
+        bar: bar(1.05, 1.5, Some(1.2)),
+        ..PLAIN
+    },
+    Row {
+        key: "h2-64k",
+        title: "64 KiB, HTTP/2 clients",
+        work: Work::Streams("/64k", 16, 4),
+        ..PLAIN
+    },
+    Row {
         key: "log",
         title: "1 KiB, access log on",
         log: true,
@@ -200,6 +219,36 @@ pub(crate) const ROWS: &[Row] = &[
         key: "idle9k",
         title: "9,000 idle connections",
         work: Work::Idle(9000),
+        ..PLAIN
+    },
+    Row {
+        key: "tls1k",
+        title: "TLS 1.3, 1 KiB keep-alive",
+        tls: true,
+        bar: bar(1.25, 1.30, Some(1.4)),
+        ..PLAIN
+    },
+    Row {
+        key: "tls64k",
+        title: "TLS 1.3, 64 KiB",
+        work: Work::Closed("/64k", 32),
+        tls: true,
+        bar: bar(1.30, 1.30, Some(1.45)),
+        ..PLAIN
+    },
+    Row {
+        key: "handshakes",
+        title: "TLS 1.3 handshake (full) per request, 128 B",
+        work: Work::Connections("/", 64),
+        tls: true,
+        bar: bar(2.2, 2.2, None),
+        ..PLAIN
+    },
+    Row {
+        key: "tlsidle1k",
+        title: "1,000 idle TLS connections",
+        work: Work::Idle(1000),
+        tls: true,
         ..PLAIN
     },
     Row {

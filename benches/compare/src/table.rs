@@ -74,7 +74,12 @@ fn verdict(values: &[f64], bar: f64, stretch: Option<f64>) -> &'static str {
 fn cpu(text: &mut String, samples: &Samples) {
     let rows: Vec<&Row> = ROWS
         .iter()
-        .filter(|row| matches!(row.work, Work::Closed(..) | Work::Connections(..)))
+        .filter(|row| {
+            matches!(
+                row.work,
+                Work::Closed(..) | Work::Connections(..) | Work::Streams(..)
+            )
+        })
         .filter(|row| row.key != "workers" && has(samples, row))
         .collect();
     if rows.is_empty() {

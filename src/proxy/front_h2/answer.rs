@@ -7,7 +7,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -25,12 +25,15 @@ use super::super::record::Record;
 use super::super::reply::Reply;
 use super::super::worker::Worker;
 use super::calm::{FOR_ANSWER, FOR_DATA, TINY, TINY_BYTES};
-use super::piece::Piece;
+use super::piece::{Piece, Source};
 use super::stream::Stream;
 use super::{Hub, grpc};
 
 /// In the access log.
 const CLOSED: &str = "the client reset the stream";
+
+/// Room for as many is made at once.
+const FIELDS_MOSTLY: usize = 12;
 
 /// Room for an answer of ours.
 const TOLD_BYTES: usize = 256;
@@ -63,18 +66,17 @@ pub(super) fn read(status: u16, wire: &Bytes) -> Option<Response<()>> {
 
 /// `name: value`, line by line; values are not copied.
 fn fields(lines: &Bytes) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(16);
+    let mut fields = HeaderMap::with_capacity(FIELDS_MOSTLY);
     let mut at = 0;
-    while let Some(end) = memchr::memchr(b'\r', &lines[at..]) {
-        let line = &lines[at..at + end];
-        let value = line.iter().position(|byte| *byte == b':');
-        let from = at + value.map_or(end, |colon| colon + 2).min(end);
-        let name = HeaderName::from_bytes(&line[..value.unwrap_or(0)]);
-        let value = HeaderValue::from_maybe_shared(lines.slice(from..at + end));
-        if let (Ok(name), Ok(value)) = (name, value) {
-            fields.append(name, value);
+    while let Some(end) = memchr::memchr(b'\r', &lines[at..]).map(|end| at + end) {
+        if let Some(colon) = memchr::memchr(b':', &lines[at..end]).map(|colon| at + colon) {
+            let name = HeaderName::from_bytes(&lines[at..colon]);
+            let value = lines.slice((colon + 2).min(end)..end);
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+                fields.append(name, value);
+            }
         }
-        at = (at + end + 2).min(lines.len());
+        at = (end + 2).min(lines.len());
     }
     fields
 }
@@ -93,13 +95,13 @@ pub(super) async fn tell(
         return;
     }
     record.answered(fault.status());
-    let text = format!("{fault}\n");
+    let text = fault.text();
     let mut wire = Vec::with_capacity(TOLD_BYTES);
     wire.extend_from_slice(b"\r\n");
     let status = match told.grpc {
         // Trailers alone; how it went is in them.
         true => {
-            let (code, message) = (grpc::status(fault), grpc::message(text.trim_end()));
+            let (code, message) = (grpc::status(fault), grpc::message(&fault.to_string()));
             let lines = format!(
                 "content-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {message}\r\n"
             );
@@ -125,11 +127,9 @@ pub(super) async fn tell(
         return record.note(|entry, _| entry.kept());
     }
     let mut out = Out::new(hub);
-    out.buffer = {
-        let mut buffer = Buffer::new(&hub.worker.buffers);
-        buffer.append(text.as_bytes());
-        Rc::new(buffer)
-    };
+    let mut buffer = Buffer::new(&hub.worker.buffers);
+    buffer.append(&text);
+    out.source = Source::new(hub, buffer);
     let sent = poll_fn(|cx| out.poll_send(cx, alarm, stream, true)).await;
     if sent.is_ok() {
         record.note(|entry, _| {
@@ -226,11 +226,7 @@ async fn relay(
             if stream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Cut::Left(CLOSED)));
             }
-            // What h2 holds for the others of this connection is waited for with theirs.
-            if hub.poll_room(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let most = out.patience.read_max();
+            let most = out.patience.read_max().min(hub.read_max());
             match reply.poll_more(cx, alarm, hub.worker.now(), most) {
                 Poll::Ready(Ok(())) => trailers = out.load(reply),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Cut::Broke(error))),
@@ -244,8 +240,8 @@ async fn relay(
 /// What goes out next.
 struct Out {
     hub: Rc<Hub>,
-    buffer: Rc<Buffer>,
-    /// Of the buffer.
+    source: Rc<Source>,
+    /// Of the source.
     at: usize,
     /// It is the last.
     whole: bool,
@@ -260,7 +256,7 @@ impl Out {
     fn new(hub: &Rc<Hub>) -> Self {
         Self {
             hub: hub.clone(),
-            buffer: Rc::new(Buffer::new(&hub.worker.buffers)),
+            source: Source::new(hub, Buffer::new(&hub.worker.buffers)),
             at: 0,
             whole: true,
             ended: false,
@@ -271,10 +267,7 @@ impl Out {
 
     /// Takes what has come of an answer, and its trailers with the last of it.
     fn load(&mut self, reply: &mut Reply) -> Option<HeaderMap> {
-        let mut buffer = reply.take();
-        // Lent memory is for who uses it at once.
-        buffer.rest();
-        (self.buffer, self.at) = (Rc::new(buffer), 0);
+        (self.source, self.at) = (Source::new(&self.hub, reply.take()), 0);
         self.whole = reply.is_whole();
         let trailers = match self.whole {
             true => reply.take_trailers(),
@@ -284,7 +277,7 @@ impl Out {
     }
 
     fn left(&self) -> usize {
-        self.buffer.len() - self.at
+        self.source.len() - self.at
     }
 
     /// Hands over as much as the window lets. Ready: that was all. `last`: nothing follows a whole answer's last byte.
@@ -315,6 +308,8 @@ impl Out {
             let left = self.left();
             let mut room = 0;
             if left > 0 {
+                // The socket is what is slow, and that for all streams alike.
+                ready!(self.hub.poll_room(cx));
                 voice.reserve_capacity(left);
                 room = voice.capacity().min(left);
                 while room == 0 {
@@ -326,7 +321,7 @@ impl Out {
                 }
             }
             let end = ends && room == left;
-            let piece = Piece::new(&self.hub, &self.buffer, self.at, self.at + room);
+            let piece = Piece::new(&self.source, self.at, self.at + room);
             if voice.send_data(piece, end).is_err() {
                 return Poll::Ready(Err(CLOSED));
             }

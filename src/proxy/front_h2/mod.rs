@@ -36,8 +36,14 @@ use super::socket::Socket;
 use super::wakers::Slot;
 use super::worker::{Counted, Worker};
 
-/// Bytes of answers that h2 may hold for one connection, over all streams: a client that reads slowly costs no more.
+/// Bytes of answers that h2 may hold for one connection, over all streams, because its socket takes no more.
 const HELD_MAX: usize = 256 * 1024;
+
+/// Memory for answers that one connection may take, over all streams, before each reads no more than it needs.
+const LOADED_MAX: usize = 512 * 1024;
+
+/// That much: a stream whose window is shut must not keep the others from theirs.
+const LOADED_STEP: usize = 16 * 1024;
 
 /// The same for one stream.
 const STREAM_HELD_MAX: usize = 128 * 1024;
@@ -57,7 +63,7 @@ pub(super) fn is_preface(bytes: &[u8]) -> bool {
 }
 
 /// Serves a connection to its end, in a task of its own. `early` was read from it already.
-pub(super) fn begin(worker: &Rc<Worker>, socket: Socket, early: Buffer, peer: Peer) {
+pub(super) fn begin(worker: Counted, socket: Socket, early: Buffer, peer: Peer) {
     let life = Life::new(worker, socket, early, peer);
     tokio::task::spawn_local(life.live());
 }
@@ -69,11 +75,13 @@ struct Hub {
     /// `http` or `https`.
     proto: &'static str,
     /// Field lines about the client's certificate, where clients are asked for one.
-    told: Option<Box<[u8]>>,
+    told: Option<Rc<[u8]>>,
     wire: Rc<Wire>,
     /// Under way.
     streams: Cell<usize>,
-    /// Bytes of answers that h2 holds.
+    /// Memory that answers take.
+    loaded: Cell<usize>,
+    /// Bytes of them that h2 holds.
     held: Cell<usize>,
     /// Streams that wait until it holds less.
     waiting: RefCell<Vec<Waker>>,
@@ -82,7 +90,15 @@ struct Hub {
 }
 
 impl Hub {
-    /// Whether there is room to read more of an answer; if not, the task is woken once there is.
+    /// How much more of an answer a stream may read at once.
+    fn read_max(&self) -> usize {
+        match self.loaded.get() < LOADED_MAX {
+            true => usize::MAX,
+            false => LOADED_STEP,
+        }
+    }
+
+    /// Whether h2 may be given more; if not, the task is woken once it may.
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.held.get() < HELD_MAX {
             return Poll::Ready(());
@@ -142,17 +158,13 @@ impl Drop for Life {
 }
 
 impl Life {
-    /// Counted from now on, and until it is dropped.
-    fn new(worker: &Rc<Worker>, socket: Socket, early: Buffer, peer: Peer) -> Self {
-        let proto = match socket.is_secured() {
-            true => "https",
-            false => "http",
+    /// Counted until it is dropped.
+    fn new(worker: Counted, socket: Socket, early: Buffer, peer: Peer) -> Self {
+        let (proto, told) = match socket.is_secured() {
+            true => ("https", socket.told()),
+            false => ("http", None),
         };
-        let told = match worker.shared.asks_clients {
-            true => socket.told(),
-            false => None,
-        };
-        let wire = Rc::new(Wire::new(worker, socket, early));
+        let wire = Rc::new(Wire::new(&worker, socket, early));
         let limits = &worker.settings.limits;
         let list_max = limits.head_bytes + limits.header_fields * FIELD_OVERHEAD;
         let handshake = Builder::new()
@@ -166,7 +178,6 @@ impl Life {
             .handshake(Io(wire.clone()));
         let begun = worker.now();
         Self {
-            _counted: Counted::new(worker),
             hub: Rc::new(Hub {
                 worker: worker.clone(),
                 peer,
@@ -174,12 +185,14 @@ impl Life {
                 told,
                 wire,
                 streams: Cell::new(0),
+                loaded: Cell::new(0),
                 held: Cell::new(0),
                 waiting: RefCell::default(),
                 driver: RefCell::default(),
             }),
             stage: Stage::Greeting(Box::new(handshake)),
             slot: None,
+            _counted: worker,
             begun,
             idle_since: None,
             told: None,
@@ -268,19 +281,25 @@ impl Life {
             0 => self.idle_since = self.idle_since.or(Some(now)),
             _ => self.idle_since = None,
         }
+        if let Some(since) = hub.wire.stuck_since() {
+            // Nothing more is read from it either, and that is no fault of what it says.
+            let stuck = since + timeouts.body_progress;
+            return Some(
+                self.ended
+                    .map_or(stuck, |ended| stuck.min(ended + FAREWELL)),
+            );
+        }
         let calm = hub.wire.calm.borrow();
         let idle = self.idle_since.map(|since| match self.told {
             None => since + timeouts.client_idle,
             Some(told) => since.max(told) + FAREWELL,
         });
-        let acked = !calm.is_acked();
+        let slow = calm.slow_since();
+        let unacknowledged = (!calm.is_acked()).then_some(self.begun);
         [
             self.ended.map(|ended| ended + FAREWELL),
-            hub.wire
-                .stuck_since()
-                .map(|since| since + timeouts.body_progress),
-            calm.slow_since().map(|since| since + timeouts.request_head),
-            acked.then_some(self.begun + timeouts.request_head),
+            slow.map(|since| since + timeouts.request_head),
+            unacknowledged.map(|since| since + timeouts.request_head),
             idle,
         ]
         .into_iter()

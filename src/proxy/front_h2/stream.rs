@@ -91,7 +91,7 @@ async fn exchange(turn: &Turn, request: Request<RecvStream>, respond: SendRespon
         let bodiless = parts.method == Method::HEAD;
         let grpc = request::is_grpc(&parts.headers);
         let head = head.map_err(|fault| (fault, bodiless));
-        (Stream::new(body, respond), record, head, grpc)
+        (Stream::new(hub, body, respond), record, head, grpc)
     };
     // One that was taken back before it was looked at asks nobody.
     if poll_fn(|cx| Poll::Ready(stream.poll_gone(cx).is_ready())).await {
@@ -150,11 +150,13 @@ pub(super) struct Stream {
     /// Came and was not consumed.
     piece: Bytes,
     voice: Voice,
+    hub: Rc<Hub>,
 }
 
 impl Stream {
-    fn new(body: RecvStream, respond: SendResponse<Piece>) -> Self {
+    fn new(hub: &Rc<Hub>, body: RecvStream, respond: SendResponse<Piece>) -> Self {
         Self {
+            hub: hub.clone(),
             body,
             piece: Bytes::new(),
             voice: Voice::Waits(respond),
@@ -242,6 +244,10 @@ impl Asker for Stream {
             // Whether the client has left is found out elsewhere.
             let _ = respond.send_informational(interim);
         }
+    }
+
+    fn read_max(&self) -> usize {
+        self.hub.read_max()
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) {}
