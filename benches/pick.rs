@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use lb::announce::Proto;
 use lb::clock;
 use lb::pool::effective::{State, Verdict};
 use lb::pool::smooth_weighted;
@@ -88,10 +89,10 @@ fn backend(index: usize, weight: u16) -> Backend {
                 service: "web".into(),
             },
             address: SocketAddr::from(([10, 0, high, low], 80)),
-            proto: lb::announce::Proto::Http,
             weight,
             tier: 0,
             backup: false,
+            proto: Proto::Http,
             live: Arc::default(),
         }),
         verdict: Verdict {

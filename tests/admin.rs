@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lb::admin::{self, Source};
+use lb::announce::Proto;
 use lb::gossip::core::io::Stats;
 use lb::gossip::core::member::{Member, Members, Status};
 use lb::gossip::core::serf::tags::Encoded;
@@ -122,10 +123,10 @@ fn backend(node: &str, address: &str, state: State, reason: &str) -> Backend {
                 service: "web".into(),
             },
             address: address.parse().expect("an address"),
-            proto: lb::announce::Proto::Http,
             weight: 1,
             tier: 0,
             backup: false,
+            proto: Proto::Http,
             live: Arc::new(Live::default()),
         }),
         verdict: Verdict {

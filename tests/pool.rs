@@ -89,6 +89,7 @@ impl Front {
             check: target.check,
             settings: health::Settings::default(),
             extra: target.extra,
+            http2: None,
             witness: None,
             secured: None,
         };

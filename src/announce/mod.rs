@@ -83,6 +83,11 @@ pub enum Proto {
 }
 
 impl Proto {
+    /// HTTP/2: one connection carries many requests.
+    pub fn is_multiplexed(self) -> bool {
+        matches!(self, Self::H2c | Self::H2)
+    }
+
     /// It is spoken over TLS.
     pub fn is_tls(self) -> bool {
         matches!(self, Self::H2 | Self::Https)

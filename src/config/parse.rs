@@ -208,15 +208,11 @@ pub(super) fn check(text: &str) -> Parsed<CheckSpec> {
     })
 }
 
-/// A pool's protocol. The data path speaks HTTP/1.1 so far, and must not pretend otherwise.
+/// A pool's protocol.
 pub(super) fn proto(text: &str) -> Parsed<Proto> {
-    match text.parse() {
-        Ok(proto @ (Proto::Http | Proto::Https | Proto::Tcp)) => Ok(proto),
-        Ok(_) => {
-            Err("is not built yet; only \"http\", \"https\" and \"tcp\" can be served".to_owned())
-        }
-        Err(_) => Err("is not a protocol; write \"http\", \"https\" or \"tcp\"".to_owned()),
-    }
+    let wrong =
+        |_| "is not a protocol; write \"http\", \"https\", \"h2c\", \"h2\" or \"tcp\"".to_owned();
+    text.parse().map_err(wrong)
 }
 
 /// What a connection to a backend begins with.

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
+use super::http2;
 use super::memory::Memory;
 use super::occasions;
 use super::plan::PoolPlan;
@@ -310,6 +311,7 @@ impl Control {
                 let plan = plans.get(&*target.key.pool);
                 health::Target {
                     address: target.key.address,
+                    http2: http2::asked_over(&target.check, target.proto),
                     check: target.check,
                     settings: plan
                         .map_or_else(health::Settings::default, |plan| plan.cluster.check.clone()),

@@ -13,6 +13,7 @@
 mod banner;
 mod control;
 mod failure;
+mod http2;
 mod life;
 mod memory;
 mod occasions;

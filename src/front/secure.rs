@@ -23,10 +23,14 @@ use crate::tls::tickets::TURN_SECONDS;
 pub(super) struct Checks(pub(super) Arc<Client>);
 
 impl Secure for Checks {
-    fn shake(&self, io: TcpStream, name: &str) -> Shaken {
+    fn shake(&self, io: TcpStream, name: &str, http2: bool) -> Shaken {
+        let inside = match http2 {
+            true => Inside::Http2,
+            false => Inside::Http1,
+        };
         let (client, name) = (self.0.clone(), name.to_owned());
         Box::pin(async move {
-            let shaken = client.shake(io, &name, Inside::Http1).await;
+            let shaken = client.shake(io, &name, inside).await;
             let stream = shaken.map_err(|failure| failure.to_string())?;
             Ok(Box::new(stream) as Box<dyn Duplex>)
         })

@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Settings;
+use super::http2::{self, Means, What};
 use super::secure::{Duplex, Secured};
 use crate::announce::CheckSpec;
 use crate::proxy_header;
@@ -61,6 +62,7 @@ pub(super) struct Seen {
 pub(super) async fn check(
     address: SocketAddr,
     check: &CheckSpec,
+    http2: Option<Means>,
     settings: &Settings,
     secured: Option<&Secured>,
 ) -> Seen {
@@ -69,8 +71,9 @@ pub(super) async fn check(
         header: settings.send_proxy.map(proxy_header::own),
         lost: AtomicBool::new(false),
     };
-    let question = |path, secured| Question {
-        path,
+    let question = |what, secured| Question {
+        what,
+        http2,
         host: settings.host.as_deref(),
         secured,
     };
@@ -82,16 +85,33 @@ pub(super) async fn check(
                 Ok(Answer::Plain("connected"))
             }
             CheckSpec::Http { port, path } => {
-                inquire(&dialling, address, *port, question(path, None)).await
+                inquire(
+                    &dialling,
+                    address,
+                    *port,
+                    &question(What::Page(path.clone()), None),
+                )
+                .await
             }
             CheckSpec::Https { port, path } if secured.is_some() => {
-                inquire(&dialling, address, *port, question(path, secured)).await
+                inquire(
+                    &dialling,
+                    address,
+                    *port,
+                    &question(What::Page(path.clone()), secured),
+                )
+                .await
             }
             CheckSpec::Https { .. } => {
                 Err("https checks are made by fronts only; use http: or tcp:".to_owned())
             }
-            CheckSpec::Grpc { .. } => {
-                Err("grpc checks come with HTTP/2 support; use http: or tcp:".to_owned())
+            CheckSpec::Grpc { .. } if http2.is_none() => {
+                Err("grpc checks are made by fronts only".to_owned())
+            }
+            CheckSpec::Grpc { service } => {
+                let secured = secured.filter(|_| http2.is_some_and(|means| means.tls));
+                let question = question(What::Service(service.clone()), secured);
+                inquire(&dialling, address, None, &question).await
             }
         }
     };
@@ -107,9 +127,10 @@ pub(super) async fn check(
     };
     let result = match answer {
         Ok(Answer::Plain(seen)) => Ok(seen.to_owned()),
+        Ok(Answer::Told(seen)) => Ok(seen),
         Ok(Answer::Http(status, body, hop)) => {
             read(body, hop).await;
-            judge(status)
+            judge(status.as_u16())
         }
         Err(reason) => Err(reason),
     };
@@ -123,6 +144,7 @@ pub(super) async fn check(
 /// What came back.
 enum Answer {
     Plain(&'static str),
+    Told(String),
     Http(StatusCode, Incoming, Hop),
 }
 
@@ -132,9 +154,10 @@ struct Hop(Option<Pin<Box<Connection>>>);
 type Connection = http1::Connection<TokioIo<Box<dyn Duplex>>, Empty<Bytes>>;
 
 /// What is asked for.
-#[derive(Clone, Copy)]
 struct Question<'q> {
-    path: &'q str,
+    what: What,
+    /// How to ask over HTTP/2, where that is spoken.
+    http2: Option<Means>,
     /// `None`: the address.
     host: Option<&'q str>,
     /// Over TLS.
@@ -211,7 +234,7 @@ async fn inquire(
     dialling: &Dialling,
     address: SocketAddr,
     port: Option<u16>,
-    question: Question<'_>,
+    question: &Question<'_>,
 ) -> Result<Answer, String> {
     let stream = dialling.connect(address, port).await?;
     let again = async {
@@ -225,17 +248,35 @@ async fn inquire(
 }
 
 /// One GET on a connection of its own, up to the answer's head.
-async fn ask(stream: TcpStream, question: Question<'_>) -> Result<Answer, String> {
+async fn ask(stream: TcpStream, question: &Question<'_>) -> Result<Answer, String> {
     let usual = if question.secured.is_some() { 443 } else { 80 };
     let host = match question.host {
         Some(host) => host.to_owned(),
         None => authority(stream.peer_addr().map_err(|error| plain(&error))?, usual),
     };
+    let (what, http2) = (question.what.clone(), question.http2);
     let stream: Box<dyn Duplex> = match question.secured {
         None => Box::new(stream),
-        Some(secured) => secured.by.shake(stream, &secured.name).await?,
+        Some(secured) => {
+            let shaking = secured.by.shake(stream, &secured.name, http2.is_some());
+            shaking.await?
+        }
     };
-    let request = Request::get(question.path)
+    let path = match (http2, what) {
+        (Some(means), what) => {
+            let tls = question.secured.is_some();
+            let asked = (means.ask)(http2::Question {
+                stream,
+                tls,
+                host,
+                what,
+            });
+            return asked.await.map(Answer::Told);
+        }
+        (None, What::Page(path)) => path,
+        (None, What::Service(_)) => return Err("grpc checks are made by fronts only".to_owned()),
+    };
+    let request = Request::get(path)
         .header(HOST, host)
         .header(USER_AGENT, "lb-check")
         .header(CONNECTION, "close")
@@ -267,8 +308,12 @@ async fn read(mut body: Incoming, mut hop: Hop) {
     let _ = timeout(BODY_WAIT, all).await;
 }
 
-fn judge(status: StatusCode) -> Result<String, String> {
-    match status.as_u16() {
+/// What a status says about a service.
+///
+/// # Errors
+/// It fails; in a person's words.
+pub fn judge(status: u16) -> Result<String, String> {
+    match status {
         code @ 400..=404 => Ok(format!("{code}: is the check path right?")),
         code @ ..500 => Ok(code.to_string()),
         code => Err(format!("answered {code}")),

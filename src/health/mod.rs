@@ -12,6 +12,7 @@
 //! `own` is the other side: what a node does to know that its own service works.
 
 mod check;
+pub mod http2;
 pub mod own;
 pub mod rise_fall;
 pub mod secure;
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use check::judge;
 pub use supervisor::Supervisor;
 
 use crate::announce::CheckSpec;
@@ -103,6 +105,8 @@ pub struct Target<K> {
     pub settings: Settings,
     /// When this grows, one extra check is made at once.
     pub extra: u64,
+    /// How to ask it over HTTP/2; `None`: an HTTP check asks over HTTP/1.
+    pub http2: Option<http2::Means>,
     /// Who may void its failures.
     pub witness: Option<Arc<dyn Witness>>,
     /// For checks over TLS; `None`: they can't be made.
@@ -117,6 +121,7 @@ impl<K: PartialEq> PartialEq for Target<K> {
             && self.check == other.check
             && self.settings == other.settings
             && self.extra == other.extra
+            && self.http2 == other.http2
             && self.secured == other.secured
     }
 }

@@ -18,8 +18,8 @@ pub type Shaken = Pin<Box<dyn Future<Output = Result<Box<dyn Duplex>, String>> +
 
 /// Shakes hands; implemented above.
 pub trait Secure: Debug + Send + Sync {
-    /// With who is at the other end of `io`, and has to be `name`.
-    fn shake(&self, io: TcpStream, name: &str) -> Shaken;
+    /// With who is at the other end of `io`, and has to be `name`, and to speak HTTP/2 if `http2`.
+    fn shake(&self, io: TcpStream, name: &str, http2: bool) -> Shaken;
 }
 
 /// How a target is spoken to over TLS.

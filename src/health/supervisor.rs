@@ -102,7 +102,7 @@ impl<K: PartialEq> Running<K> {
     /// Whether its standing holds for `target` too.
     fn is_for(&self, target: &Target<K>) -> bool {
         let now = self.target.borrow();
-        now.address == target.address && now.check == target.check
+        now.address == target.address && now.check == target.check && now.http2 == target.http2
     }
 
     fn adapt(&self, target: Target<K>) {
@@ -142,6 +142,7 @@ impl<K: Clone + Send + Sync> Watcher<K> {
                 check(
                     target.address,
                     &target.check,
+                    target.http2,
                     &target.settings,
                     target.secured.as_ref(),
                 )

@@ -226,14 +226,6 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
             "speaks tcp, and its pool sends requests: a pool of proto \"tcp\" would relay to it";
         return Some((State::Unusable, reason.to_owned()));
     }
-    // Until the data path speaks more: a request in the wrong protocol would fail at the client's cost.
-    if !(matches!(opinions.proto, Proto::Http | Proto::Https) || opinions.relayed) {
-        let reason = format!(
-            "speaks {}: only http and https can be sent so far",
-            opinions.proto
-        );
-        return Some((State::Unusable, reason));
-    }
     if let Some(owner) = opinions.shadowed_by {
         return Some((State::Shadowed, format!("shadowed by {owner}")));
     }

@@ -261,6 +261,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::announce::Proto;
     use crate::pool::effective::State;
     use crate::pool::spec::UpstreamId;
 
@@ -272,10 +273,10 @@ mod tests {
                     service: "web".into(),
                 },
                 address: address(host),
-                proto: crate::announce::Proto::Http,
                 weight,
                 tier,
                 backup,
+                proto: Proto::Http,
                 live: Arc::default(),
             }),
             verdict: Verdict {

@@ -156,6 +156,8 @@ fn compose(
         (_, Some(bytes)) if !matches!(reply.head.status, 204 | 304) => {
             forward::frame(&mut wire, Length::Exactly(bytes));
         }
+        // Where only its end says that there is none.
+        (Coding::Sized, None) => forward::frame(&mut wire, reply.head.length),
         _ => {}
     }
     if !reply.head.dated {
@@ -189,7 +191,8 @@ pub(super) async fn pass(
     };
     let whole = reply.is_whole() || reply.head.upgrade;
     let body = out.len();
-    encode(&mut out, coding, whole);
+    let trailers = asked.te_trailers;
+    encode(&mut out, coding, whole, trailing(reply, trailers));
     out.prepend(&wire);
     worker.buffers.give_head(wire);
     let interim = asker.take_interim();
@@ -201,6 +204,7 @@ pub(super) async fn pass(
         body,
         whole,
         coding,
+        trailers,
     };
     let mut sent = 0;
     let passed = relay(worker, alarm, asker, reply, &mut piece, &mut sent).await;
@@ -248,6 +252,8 @@ struct Piece {
     /// It is the last.
     whole: bool,
     coding: Coding,
+    /// The client takes trailers.
+    trailers: bool,
 }
 
 /// Writes piece after piece, as they come; goes on sending the request, if its answer came before its end.
@@ -276,7 +282,8 @@ async fn relay(
                     piece.out = reply.take();
                     piece.body = piece.out.len();
                     piece.whole = reply.is_whole();
-                    encode(&mut piece.out, piece.coding, piece.whole);
+                    let trailers = trailing(reply, piece.trailers);
+                    encode(&mut piece.out, piece.coding, piece.whole, trailers);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Cut::Broke(error))),
                 Poll::Pending if reply.upload.is_ended() && asker.poll_gone(cx).is_ready() => {
@@ -289,8 +296,13 @@ async fn relay(
     .await
 }
 
+/// Trailers for a client that takes them.
+fn trailing(reply: &mut Reply, taken: bool) -> Option<Box<[u8]>> {
+    reply.take_trailers().filter(|_| taken)
+}
+
 /// Frames what came of a body.
-fn encode(out: &mut Buffer, coding: Coding, whole: bool) {
+fn encode(out: &mut Buffer, coding: Coding, whole: bool, trailers: Option<Box<[u8]>>) {
     if coding != Coding::Chunked {
         return;
     }
@@ -299,8 +311,14 @@ fn encode(out: &mut Buffer, coding: Coding, whole: bool) {
         out.prepend(&line[..digits]);
         out.append(b"\r\n");
     }
-    if whole {
-        out.append(chunked::LAST);
+    match trailers {
+        Some(lines) if whole => {
+            out.append(chunked::LAST_SIZE);
+            out.append(&lines);
+            out.append(b"\r\n");
+        }
+        _ if whole => out.append(chunked::LAST),
+        _ => {}
     }
 }
 

@@ -23,6 +23,16 @@ pub(super) trait Asker {
     /// Ready: the client has left. Asked only while nothing of its body is due. It is watched from now on.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// The same at any time, where that can be told without reading its body.
+    fn poll_left(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// Its protocol tells a client that is silent from one that has left, so silence may last.
+    fn may_be_silent(&self) -> bool {
+        false
+    }
+
     /// The address that the client connected to, if it is known.
     fn local(&self) -> Option<SocketAddr>;
 

@@ -5,24 +5,27 @@
 //!                  ├─▶ send ─▶ waiting ─┼─ closed, reset, garbage, too slow ─▶ Fault
 //! connect (race) ──┘                    └─ backend went down: moves on if somebody else can be asked
 //! ```
+//!
+//! The same over HTTP/1 and over HTTP/2, by a [`Courier`] of either kind.
 
 use std::future::{Future, poll_fn};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::access::entry::Entry;
 use super::exchange::Exchange;
 use super::fault::{BodyError, Fault};
-use super::flight::{Flight, HeadLimits, Loss};
+use super::flight::Flight;
 use super::forward::ResponseHead;
+use super::hop::{Courier, Hop, Way};
 use super::link::Link;
+use super::multiplex::Stream;
 use super::reply::Reply;
+use super::site::Site;
 use super::stats::Reason;
 use crate::pool::snapshot::Unpicked;
 use crate::pool::upstream::Lease;
-
-/// Fields of an answer.
-const FIELDS_MAX: usize = 256;
 
 /// Between two looks for room at the others, once the backend that a request waits at is down.
 const ROOM_EVERY: Duration = Duration::from_millis(20);
@@ -31,41 +34,73 @@ const ROOM_EVERY: Duration = Duration::from_millis(20);
 /// a second, and each further time twice as long.
 const LOSS_WAIT: Duration = Duration::from_secs(1);
 
-/// Bytes of an answer's head.
-const HEAD_MAX: usize = 64 * 1024;
-
 impl Exchange<'_> {
     /// Tries the backend of `lease`, or the one that connects first.
     pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Box<Reply>, Fault> {
-        let (flight, lease) = match self.idle_flight() {
+        let (flight, lease) = match self.idle_flight(&lease) {
             Some(flight) => (flight, lease),
-            None => {
-                let (link, lease) = Box::pin(self.connect(lease)).await?;
-                (self.flight(link), lease)
-            }
+            None => match Box::pin(self.open(lease)).await? {
+                Opened::Flight(flight, lease) => (flight, lease),
+                Opened::Answered(reply) => return Ok(reply),
+            },
         };
-        let reused = flight.link.reused;
-        self.record.note(|entry, now| entry.connected(reused, now));
-        let waiting = Waiting::begin(&lease, self.worker.now(), self.plan.is_idempotent());
+        let waiting = self.connected(flight.link.reused, &lease);
         self.send(flight, lease, waiting).await
     }
 
-    fn idle_flight(&self) -> Option<Box<Flight>> {
-        if self.plan.wants_new_connection() {
+    fn idle_flight(&self, lease: &Lease) -> Option<Box<Flight>> {
+        if lease.upstream.proto.is_multiplexed() {
             return None;
         }
-        let link = self.take_idle(&self.site)?;
-        Some(self.flight(link))
+        match self.open_way(&self.site, lease)? {
+            Way::One(link) => Some(self.flight(link)),
+            Way::Many(_) => None,
+        }
     }
 
     fn flight(&self, link: Link) -> Box<Flight> {
         Box::new(Flight::new(link, &self.worker.buffers))
     }
 
+    /// A new connection; or one that carries many requests, and then the answer that came over it. All of that is
+    /// here so that an attempt over HTTP/1 is no larger for it.
+    async fn open(&mut self, lease: Lease) -> Result<Opened, Fault> {
+        let (way, lease) = match self.open_way(&self.site, &lease) {
+            Some(way) => (way, lease),
+            None => self.connect(lease).await?,
+        };
+        match way {
+            Way::One(link) => Ok(Opened::Flight(self.flight(link), lease)),
+            Way::Many(_) if self.head.upgrade.is_some() => Err(Fault::Upgrade),
+            Way::Many(seat) => {
+                let stream = Box::new(Stream::new(seat, &self.worker.buffers));
+                let waiting = self.connected(stream.is_reused(), &lease);
+                let reply = self.send(stream, lease, waiting).await?;
+                Ok(Opened::Answered(reply))
+            }
+        }
+    }
+
+    fn connected(&mut self, reused: bool, lease: &Lease) -> Waiting {
+        self.record.note(|entry, now| entry.connected(reused, now));
+        Waiting::begin(lease, self.worker.now(), self.plan.is_idempotent())
+    }
+
+    /// A connection that is there already and has room for the request.
+    pub(super) fn open_way(&self, site: &Rc<Site>, lease: &Lease) -> Option<Way> {
+        if lease.upstream.proto.is_multiplexed() && !self.bound {
+            return site.seat().map(Way::Many);
+        }
+        if self.plan.wants_new_connection() {
+            return None;
+        }
+        self.take_idle(site).map(Way::One)
+    }
+
     /// Sends the request and waits for its answer.
-    fn send(
+    fn send<C: Courier>(
         &mut self,
-        flight: Box<Flight>,
+        flight: Box<C>,
         lease: Lease,
         mut waiting: Waiting,
     ) -> impl Future<Output = Result<Box<Reply>, Fault>> {
@@ -74,12 +109,12 @@ impl Exchange<'_> {
             let Some((flight, _)) = &mut held else {
                 return Poll::Pending;
             };
-            let answered = ready!(self.poll_answer(cx, flight, &mut waiting));
+            let answered = ready!(self.poll_answer(cx, &mut **flight, &mut waiting));
             let Some((flight, lease)) = held.take() else {
                 return Poll::Pending;
             };
             Poll::Ready(match answered {
-                Ok(head) => self.receive(cx, head, flight, lease),
+                Ok(head) => self.receive(cx, head, flight.into_hop(), lease),
                 Err(fault) => {
                     self.spare = fault.is_stale().then_some(lease);
                     Err(fault)
@@ -93,14 +128,14 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         head: ResponseHead,
-        flight: Box<Flight>,
+        hop: Hop,
         lease: Lease,
     ) -> Result<Box<Reply>, Fault> {
         self.record.note(Entry::head_came);
         let now = self.worker.now();
         let reply = Reply::new(
             head,
-            flight,
+            hop,
             &mut self.upload,
             self.site.clone(),
             lease,
@@ -120,22 +155,18 @@ impl Exchange<'_> {
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        flight: &mut Flight,
+        flight: &mut impl Courier,
         waiting: &mut Waiting,
     ) -> Poll<Result<ResponseHead, Fault>> {
-        flight.send(cx, &self.head.wire, &mut self.upload, self.asker);
+        flight.send(cx, Some(self.head), &mut self.upload, self.asker);
         if let Some(error) = self.upload.failed() {
             return Poll::Ready(Err(match error {
                 BodyError::Client(_) => Fault::ClientGone,
                 error => Fault::ClientBody(error.clone()),
             }));
         }
-        let limits = HeadLimits {
-            bytes: HEAD_MAX,
-            fields: FIELDS_MAX,
-        };
-        if let Poll::Ready(head) = flight.poll_head(cx, self.head, limits, self.asker) {
-            return Poll::Ready(head.map_err(|loss| fault_of(flight, loss)));
+        if let Poll::Ready(head) = flight.poll_answer(cx, self.head, self.asker) {
+            return Poll::Ready(head);
         }
         if flight.has_passed_interim() {
             self.interim = true;
@@ -145,6 +176,9 @@ impl Exchange<'_> {
         if self.asker.is_watched() && self.has_client_gone(cx) {
             return Poll::Ready(Err(Fault::ClientGone));
         }
+        if !self.upload.is_ended() && self.asker.poll_left(cx).is_ready() {
+            return Poll::Ready(Err(Fault::ClientGone));
+        }
         self.asker.rest();
         self.poll_waiting(cx, flight, waiting).map(Err)
     }
@@ -152,14 +186,14 @@ impl Exchange<'_> {
     /// Whether it moves on, for the backend went down or is hard to reach, and somebody else can be asked.
     fn look_elsewhere(
         &mut self,
-        flight: &Flight,
+        flight: &impl Courier,
         waiting: &mut Waiting,
         now: Instant,
     ) -> Option<Fault> {
         let live = &self.site.live;
         let downs = live.downs();
         let due = waiting.look_again.take_if(|at| now >= *at).is_some();
-        if !(due || downs != waiting.downs) || flight.read() > 0 {
+        if !(due || downs != waiting.downs) || flight.has_answered() {
             return None;
         }
         waiting.down |= std::mem::replace(&mut waiting.downs, downs) != downs;
@@ -191,7 +225,7 @@ impl Exchange<'_> {
     fn poll_waiting(
         &mut self,
         cx: &mut Context<'_>,
-        flight: &Flight,
+        flight: &impl Courier,
         waiting: &mut Waiting,
     ) -> Poll<Fault> {
         let timeouts = &self.worker.settings.timeouts;
@@ -199,22 +233,26 @@ impl Exchange<'_> {
         if let Some(moving) = self.look_elsewhere(flight, waiting, now) {
             return Poll::Ready(moving);
         }
-        let moved = flight.written() + flight.read() + self.upload.taken();
+        let moved = flight.moved() + self.upload.taken();
         if moved != waiting.moved {
             waiting.moved = moved;
-            waiting.progress = now;
-            if !self.plan.is_idempotent() && flight.written() > 0 {
+            let since = now.saturating_duration_since(waiting.sent);
+            waiting.progress = since.as_micros() as u64;
+            if !self.plan.is_idempotent() && flight.is_past_repeating() {
                 self.upload.forget();
             }
         }
         let uploading = !self.upload.is_ended();
-        let limit = waiting.progress
-            + match uploading || flight.read() > 0 {
-                true => timeouts.body_progress,
-                false => timeouts.first_byte,
-            };
-        if now >= limit {
-            return Poll::Ready(if !uploading {
+        let usual = match uploading || flight.has_answered() {
+            true => timeouts.body_progress,
+            false => timeouts.first_byte,
+        };
+        let progress = waiting.sent + Duration::from_micros(waiting.progress);
+        let limit = flight.limit(waiting.sent, progress, usual);
+        if limit.is_some_and(|limit| now >= limit) {
+            return Poll::Ready(if flight.has_deadline() {
+                Fault::Deadline
+            } else if !uploading {
                 Fault::FirstByte
             } else if self.upload.is_wanted() {
                 Fault::ClientSlow
@@ -230,19 +268,12 @@ impl Exchange<'_> {
                 return Poll::Ready(Fault::ClientGone);
             }
         }
-        let next = if waiting.told { limit } else { limit.min(slow) };
-        let next = waiting.look_again.map_or(next, |at| next.min(at));
-        self.alarm.wake_by(cx, next);
+        let slow = Some(slow).filter(|_| !waiting.told);
+        let dues = [limit, slow, waiting.look_again];
+        if let Some(next) = dues.into_iter().flatten().min() {
+            self.alarm.wake_by(cx, next);
+        }
         Poll::Pending
-    }
-}
-
-fn fault_of(flight: &Flight, loss: Loss) -> Fault {
-    let stale = flight.link.reused && flight.read() == 0;
-    match loss {
-        Loss::Garbage(why) => Fault::Garbage(why.to_owned()),
-        Loss::Ended(_) if flight.written() == 0 => Fault::Unsent { stale },
-        Loss::Ended(why) => Fault::Reset { why, stale },
     }
 }
 
@@ -251,7 +282,7 @@ impl Waiting {
         Self {
             downs: lease.upstream.live.downs(),
             sent: now,
-            progress: now,
+            progress: 0,
             moved: 0,
             told: false,
             down: false,
@@ -260,13 +291,19 @@ impl Waiting {
     }
 }
 
+/// What came of opening a way.
+enum Opened {
+    Flight(Box<Flight>, Lease),
+    Answered(Box<Reply>),
+}
+
 /// What the wait for an answer remembers.
 struct Waiting {
     /// The backend's count of downs when the request was sent.
     downs: u64,
     sent: Instant,
-    /// When a byte last moved.
-    progress: Instant,
+    /// Microseconds until a byte last moved: in half of the room that a time takes.
+    progress: u64,
     moved: u64,
     /// The slow first byte was reported.
     told: bool,

@@ -20,12 +20,15 @@ use std::time::{Duration, Instant};
 
 use super::exchange::Exchange;
 use super::fault::{Fault, in_words};
+use super::hop::Way;
 use super::link::{Link, Secure};
+use super::multiplex::Join;
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
 use crate::announce::Proto;
 use crate::pool::upstream::Lease;
+use crate::proxy_header::Version;
 use crate::tls::client::Inside;
 use crate::{clock, proxy_header};
 
@@ -33,25 +36,37 @@ use crate::{clock, proxy_header};
 struct Dial {
     site: Rc<Site>,
     lease: Lease,
-    connecting: Pin<Box<dyn Future<Output = io::Result<Link>>>>,
+    connecting: Pin<Box<dyn Future<Output = io::Result<Way>>>>,
+    /// Whoever dials there does it for all who wait, goes on alone, and tells how it went.
+    shared: bool,
 }
 
 impl Dial {
-    fn begin(worker: &Worker, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
+    fn begin(worker: &Rc<Worker>, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
         let address = site.key.address;
         let secure = match opening.raw {
             true => None,
             false => secure(worker, &site, &lease),
         };
+        let shared = lease.upstream.proto.is_multiplexed() && !opening.bound;
         Self {
-            connecting: Box::pin(async move {
-                let preamble = opening.preamble.as_deref();
-                let mut link = Link::connect(address, preamble, secure).await?;
-                link.bound |= opening.bound;
-                Ok(link)
-            }),
+            connecting: match shared {
+                true => Box::pin(Join::new(
+                    worker.clone(),
+                    site.clone(),
+                    opening.shared,
+                    secure,
+                )),
+                false => Box::pin(async move {
+                    let preamble = opening.preamble.as_deref();
+                    let mut link = Link::connect(address, preamble, secure).await?;
+                    link.bound |= opening.bound;
+                    Ok(Way::One(link))
+                }),
+            },
             site,
             lease,
+            shared,
         }
     }
 }
@@ -80,11 +95,13 @@ struct Opening {
     bound: bool,
     /// Bytes pass as they are, whatever its pool speaks.
     raw: bool,
+    /// What it says first where it is for all.
+    shared: Option<Version>,
 }
 
 /// A connection, and for whom it counts.
 struct Won {
-    link: Link,
+    way: Way,
     site: Rc<Site>,
     lease: Lease,
 }
@@ -100,7 +117,7 @@ struct Race {
 
 impl Exchange<'_> {
     /// A fresh connection and the lease that goes with it; `self.site` is whose it is.
-    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Link, Lease), Fault> {
+    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Way, Lease), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
             dials: vec![Dial::begin(
@@ -118,7 +135,9 @@ impl Exchange<'_> {
         for dial in race.dials {
             let left = self.worker.settings.timeouts.connect;
             let spent = self.worker.now().saturating_duration_since(race.begun);
-            if given_up {
+            if dial.shared {
+                continue;
+            } else if given_up {
                 self.worker.connect_failed(&dial.site, "connect timed out");
             } else {
                 finish_alone(self.worker.clone(), dial, left.saturating_sub(spent));
@@ -126,7 +145,7 @@ impl Exchange<'_> {
         }
         let won = won?;
         self.ask(won.site);
-        Ok((won.link, won.lease))
+        Ok((won.way, won.lease))
     }
 
     /// A kept connection to `site`, where one may be used.
@@ -151,6 +170,7 @@ impl Exchange<'_> {
             // TLS that ended here begins anew.
             raw: self.record.is_relayed()
                 && self.worker.listener(self.record.listener()).tls.is_none(),
+            shared: self.hop.send_proxy,
         }
     }
 
@@ -183,8 +203,8 @@ impl Exchange<'_> {
             if let Ok(pick) = self.next(Reason::SlowConnect) {
                 let lease = pick.lease;
                 let site = self.worker.site(self.home, &lease.upstream);
-                if let Some(link) = self.take_idle(&site) {
-                    return Poll::Ready(Ok(Won { link, site, lease }));
+                if let Some(way) = self.open_way(&site, &lease) {
+                    return Poll::Ready(Ok(Won { way, site, lease }));
                 }
                 let opening = self.opening();
                 race.dials
@@ -200,10 +220,10 @@ impl Exchange<'_> {
         while let Some(dial) = race.dials.get_mut(at) {
             match dial.connecting.as_mut().poll(cx) {
                 Poll::Pending => at += 1,
-                Poll::Ready(Ok(link)) => {
+                Poll::Ready(Ok(way)) => {
                     let Dial { site, lease, .. } = race.dials.remove(at);
                     self.worker.connected(&site);
-                    return Some(Won { link, site, lease });
+                    return Some(Won { way, site, lease });
                 }
                 Poll::Ready(Err(error)) => {
                     let dial = race.dials.remove(at);
@@ -229,13 +249,16 @@ fn finish_alone(worker: Rc<Worker>, dial: Dial, left: Duration) {
         site,
         lease,
         connecting,
+        ..
     } = dial;
     drop(lease);
     tokio::task::spawn_local(async move {
         match tokio::time::timeout(left, connecting).await {
-            Ok(Ok(link)) => {
+            Ok(Ok(way)) => {
                 worker.connected(&site);
-                site.put_idle(link, clock::now());
+                if let Way::One(link) = way {
+                    site.put_idle(link, clock::now());
+                }
             }
             Ok(Err(error)) if is_theirs(&error) => {
                 worker.connect_failed(&site, &in_words(&error));
@@ -248,7 +271,7 @@ fn finish_alone(worker: Rc<Worker>, dial: Dial, left: Duration) {
 
 /// Whether a failed connect says something about the backend, and not about us: no descriptor or
 /// no local port left must not take backends out.
-fn is_theirs(error: &io::Error) -> bool {
+pub(super) fn is_theirs(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused

@@ -54,6 +54,9 @@ pub(super) enum Fault {
     ClientSlow,
     #[error("{0}")]
     ClientBody(BodyError),
+    /// By its own word nobody waits any more.
+    #[error("the call's own deadline has passed")]
+    Deadline,
     /// It left, so nobody reads this.
     #[error("the client closed the connection")]
     ClientGone,
@@ -82,6 +85,9 @@ pub(super) enum Fault {
     Broken(BodyError),
     #[error("the backend closed the connection before the request was written")]
     Unsent { stale: bool },
+    /// By its own word it did nothing with the request.
+    #[error("the backend did not take the request: {0}")]
+    Unprocessed(String),
     #[error("the backend did not answer in time")]
     FirstByte,
     /// It moves on.
@@ -92,6 +98,10 @@ pub(super) enum Fault {
     #[error("the backend sent no valid response: {0}")]
     Garbage(String),
     // Ours.
+    #[error("the request can't be put to a backend that speaks HTTP/2: it has {0}")]
+    Untranslatable(&'static str),
+    #[error("the backend speaks HTTP/2: no change of protocol to it is possible")]
+    Upgrade,
     #[error("no backend of pool {pool} is in rotation")]
     Nobody { pool: Arc<str> },
     #[error("every backend of pool {pool} is busy, and as many requests as may wait do")]
@@ -117,15 +127,17 @@ impl Fault {
             Self::EndsHere | Self::Challenge(_) => 200,
             Self::Moved(moved) => moved.status,
             Self::NoChallenge => 404,
-            Self::ClientBody(_) | Self::ClientGone => 400,
+            Self::ClientBody(_) | Self::ClientGone | Self::Untranslatable(_) => 400,
             Self::Method => 405,
             Self::HeadSlow | Self::ClientSlow => 408,
             Self::Connect(_)
             | Self::Reset { .. }
             | Self::Broken(_)
             | Self::Unsent { .. }
+            | Self::Unprocessed(_)
             | Self::Garbage(_) => 502,
-            Self::FirstByte | Self::Lossy | Self::Stalled => 504,
+            Self::Upgrade => 501,
+            Self::Deadline | Self::FirstByte | Self::Lossy | Self::Stalled => 504,
             Self::Nobody { .. }
             | Self::QueueFull { .. }
             | Self::QueueSlow { .. }
@@ -141,12 +153,15 @@ impl Fault {
             | Self::HeadSlow
             | Self::ClientSlow
             | Self::ClientBody(_)
+            | Self::Untranslatable(_)
+            | Self::Deadline
             | Self::ClientGone => End::Client,
             Self::EndsHere | Self::Moved(_) | Self::Challenge(_) | Self::NoChallenge => End::Done,
             Self::Connect(_)
             | Self::Reset { .. }
             | Self::Broken(_)
             | Self::Unsent { .. }
+            | Self::Unprocessed(_)
             | Self::FirstByte
             | Self::Lossy
             | Self::Stalled
@@ -154,6 +169,7 @@ impl Fault {
             Self::Nobody { .. }
             | Self::QueueFull { .. }
             | Self::QueueSlow { .. }
+            | Self::Upgrade
             | Self::NoPool => End::Lb,
         }
     }
@@ -196,7 +212,7 @@ impl Fault {
     pub(super) fn reason(&self) -> Option<Reason> {
         match self {
             Self::Connect(_) => Some(Reason::Connect),
-            Self::Unsent { .. } => Some(Reason::Unsent),
+            Self::Unsent { .. } | Self::Unprocessed(_) => Some(Reason::Unsent),
             Self::Reset { .. } | Self::Broken(_) => Some(Reason::Reset),
             Self::FirstByte => Some(Reason::FirstByte),
             _ => None,
@@ -219,7 +235,10 @@ impl Fault {
     pub(super) fn is_stale(&self) -> bool {
         matches!(
             self,
-            Self::Reset { stale: true, .. } | Self::Unsent { stale: true, .. }
+            Self::Reset { stale: true, .. }
+                | Self::Unsent { stale: true, .. }
+                // One connection of it may say goodbye, or take no more just now.
+                | Self::Unprocessed(_)
         )
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct RequestHead {
     pub(super) old: bool,
     /// The client wants the connection kept.
     pub(super) persistent: bool,
+    /// The client takes trailers (`TE: trailers`).
+    pub(super) te_trailers: bool,
     /// The protocol that a change is asked to.
     pub(super) upgrade: Option<Vec<u8>>,
 }
@@ -152,6 +154,7 @@ pub(super) fn fit(
         length: meaning.length,
         old: request.old,
         persistent: !meaning.close && (!request.old || meaning.keep_alive),
+        te_trailers: meaning.trailers,
         upgrade: upgrade.map(<[u8]>::to_vec),
     })
 }

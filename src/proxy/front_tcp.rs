@@ -24,6 +24,7 @@ use super::fault::{BodyError, Fault};
 use super::forward::{RequestHead, ResponseHead};
 use super::guards::{Awake, Counted};
 use super::h1::request::Length;
+use super::hop::Way;
 use super::link::Link;
 use super::peer::Peer;
 use super::record::Record;
@@ -159,7 +160,9 @@ impl Session {
             exchange.ask(worker.site(&home, &pick.lease.upstream));
             exchange.record.note(Entry::tries);
             let fault = match exchange.connect(pick.lease).await {
-                Ok((link, lease)) => {
+                // Not of an exchange that is bound to one client.
+                Ok((Way::Many(_), _)) => Fault::Upgrade,
+                Ok((Way::One(link), lease)) => {
                     exchange
                         .record
                         .note(|entry, now| entry.connected(false, now));

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Read [`service`] first: it is the life of a request. Clients speak by a front (`front_h1`, `front_h2`; `front_tcp` relays
-//! what it does not understand), backends by `flight`; HTTP/1 as bytes is `h1`. No health and no membership here: workers
+//! what it does not understand), backends by `flight` (HTTP/1) or `multiplex` (HTTP/2); HTTP/1 as bytes is `h1`. No health and no membership here: workers
 //! see snapshots and send [`Feedback`].
 
 mod accept;
@@ -31,10 +31,12 @@ mod guards;
 pub mod h1;
 mod handed;
 mod hold;
+mod hop;
 mod introduction;
 mod linger;
 mod link;
 pub mod listeners;
+mod multiplex;
 mod patience;
 mod peer;
 mod record;

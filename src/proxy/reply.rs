@@ -1,7 +1,9 @@
 //! A backend's answer: its head, and its body as it comes.
 //!
 //! ```text
-//! Flight.input ─▶ absorb (count or dechunk, in place) ─▶ take ─▶ the client's front
+//! Flight.input ─▶ absorb (count or dechunk, in place) ─┐
+//!                                                      ├─▶ take ─▶ the client's front ─▶ take_trailers
+//! Stream ─▶ poll_body (as its window allows) ──────────┘
 //!                    └── whole? ─▶ lease released, connection idle again
 //! ```
 
@@ -13,10 +15,10 @@ use super::alarm::Alarm;
 use super::asker::Asker;
 use super::buffer::Buffer;
 use super::fault::{BodyError, in_words};
-use super::flight::Flight;
 use super::forward::ResponseHead;
 use super::h1::chunked;
 use super::h1::request::Length;
+use super::hop::{Courier, Hop};
 use super::link::Link;
 use super::site::Site;
 use super::upload::Upload;
@@ -28,6 +30,8 @@ enum Rest {
     Exactly(u64),
     Chunked(chunked::Decoder),
     UntilClose,
+    /// Of a stream, which says itself when it ends: so much by its head's word, if it has one.
+    Streamed(Option<u64>),
     Nothing,
 }
 
@@ -37,13 +41,16 @@ pub(super) struct Reply {
     pub(super) upload: Upload,
     rest: Rest,
     /// `None` once its connection is of no more use here.
-    flight: Option<Box<Flight>>,
+    hop: Option<Hop>,
     /// Bytes of the body that came and were not taken.
     ready: Buffer,
     site: Rc<Site>,
     /// Released with the last byte.
     lease: Option<Lease>,
-    progress_max: Duration,
+    /// Field lines behind the body.
+    trailers: Option<Box<[u8]>>,
+    /// `None`: it may be silent for as long as it likes.
+    progress_max: Option<Duration>,
     /// Since when nothing came.
     waiting_since: Option<Instant>,
 }
@@ -55,7 +62,7 @@ impl Reply {
     /// The body is none.
     pub(super) fn new(
         head: ResponseHead,
-        mut flight: Box<Flight>,
+        mut hop: Hop,
         upload: &mut Upload,
         site: Rc<Site>,
         lease: Lease,
@@ -63,19 +70,30 @@ impl Reply {
         now: Instant,
     ) -> Result<Box<Self>, BodyError> {
         let mut reply = Box::new(Self {
-            rest: match head.length {
-                Length::None | Length::Exactly(0) => Rest::Nothing,
-                Length::Exactly(bytes) => Rest::Exactly(bytes),
-                Length::Chunked => Rest::Chunked(chunked::Decoder::new()),
-                Length::UntilClose => Rest::UntilClose,
+            rest: match (&hop, head.length) {
+                (_, Length::None) => Rest::Nothing,
+                // Trailers may follow a body of no bytes.
+                (Hop::Many(_), Length::Exactly(bytes)) => Rest::Streamed(Some(bytes)),
+                (Hop::Many(_), _) => Rest::Streamed(None),
+                (_, Length::Exactly(0)) => Rest::Nothing,
+                (_, Length::Exactly(bytes)) => Rest::Exactly(bytes),
+                (_, Length::Chunked) => Rest::Chunked(chunked::Decoder::new()),
+                (_, Length::UntilClose) => Rest::UntilClose,
             },
             head,
             upload: Upload::default(),
-            ready: flight.input.take(),
-            flight: Some(flight),
+            progress_max: match &hop {
+                Hop::One(_) => Some(progress_max),
+                Hop::Many(stream) => stream.progress_max(progress_max),
+            },
+            ready: match &mut hop {
+                Hop::One(flight) => flight.input.take(),
+                Hop::Many(stream) => stream.input.take(),
+            },
+            hop: Some(hop),
             site,
             lease: Some(lease),
-            progress_max,
+            trailers: None,
             waiting_since: None,
         });
         reply.absorb(0, now)?;
@@ -109,23 +127,27 @@ impl Reply {
         self.ready.take()
     }
 
-    /// Field lines behind the body, once it is whole: names in lower case, each line with its end.
-    pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
-        None
-    }
-
     /// Goes on sending the request, if its answer came before its end.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>, asker: &mut dyn Asker) {
-        if let Some(flight) = &mut self.flight
-            && flight.has_sent_head()
-        {
-            flight.send(cx, &[], &mut self.upload, asker);
+        match &mut self.hop {
+            Some(Hop::One(flight)) if flight.has_sent_head() => {
+                flight.send(cx, &[], &mut self.upload, asker);
+            }
+            Some(Hop::Many(stream)) => stream.send(cx, None, &mut self.upload, asker),
+            _ => {}
         }
+    }
+
+    /// Field lines that came behind the body, as text, names in lower case; only once it is whole.
+    pub(super) fn take_trailers(&mut self) -> Option<Box<[u8]>> {
+        self.trailers.take()
     }
 
     /// The connection, after a change of protocol, with what came over it already.
     pub(super) fn take_link(&mut self) -> Option<(Link, Buffer, Option<Lease>)> {
-        let flight = self.flight.take()?;
+        let Some(Hop::One(flight)) = self.hop.take() else {
+            return None;
+        };
         Some((flight.link, self.ready.take(), self.lease.take()))
     }
 
@@ -159,7 +181,10 @@ impl Reply {
             self.waiting_since = None;
             return polled;
         }
-        let limit = *self.waiting_since.get_or_insert(now) + self.progress_max;
+        let Some(progress_max) = self.progress_max else {
+            return Poll::Pending;
+        };
+        let limit = *self.waiting_since.get_or_insert(now) + progress_max;
         if now >= limit {
             self.cut();
             return Poll::Ready(Err(BodyError::UpstreamSlow));
@@ -174,12 +199,15 @@ impl Reply {
         now: Instant,
         most: usize,
     ) -> Poll<Result<(), BodyError>> {
-        let Some(flight) = self
-            .flight
+        let Some(hop) = self
+            .hop
             .as_mut()
             .filter(|_| !matches!(self.rest, Rest::Nothing))
         else {
             return Poll::Ready(Ok(()));
+        };
+        let Hop::One(flight) = hop else {
+            return self.poll_stream(cx, now, most);
         };
         let from = self.ready.len();
         let broke = match ready!(self.ready.poll_fill_to(cx, &mut flight.link.stream, most)) {
@@ -196,6 +224,41 @@ impl Reply {
         };
         self.cut();
         Poll::Ready(Err(BodyError::Upstream(broke)))
+    }
+
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        most: usize,
+    ) -> Poll<Result<(), BodyError>> {
+        let Some(Hop::Many(stream)) = &mut self.hop else {
+            return Poll::Ready(Ok(()));
+        };
+        let from = self.ready.len();
+        let ended = match ready!(stream.poll_body(cx, &mut self.ready, most)) {
+            Ok(ended) => ended,
+            Err(error) => {
+                self.cut();
+                return Poll::Ready(Err(error));
+            }
+        };
+        let fresh = (self.ready.len() - from) as u64;
+        if let Rest::Streamed(Some(left)) = &mut self.rest {
+            let kept = left.checked_sub(fresh);
+            if kept.is_none_or(|left| ended && left > 0) {
+                self.cut();
+                let why = "its length is not the one announced".to_owned();
+                return Poll::Ready(Err(BodyError::Upstream(why)));
+            }
+            *left -= fresh;
+        }
+        if ended {
+            self.trailers = stream.take_trailers();
+            self.rest = Rest::Nothing;
+            self.finish(false, now);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Understands what came behind the first `from` bytes.
@@ -229,7 +292,7 @@ impl Reply {
                     self.rest = Rest::Nothing;
                 }
             }
-            Rest::UntilClose => {}
+            Rest::UntilClose | Rest::Streamed(_) => {}
         }
         self.ready.truncate(from + data);
         if matches!(self.rest, Rest::Nothing) {
@@ -241,7 +304,7 @@ impl Reply {
     /// All of it came: the connection is free, unless it carries something that nobody asked for.
     fn finish(&mut self, surplus: bool, now: Instant) {
         self.lease = None;
-        let Some(flight) = self.flight.take() else {
+        let Some(Hop::One(flight)) = self.hop.take() else {
             return;
         };
         if self.head.persistent && !surplus && flight.is_sent() {
@@ -251,6 +314,6 @@ impl Reply {
 
     fn cut(&mut self) {
         self.lease = None;
-        self.flight = None;
+        self.hop = None;
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::Link;
+use super::multiplex::Mux;
 use super::stats::Counts;
 use crate::pool::registry::Key;
 use crate::pool::upstream::Live;
@@ -23,6 +24,8 @@ pub(super) struct Site {
     pub(super) counts: Arc<Counts>,
     idle: RefCell<VecDeque<Link>>,
     idle_max: usize,
+    /// Connections that carry many requests.
+    pub(super) mux: Mux,
     /// Its last connect failed.
     pub(super) failing: Cell<bool>,
     /// When a failed request there was last reported.
@@ -42,11 +45,17 @@ impl Site {
             counts,
             idle: RefCell::new(VecDeque::new()),
             idle_max,
+            mux: Mux::default(),
             failing: Cell::new(false),
             failed_at: Cell::new(None),
             slow_since: Cell::new(None),
             gone_since: Cell::new(None),
         }
+    }
+
+    /// How many connections that carry many requests there may be.
+    pub(super) fn connections_max(&self) -> usize {
+        self.idle_max
     }
 
     /// The connection that was used last and still works. `thorough`: see [`Link::is_usable`].
@@ -76,6 +85,7 @@ impl Site {
 
     /// Drops what is closed or older than `age_max`; all of it when the backend takes no requests.
     pub(super) fn sweep(&self, now: Instant, age_max: Duration, in_rotation: bool) {
+        self.mux.sweep(now, age_max, in_rotation, self.live.downs());
         let mut idle = self.idle.borrow_mut();
         if in_rotation {
             idle.retain_mut(|link| {

@@ -120,9 +120,26 @@ pub(super) struct Cursor {
     kept: usize,
     /// The end is on its way too.
     ended: bool,
+    /// The protocol below frames it.
+    unframed: bool,
 }
 
 impl Cursor {
+    /// Of an attempt by a protocol that frames bodies itself: only their own bytes go out.
+    pub(super) fn unframed() -> Self {
+        Self {
+            unframed: true,
+            ..Self::default()
+        }
+    }
+
+    fn framing(&self, upload: &Upload) -> Length {
+        match self.unframed {
+            true => Length::None,
+            false => upload.length,
+        }
+    }
+
     /// Everything was handed over.
     pub(super) fn is_ended(&self) -> bool {
         self.ended
@@ -141,17 +158,18 @@ impl Cursor {
             return false;
         }
         if self.kept < upload.kept.len() {
-            frame(upload.length, &upload.kept[self.kept..], out);
+            frame(self.framing(upload), &upload.kept[self.kept..], out);
             self.kept = upload.kept.len();
             self.tidy(upload);
             return true;
         }
         if upload.ended {
             self.ended = true;
-            if upload.length == Length::Chunked {
+            let chunked = self.framing(upload) == Length::Chunked;
+            if chunked {
                 out.extend_from_slice(chunked::LAST);
             }
-            return upload.length == Length::Chunked;
+            return chunked;
         }
         let Poll::Ready(Some(fresh)) = upload.poll_fresh(cx, asker) else {
             // At the end there is one more turn, for the last chunk.
@@ -167,7 +185,7 @@ impl Cursor {
             upload.kept.extend_from_slice(fresh);
             self.kept = upload.kept.len();
         }
-        frame(upload.length, fresh, out);
+        frame(self.framing(upload), fresh, out);
         upload.took(bytes);
         asker.consume(bytes);
         upload.ended |= upload.length == Length::Exactly(upload.taken);

@@ -28,13 +28,18 @@ pub(crate) fn system_tests(programs: &[&str]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    let line = format!("left out: {} needs {}", test_name(), missing.join(", "));
+    lacks(&missing.join(", "));
+    false
+}
+
+/// Tells that this test is left out for what it needs; fails with `LB_TEST_REQUIRE_ALL=1`.
+pub(crate) fn lacks(what: &str) {
+    let line = format!("left out: {} needs {what}", test_name());
     assert!(
         std::env::var_os("LB_TEST_REQUIRE_ALL").is_none(),
         "{line}, and LB_TEST_REQUIRE_ALL is set"
     );
     say(&line);
-    false
 }
 
 /// Past the test runner's capture: a test left out must be seen.

@@ -7,6 +7,7 @@
 //!
 //! Nothing here names hyper, so these tests outlive it. Waits are for conditions, with a deadline.
 
+mod frames;
 #[allow(dead_code, reason = "tests/tcp uses more of it")]
 mod front;
 #[path = "../common/hanging.rs"]
@@ -22,6 +23,8 @@ mod bytes;
 mod eject;
 mod forward;
 mod limits;
+mod multiplex;
+mod multiplexed;
 mod rescue;
 mod retry;
 mod rotation;

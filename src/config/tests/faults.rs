@@ -59,8 +59,8 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
             "lb.toml:2:17: cluster.web.queue_timeout = \"0s\": must be at least 1ms, since a wait of nothing always ends too soon",
         ),
         (
-            "[cluster.web]\nproto = \"h2c\"\n",
-            "lb.toml:2:9: cluster.web.proto = \"h2c\": is not built yet; only \"http\", \"https\" and \"tcp\" can be served",
+            "[cluster.web]\nproto = \"h3\"\n",
+            "lb.toml:2:9: cluster.web.proto = \"h3\": is not a protocol; write \"http\", \"https\", \"h2c\", \"h2\" or \"tcp\"",
         ),
         (
             "[cluster.web]\nbackend = [{}]\n",

@@ -102,7 +102,7 @@ pub async fn watch(
         let started = clock::now();
         let run = match &check {
             OwnCheck::Network(spec) => Run {
-                seen: ask(address, spec, &settings, None).await,
+                seen: ask(address, spec, None, &settings, None).await,
                 leftover: None,
             },
             OwnCheck::Exec(command) => exec::run(command, &settings).await,

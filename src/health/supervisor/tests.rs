@@ -37,6 +37,7 @@ fn target(
         check: check.parse().unwrap(),
         settings,
         extra: 0,
+        http2: None,
         witness: None,
         secured: None,
     }

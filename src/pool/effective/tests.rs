@@ -238,8 +238,6 @@ fn rows() -> Vec<Case> {
             .shadowed(),
         case("unusable", (false, Unusable, "port \"x\" is not a port (1-65535)"))
             .unusable().shadowed(),
-        case("a protocol to come", (false, Unusable, "speaks h2c: only http and https can be sent so far"))
-            .proto(Proto::H2c),
         case("bytes among requests", (false, Unusable, "speaks tcp, and its pool sends requests: a pool of proto \"tcp\" would relay to it"))
             .proto(Proto::Tcp),
         case("bytes", (true, Up, "check http:/ passed: 200"))

@@ -27,10 +27,10 @@ fn upstream(pool: &Pool, host: u8) -> Arc<Upstream> {
             service: "web".into(),
         },
         address: SocketAddr::from(([10, 0, 0, host], 80)),
-        proto: Proto::Http,
         weight: 1,
         tier: 0,
         backup: false,
+        proto: Proto::Http,
         live: Arc::new(Live::of(Arc::clone(&pool.queue))),
     })
 }

@@ -95,10 +95,10 @@ impl Backend {
             upstream: Arc::new(Upstream {
                 id: spec.id.clone(),
                 address: spec.address,
-                proto: spec.proto.unwrap_or_default(),
                 weight: spec.weight,
                 tier: spec.tier,
                 backup: spec.backup,
+                proto: spec.proto.unwrap_or_default(),
                 live: Arc::new(Live::of(queue)),
             }),
             spec,
@@ -313,11 +313,11 @@ impl Backend {
                 None => Judged::Same,
             };
         }
-        let spoken = self.upstream.proto == self.proto(settings);
-        if spoken && self.verdict.as_ref() == Some(&verdict) {
+        let proto = self.proto(settings);
+        if self.verdict.as_ref() == Some(&verdict) && self.upstream.proto == proto {
             return Judged::Same;
         }
-        self.refresh_upstream(&verdict, settings);
+        self.refresh_upstream(&verdict, proto);
         let before = self.verdict.replace(verdict.clone());
         if before.as_ref().map(|before| before.state) != Some(verdict.state) {
             self.since = now;
@@ -347,7 +347,7 @@ impl Backend {
     }
 
     /// The counters stay; what requests read beside them is replaced whole.
-    fn refresh_upstream(&mut self, verdict: &Verdict, settings: &Settings) {
+    fn refresh_upstream(&mut self, verdict: &Verdict, proto: Proto) {
         let Verdict {
             weight,
             tier,
@@ -355,8 +355,7 @@ impl Backend {
             ..
         } = *verdict;
         let now = &self.upstream;
-        let proto = self.proto(settings);
-        if (now.proto, now.weight, now.tier, now.backup) != (proto, weight, tier, backup) {
+        if (now.weight, now.tier, now.backup, now.proto) != (weight, tier, backup, proto) {
             self.upstream = Arc::new(Upstream {
                 proto,
                 weight,
@@ -367,8 +366,8 @@ impl Backend {
         }
     }
 
-    /// How to check it, and how many extra checks were wanted so far; `None`: not at all.
-    pub(super) fn check_wanted(&self, settings: &Settings) -> Option<(CheckSpec, u64)> {
+    /// How to check it, in which protocol, and how many extra checks were wanted so far; `None`: not at all.
+    pub(super) fn check_wanted(&self, settings: &Settings) -> Option<(CheckSpec, Proto, u64)> {
         let state = self.verdict.as_ref().map(|verdict| verdict.state);
         let hopeless = matches!(state, None | Some(State::Unusable | State::Shadowed));
         if hopeless || self.gone_at.is_some() {
@@ -380,10 +379,11 @@ impl Backend {
             check if self.spec.check.is_none() => self.as_spoken(check.clone(), settings),
             check => check.clone(),
         };
-        Some((check, self.extra))
+        Some((check, self.proto(settings), self.extra))
     }
 
-    fn proto(&self, settings: &Settings) -> Proto {
+    /// What it speaks.
+    pub(super) fn proto(&self, settings: &Settings) -> Proto {
         match settings.proto {
             // Bytes are passed on whatever they mean.
             Proto::Tcp => Proto::Tcp,

@@ -83,6 +83,8 @@ pub struct Target {
     pub key: Key,
     /// How.
     pub check: CheckSpec,
+    /// What it speaks.
+    pub proto: Proto,
     /// Grows by one for each extra check wanted now (suspect, failed, slow first byte).
     pub extra: u64,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Judged};
 use super::{Change, Key, Settings, Target, Turn};
-use crate::announce::CheckSpec;
+use crate::announce::{CheckSpec, Proto};
 use crate::pool::effective::{State, Verdict};
 use crate::pool::snapshot::{Pool, Snapshot};
 use crate::pool::spec::{Spec, Standing, UpstreamId};
@@ -36,7 +36,7 @@ pub(super) struct Roster {
     stored_at: Option<Instant>,
     unstored: Unstored,
     due: Option<Instant>,
-    targets: BTreeMap<Place, (CheckSpec, u64)>,
+    targets: BTreeMap<Place, (CheckSpec, Proto, u64)>,
     targets_generation: u64,
 }
 
@@ -171,13 +171,15 @@ impl Roster {
     }
 
     pub(super) fn targets(&self) -> Vec<Target> {
-        let target = |((id, address), (check, extra)): (&Place, &(CheckSpec, u64))| Target {
+        type Wanted = (CheckSpec, Proto, u64);
+        let target = |((id, address), (check, proto, extra)): (&Place, &Wanted)| Target {
             key: Key {
                 pool: self.pool.name.clone(),
                 id: id.clone(),
                 address: *address,
             },
             check: check.clone(),
+            proto: *proto,
             extra: *extra,
         };
         self.targets.iter().map(target).collect()

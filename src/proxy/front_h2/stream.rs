@@ -232,6 +232,14 @@ impl Asker for Stream {
         self.hub.local
     }
 
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
+
+    fn may_be_silent(&self) -> bool {
+        true
+    }
+
     fn interim(&mut self, head: &ResponseHead) {
         let Voice::Waits(respond) = &mut self.voice else {
             return;

@@ -167,6 +167,9 @@ pub fn size_line(bytes: usize) -> ([u8; 18], usize) {
 /// Behind the last chunk.
 pub const LAST: &[u8] = b"0\r\n\r\n";
 
+/// Its beginning, where trailers follow.
+pub const LAST_SIZE: &[u8] = b"0\r\n";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,7 +55,7 @@ pub fn scan(bytes: &[u8]) -> Scan {
 }
 
 /// The first line without its end, and the rest. `head` is whole (see [`scan`]).
-pub(super) fn split_first_line(head: &[u8]) -> (&[u8], &[u8]) {
+pub fn split_first_line(head: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'\n', head) {
         Some(lf) if lf > 0 => (&head[..lf - 1], &head[lf + 1..]),
         _ => (head, &[]),
@@ -66,7 +66,7 @@ pub(super) fn split_first_line(head: &[u8]) -> (&[u8], &[u8]) {
 ///
 /// # Errors
 /// Anything but `name: value`, and more fields than there is room for.
-pub(super) fn fields<'h, 'r>(
+pub fn fields<'h, 'r>(
     lines: &'h [u8],
     room: &'r mut [Field<'h>],
 ) -> Result<&'r [Field<'h>], Refusal> {

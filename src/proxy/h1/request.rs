@@ -50,6 +50,8 @@ pub struct Meaning<'h> {
     pub upgrade: Option<&'h [u8]>,
     /// `Expect: 100-continue`.
     pub expects: bool,
+    /// `TE: trailers`.
+    pub trailers: bool,
     /// Other names that `Connection` lists: fields that end here.
     pub listed: Vec<&'h [u8]>,
 }
@@ -127,6 +129,7 @@ impl<'h> Request<'h, '_> {
             keep_alive: false,
             upgrade: None,
             expects: false,
+            trailers: false,
             listed: Vec::new(),
         };
         let (mut length, mut coding, mut upgrade, mut upgrades) = (None, None, None, false);
@@ -159,10 +162,15 @@ impl<'h> Request<'h, '_> {
                     // An HTTP/1.0 client could not read the interim answer.
                     meaning.expects = !self.old;
                 }
+                Known::Te => {
+                    let mut codings = head::list(value);
+                    meaning.trailers |= codings.any(|each| each.eq_ignore_ascii_case(b"trailers"));
+                }
                 Known::Connection => upgrades |= meaning.connection(value)?,
                 _ => {}
             }
         }
+        meaning.trailers &= !self.old;
         meaning.upgrade = upgrade.filter(|_| upgrades && !self.old);
         meaning.length = match (coding, length) {
             (Some(_), Some(_)) => {

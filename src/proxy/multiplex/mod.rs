@@ -1,0 +1,250 @@
+//! HTTP/2 to a backend: a few connections that carry many requests each.
+//!
+//! ```text
+//! Join ─▶ Mux ─┬─ a connection has room ─▶ Seat ─▶ Stream (one request)
+//!              ├─ none has: one is opened for all who wait (a task of its own)
+//!              └─ as many as may be, all full: a Seat that is given back is the next one's
+//! Conn ◀── driver (a task of its own): reads, writes, PINGs
+//! ```
+//!
+//! A connection counts as open once the backend's SETTINGS have come: then it is known to speak HTTP/2, and how many
+//! requests it takes at once. Nothing was sent before, so whatever fails until then may be tried elsewhere.
+
+mod conn;
+mod head;
+mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use self::conn::Conn;
+pub(super) use self::stream::Stream;
+use super::hop::Way;
+use super::link::Secure;
+use super::site::Site;
+use super::worker::Worker;
+use crate::clock;
+use crate::proxy_header::Version;
+
+/// Requests on one connection, whatever the backend allows: a lost packet holds up all of them.
+const STREAMS_MAX: usize = 100;
+
+/// The connections of one worker to one backend.
+#[derive(Default)]
+pub(super) struct Mux {
+    conns: RefCell<Vec<Rc<Conn>>>,
+    /// Connections that are being opened.
+    dials: Cell<usize>,
+    /// How many could not be opened, and why the last could not.
+    failed: RefCell<(u64, String)>,
+    queue: RefCell<VecDeque<Rc<Place>>>,
+    /// The backend's count of downs at the last sweep.
+    downs: Cell<u64>,
+}
+
+/// One request's place in the queue.
+#[derive(Default)]
+struct Place {
+    waker: RefCell<Option<Waker>>,
+    /// It is its turn; it is no longer in the queue.
+    called: Cell<bool>,
+}
+
+impl Place {
+    fn call(&self) {
+        self.called.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Mux {
+    /// Closes what idled for `age_max`, or all when the backend takes no requests; requests under way go on. Where the
+    /// backend went down since the last sweep, its connections have to prove that they live.
+    pub(super) fn sweep(&self, now: Instant, age_max: Duration, in_rotation: bool, downs: u64) {
+        let suspect = self.downs.replace(downs) != downs;
+        self.conns.borrow_mut().retain(|conn| {
+            if suspect {
+                conn.suspect();
+            }
+            if !in_rotation || conn.is_idle_since(now, age_max) {
+                conn.retire();
+            }
+            !conn.is_over()
+        });
+    }
+
+    /// No connection of it takes requests.
+    fn take(&self) -> Option<Rc<Conn>> {
+        let conns = self.conns.borrow();
+        conns.iter().find(|conn| conn.enter(STREAMS_MAX)).cloned()
+    }
+
+    fn call_next(&self) {
+        let next = self.queue.borrow_mut().pop_front();
+        if let Some(place) = next {
+            place.call();
+        }
+    }
+
+    fn call_all(&self) {
+        for place in self.queue.take() {
+            place.call();
+        }
+    }
+
+    fn leave(&self, place: &Rc<Place>) {
+        let mut queue = self.queue.borrow_mut();
+        queue.retain(|other| !Rc::ptr_eq(other, place));
+    }
+}
+
+impl Site {
+    /// Room on a connection that is open.
+    pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
+        let conn = self.mux.take()?;
+        Some(Seat {
+            reused: conn.carry(),
+            conn,
+            site: self.clone(),
+        })
+    }
+}
+
+/// One request's room on a connection.
+pub(super) struct Seat {
+    conn: Rc<Conn>,
+    site: Rc<Site>,
+    /// The connection has carried a request before this one.
+    pub(super) reused: bool,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.conn.leave(clock::now());
+        self.site.mux.call_next();
+    }
+}
+
+/// The wait for room at a backend.
+pub(super) struct Join {
+    worker: Rc<Worker>,
+    site: Rc<Site>,
+    /// The PROXY header that a connection begins with. It names nobody: all clients share it.
+    header: Option<Version>,
+    secure: Option<Secure>,
+    place: Option<Rc<Place>>,
+    /// Failures when the wait began.
+    failures: Option<u64>,
+}
+
+impl Join {
+    /// Begins with the first poll.
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        site: Rc<Site>,
+        header: Option<Version>,
+        secure: Option<Secure>,
+    ) -> Self {
+        Self {
+            worker,
+            site,
+            header,
+            secure,
+            place: None,
+            failures: None,
+        }
+    }
+
+    /// Has a connection opened, unless one is on its way or there are enough.
+    fn dial(&self) {
+        let mux = &self.site.mux;
+        mux.conns.borrow_mut().retain(|conn| !conn.is_over());
+        if mux.dials.get() > 0 || mux.conns.borrow().len() >= self.site.connections_max() {
+            return;
+        }
+        mux.dials.set(1);
+        tokio::task::spawn_local(open(
+            self.worker.clone(),
+            self.site.clone(),
+            self.header,
+            self.secure.clone(),
+        ));
+    }
+}
+
+impl Future for Join {
+    /// An error was reported already, by whoever dialled.
+    type Output = io::Result<Way>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mux = &this.site.mux;
+        if let Some(seat) = this.site.seat() {
+            if let Some(place) = this.place.take() {
+                mux.leave(&place);
+            }
+            return Poll::Ready(Ok(Way::Many(seat)));
+        }
+        let failed = mux.failed.borrow();
+        let since = *this.failures.get_or_insert(failed.0);
+        if failed.0 != since {
+            return Poll::Ready(Err(io::Error::other(failed.1.clone())));
+        }
+        drop(failed);
+        this.dial();
+        let place = this.place.get_or_insert_default();
+        *place.waker.borrow_mut() = Some(cx.waker().clone());
+        let mut queue = mux.queue.borrow_mut();
+        if place.called.take() || !queue.iter().any(|other| Rc::ptr_eq(other, place)) {
+            queue.push_back(place.clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Join {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        match place.called.get() {
+            // What it was called for is there for somebody else.
+            true => self.site.mux.call_next(),
+            false => self.site.mux.leave(&place),
+        }
+    }
+}
+
+/// Opens a connection for whoever waits, even when that leaves meanwhile.
+async fn open(worker: Rc<Worker>, site: Rc<Site>, header: Option<Version>, secure: Option<Secure>) {
+    let limit = worker.settings.timeouts.connect;
+    let opened = tokio::time::timeout(limit, conn::open(site.key.address, header, secure)).await;
+    let mux = &site.mux;
+    mux.dials.set(0);
+    let refused = match opened {
+        Ok(Ok((conn, driver))) => {
+            worker.connected(&site);
+            mux.conns.borrow_mut().push(conn.clone());
+            tokio::task::spawn_local(driver.run(conn, Rc::downgrade(&site)));
+            None
+        }
+        Ok(Err(refused)) => Some((refused.why, refused.theirs)),
+        Err(_) => Some(("connect timed out".to_owned(), true)),
+    };
+    if let Some((why, theirs)) = refused {
+        if theirs {
+            worker.connect_failed(&site, &why);
+        }
+        let mut failed = mux.failed.borrow_mut();
+        *failed = (failed.0 + 1, why);
+    }
+    mux.call_all();
+}
