@@ -191,8 +191,7 @@ fn plain(name: &str) -> Read {
 fn cluster(sources: &Sources<'_>, mut table: Table<'_>, read: &mut Read) {
     let cluster = &mut read.cluster;
     let pool = &mut cluster.pool;
-    let port = table.integer("default_port");
-    let proto = table.text("proto");
+    let (port, proto) = (table.integer("default_port"), table.text("proto"));
     read.proto = proto.is_some();
     sources.set(&mut pool.proto, proto, parse::proto);
     if port.is_none() && pool.proto.is_tls() {

@@ -59,15 +59,12 @@ impl Banner<'_> {
             .iter()
             .map(|entry| {
                 let mut shown = url(entry.address, self.gossip.address.ip());
-                if entry.secured {
-                    shown = shown
-                        .replacen("http://", "https://", 1)
-                        .replace(":443/", "/");
-                }
                 if entry.relays {
-                    let (_, address) = shown.split_once("://").unwrap_or_default();
-                    let scheme = if entry.secured { "tls" } else { "tcp" };
-                    shown = format!("{scheme}://{}", address.trim_end_matches('/'));
+                    let address = shown.strip_prefix("http://").unwrap_or(&shown);
+                    shown = format!("tcp://{}", address.trim_end_matches('/'));
+                } else if entry.secured {
+                    shown = shown.replacen("http://", "https://", 1);
+                    shown = shown.replace(":443/", "/");
                 }
                 if entry.introduced {
                     shown.push_str(" (PROXY protocol)");

@@ -227,7 +227,7 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
         return Some((State::Unusable, reason.to_owned()));
     }
     // Until the data path speaks more: a request in the wrong protocol would fail at the client's cost.
-    if !matches!(opinions.proto, Proto::Http | Proto::Https) && !opinions.relayed {
+    if !(matches!(opinions.proto, Proto::Http | Proto::Https) || opinions.relayed) {
         let reason = format!(
             "speaks {}: only http and https can be sent so far",
             opinions.proto

@@ -1,19 +1,17 @@
 //! What a client's new connection goes through before it speaks a protocol.
 //!
 //! ```text
-//! accepted ─▶ PROXY header ─▶ TLS handshake ─┬─▶ HTTP/1 (front_h1)
-//!              (introduction)       │          ├─▶ HTTP/2 (front_h2)
-//!                                   │          └─▶ relay (front_tcp)
-//!                                   └── too slow, no TLS, no agreement: counted, and gone
+//! accepted ─▶ PROXY header, where the listener  ─▶ TLS handshake, where it ─┬─▶ HTTP/1 (front_h1)
+//!              asks for it (introduction)            speaks TLS             ├─▶ HTTP/2, if that was agreed on (front_h2)
+//!                                                                           └─▶ relay (front_tcp)
 //! ```
 //!
 //! A listener that asks for nothing else costs nothing else: no task, no memory.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 
@@ -29,6 +27,9 @@ use crate::tls::server::Server;
 use crate::tls::stream::Stream;
 use crate::tls::subject;
 
+/// The name of HTTP/2 among protocols to agree on (RFC 7301).
+const H2: &[u8] = b"h2";
+
 /// Serves a connection to its end, in a task of its own.
 pub(super) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: Peer) {
     let arrival = Arrival {
@@ -36,9 +37,10 @@ pub(super) fn begin(worker: &Rc<Worker>, stream: TcpStream, peer: Peer) {
         socket: Socket::new(stream),
         peer,
     };
-    match worker.listener(peer.listener()).proxy_protocol {
-        None => arrival.enter(),
-        Some(_) => drop(tokio::task::spawn_local(arrival.be_introduced())),
+    let listener = worker.listener(peer.listener());
+    match listener.proxy_protocol.is_some() || listener.tls.is_some() {
+        false => arrival.speak(),
+        true => drop(tokio::task::spawn_local(arrival.come_in())),
     }
 }
 
@@ -50,43 +52,47 @@ struct Arrival {
 }
 
 impl Arrival {
-    async fn be_introduced(self) {
+    /// Through all that the listener asks for; what follows has a task of its own again: this one is far larger than
+    /// who waits for a request.
+    async fn come_in(self) {
+        let Some(introduced) = self.be_introduced().await else {
+            return;
+        };
+        let listener = introduced.worker.listener(introduced.peer.listener());
+        let secured = match listener.tls.clone() {
+            None => Some(introduced),
+            Some(server) => Box::pin(introduced.be_secured(&server)).await,
+        };
+        if let Some(arrival) = secured {
+            arrival.speak();
+        }
+    }
+
+    async fn be_introduced(self) -> Option<Self> {
         let Self {
             worker,
             socket,
             peer,
         } = self;
-        let from = &worker.listener(peer.listener()).proxy_protocol;
-        let from = from.as_deref().unwrap_or_default();
-        if let Some((socket, peer)) = introduction::take(&worker, socket, peer, from).await {
-            let arrival = Self {
-                worker,
-                socket,
-                peer,
-            };
-            arrival.enter();
-        }
+        let from = worker.listener(peer.listener()).proxy_protocol.as_deref();
+        let (socket, peer) = match from {
+            None => (socket, peer),
+            Some(from) => introduction::take(&worker, socket, peer, from).await?,
+        };
+        Some(Self {
+            worker,
+            socket,
+            peer,
+        })
     }
 
-    /// By TLS, where the listener asks for it.
-    fn enter(self) {
-        match &self.worker.listener(self.peer.listener()).tls {
-            None => self.speak(),
-            Some(server) => {
-                let server = server.clone();
-                tokio::task::spawn_local(self.secure(server));
-            }
-        }
-    }
-
-    /// Shakes hands, and goes on in a task of its own again: this one is far larger than who waits for a request.
-    async fn secure(self, server: Arc<Server>) {
+    async fn be_secured(self, server: &Server) -> Option<Self> {
         let Self {
             worker,
             socket,
             peer,
         } = self;
-        let (stream, local) = match shake(&worker, socket, &server).await {
+        let (stream, local) = match shake(&worker, socket, server).await {
             Ok(shaken) => shaken,
             Err((failure, stream)) => {
                 worker.stats.shook_no_hands(&failure);
@@ -94,27 +100,25 @@ impl Arrival {
                 if let (Failure::PlainHttp, Some(stream)) = (failure, stream) {
                     refuse_plain_http(stream).await;
                 }
-                return;
+                return None;
             }
         };
         worker.stats.shook_hands(stream.is_resumed());
         let told = server
             .asks_clients()
             .then(|| subject::lines(stream.certificates()).into());
-        let socket = Socket::secured(Box::new(Secured { stream, told }));
-        let socket = match local {
-            Some(local) => socket.introduced(local),
-            None => socket,
-        };
-        let arrival = Self {
+        let secured = Socket::secured(Box::new(Secured { stream, told }));
+        Some(Self {
             worker,
-            socket,
+            socket: match local {
+                Some(local) => secured.introduced(local),
+                None => secured,
+            },
             peer,
-        };
-        arrival.speak();
+        })
     }
 
-    /// Gives it to who speaks the listener's protocol, or what was agreed on within TLS (ALPN).
+    /// Gives it to who speaks the listener's protocol, or the one that was agreed on. Who names none means HTTP/1.
     fn speak(self) {
         let Self {
             worker,
@@ -122,9 +126,9 @@ impl Arrival {
             peer,
         } = self;
         match worker.listener(peer.listener()).mode {
-            Mode::Http if socket.speaks_h2() => {
-                let nothing = Buffer::new(&worker.buffers);
-                front_h2::begin(&worker, socket, nothing, peer);
+            Mode::Http if socket.is_agreed_on(H2) => {
+                let early = Buffer::new(&worker.buffers);
+                front_h2::begin(worker, socket, early, peer);
             }
             Mode::Http => {
                 tokio::task::spawn_local(Connection::new(worker, socket, peer).serve());
@@ -136,17 +140,18 @@ impl Arrival {
     }
 }
 
-/// With what a proxy in front said that the client had connected to.
-type Shaken = (Stream, Option<SocketAddr>);
+/// With it, the address that a proxy in front said its client had connected to.
+type Shaken = (Stream, Option<std::net::SocketAddr>);
 
 async fn shake(
     worker: &Worker,
     socket: Socket,
     server: &Server,
 ) -> Result<Shaken, (Failure, Option<Stream>)> {
-    let parts = socket.into_parts();
-    let (stream, local) = parts.map_err(|error| (Failure::Io(error), None))?;
-    let stream = server.accept(stream);
+    let (io, local) = socket
+        .into_parts()
+        .map_err(|error| (Failure::Io(error), None))?;
+    let stream = server.accept(io);
     let mut stream = stream.map_err(|error| (Failure::Tls(error), None))?;
     let limit = worker.settings.timeouts.tls_handshake;
     let shaking = poll_fn(|cx| stream.poll_handshake(cx));

@@ -38,22 +38,8 @@ struct Dial {
 
 impl Dial {
     fn begin(worker: &Worker, site: Rc<Site>, lease: Lease, opening: Opening) -> Self {
-        let inside = match lease.upstream.proto {
-            _ if opening.raw => None,
-            Proto::Https => Some(Inside::Http1),
-            Proto::H2 => Some(Inside::Http2),
-            Proto::Http | Proto::H2c | Proto::Tcp => None,
-        };
-        let secure = inside.map(|inside| {
-            let key = &site.key;
-            let client = worker.tls_of(&key.pool);
-            Secure {
-                name: client.name_of(&key.id.node, key.address),
-                client,
-                inside,
-            }
-        });
         let address = site.key.address;
+        let secure = secure(worker, &site, &lease);
         Self {
             connecting: Box::pin(async move {
                 let preamble = opening.preamble.as_deref();
@@ -67,14 +53,28 @@ impl Dial {
     }
 }
 
+/// How a backend is to be spoken to within TLS, if it is.
+fn secure(worker: &Worker, site: &Site, lease: &Lease) -> Option<Secure> {
+    let inside = match lease.upstream.proto {
+        Proto::Https => Inside::Http1,
+        Proto::H2 => Inside::Http2,
+        Proto::Http | Proto::H2c | Proto::Tcp => return None,
+    };
+    let key = &site.key;
+    let client = worker.tls_of(&key.pool);
+    Some(Secure {
+        name: client.name_of(&key.id.node, key.address),
+        client,
+        inside,
+    })
+}
+
 /// How a connection begins.
 struct Opening {
     /// What it says first.
     preamble: Option<Vec<u8>>,
     /// It is for one client only.
     bound: bool,
-    /// Bytes pass as they are, TLS or not.
-    raw: bool,
 }
 
 /// A connection, and for whom it counts.
@@ -143,7 +143,6 @@ impl Exchange<'_> {
         Opening {
             preamble: self.hop.send_proxy.map(header),
             bound: self.bound,
-            raw: self.record.is_relayed(),
         }
     }
 
@@ -179,8 +178,9 @@ impl Exchange<'_> {
                 if let Some(link) = self.take_idle(&site) {
                     return Poll::Ready(Ok(Won { link, site, lease }));
                 }
+                let opening = self.opening();
                 race.dials
-                    .push(Dial::begin(self.worker, site, lease, self.opening()));
+                    .push(Dial::begin(self.worker, site, lease, opening));
                 race.another = Some(now + timeouts.second_connect);
             }
         }

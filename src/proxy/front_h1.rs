@@ -213,7 +213,7 @@ impl Connection {
         let first = !std::mem::replace(&mut self.inbox.used, true);
         if first && heard.is_ok() && front_h2::is_preface(self.inbox.input.bytes()) {
             let (socket, early) = (self.socket.take(), self.inbox.input.take());
-            front_h2::begin(&self.worker, socket, early, self.peer);
+            front_h2::begin(Counted::new(&self.worker), socket, early, self.peer);
             return None;
         }
         let begun = match heard {
@@ -273,10 +273,7 @@ impl Connection {
         };
         let address = self.peer.text();
         let trusted = listener.trusts(self.peer.address().ip());
-        let told = match worker.shared.asks_clients {
-            true => self.socket.told(),
-            false => None,
-        };
+        let told = self.socket.told();
         let origin = Origin {
             address: address.as_bytes(),
             proto: match self.socket.is_secured() {
@@ -286,7 +283,7 @@ impl Connection {
             trusted,
             client: match &told {
                 Some(lines) => Client::Told(lines),
-                None if worker.shared.asks_clients && !trusted => Client::Hidden,
+                None if !trusted && worker.asks_clients() => Client::Hidden,
                 None => Client::Unknown,
             },
             local: &local,

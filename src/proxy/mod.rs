@@ -114,14 +114,14 @@ pub struct Listener {
     pub cluster: Option<String>,
     /// Networks of proxies that may say on whose behalf they ask (`X-Forwarded-For`, `Forwarded`).
     pub trusted_proxies: Vec<Network>,
-    /// Each connection begins with a PROXY header, from these networks only; `None`: no connection does.
-    pub proxy_protocol: Option<Vec<Network>>,
     /// Connections begin with a TLS handshake.
     pub tls: Option<Arc<tls::server::Server>>,
     /// All requests are sent to https, at this port.
     pub redirect_https: Option<u16>,
     /// Answers to ACME challenges are files of this directory.
     pub acme_dir: Option<PathBuf>,
+    /// Each connection begins with a PROXY header, from these networks only; `None`: no connection does.
+    pub proxy_protocol: Option<Vec<Network>>,
 }
 
 /// What is spoken on a listener.
@@ -143,10 +143,10 @@ impl Listener {
             mode: Mode::Http,
             cluster: None,
             trusted_proxies: Vec::new(),
-            proxy_protocol: None,
             tls: None,
             redirect_https: None,
             acme_dir: None,
+            proxy_protocol: None,
         }
     }
 

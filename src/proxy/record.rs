@@ -71,11 +71,6 @@ impl Record {
         self.peer.listener()
     }
 
-    /// It is no request, but a connection.
-    pub(super) fn is_relayed(&self) -> bool {
-        self.relayed
-    }
-
     /// Whose it is.
     pub(super) fn peer(&self) -> Peer {
         self.peer

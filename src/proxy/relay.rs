@@ -75,7 +75,7 @@ impl Way {
             }
             moved |= before > 0;
             if self.ended {
-                // Of a socket this never waits; within TLS there is something to say.
+                // Only TLS may have to wait until its last word is out.
                 if Pin::new(&mut *to).poll_shutdown(cx).is_pending() {
                     return Ok(moved);
                 }

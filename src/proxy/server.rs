@@ -12,7 +12,7 @@ use super::access::Log;
 use super::retry::Reserve;
 use super::stats::{self, Scrape, WorkerStats};
 use super::worker::Shared;
-use super::{Feedback, Listener, Listeners, Routes, Settings, accept};
+use super::{Feedback, Listeners, Routes, Settings, accept};
 use crate::clock;
 use crate::shutdown::Shutdown;
 
@@ -53,7 +53,6 @@ pub fn start(
     let shared = Shared {
         reserve: Arc::new(Reserve::new(settings.limits.retries_per_second, started)),
         connections: Arc::new(AtomicUsize::new(0)),
-        asks_clients: settings.listeners.iter().any(asks_clients),
         settings: Arc::new(settings),
         workers: per_worker.len(),
         routes,
@@ -90,11 +89,6 @@ pub fn start(
         access_log_lost,
         replaced,
     })
-}
-
-fn asks_clients(listener: &Listener) -> bool {
-    let tls = listener.tls.as_ref();
-    tls.is_some_and(|tls| tls.asks_clients())
 }
 
 fn run(shared: Shared, stats: Arc<WorkerStats>, listeners: Vec<(u8, std::net::TcpListener)>) {

@@ -15,6 +15,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as Plain};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,25 +34,25 @@ enum State {
     /// Non-blocking, and unknown to the event loop.
     Fresh(Plain),
     Watched(TcpStream),
+    Secured(Box<Secured>),
     /// A proxy in front said to which address its client had connected.
     Introduced(Box<Introduced>),
-    Secured(Box<Secured>),
     /// Handed to the event loop, which did not take it; and while one of its methods runs.
     #[default]
     Gone,
-}
-
-struct Introduced {
-    /// Any state but this one.
-    state: State,
-    local: SocketAddr,
 }
 
 /// A client's connection within TLS.
 pub(super) struct Secured {
     pub(super) stream: tls::stream::Stream,
     /// Field lines about its certificate, where clients are asked for one.
-    pub(super) told: Option<Box<[u8]>>,
+    pub(super) told: Option<Rc<[u8]>>,
+}
+
+struct Introduced {
+    /// Any state but this one.
+    state: State,
+    local: SocketAddr,
 }
 
 impl State {
@@ -97,17 +98,40 @@ impl Socket {
         Self(Cell::new(State::Fresh(accepted)))
     }
 
-    /// It, for another owner; what stays is closed.
-    pub(super) fn take(&self) -> Self {
-        Self(Cell::new(self.0.take()))
-    }
-
     /// After its handshake.
     pub(super) fn secured(secured: Box<Secured>) -> Self {
         Self(Cell::new(State::Secured(secured)))
     }
 
-    /// The connection itself, before anything was read of it, and what its proxy said that it had connected to.
+    /// Within TLS.
+    pub(super) fn is_secured(&self) -> bool {
+        self.with(|state| matches!(state, State::Secured(_)))
+    }
+
+    /// This protocol was agreed on within TLS.
+    pub(super) fn is_agreed_on(&self, protocol: &[u8]) -> bool {
+        self.with(|state| match state {
+            State::Secured(secured) => secured.stream.protocol() == Some(protocol),
+            _ => false,
+        })
+    }
+
+    /// Field lines about the client's certificate, where clients are asked for one.
+    pub(super) fn told(&self) -> Option<Rc<[u8]>> {
+        self.with(|state| match state {
+            State::Secured(secured) => secured.told.clone(),
+            _ => None,
+        })
+    }
+
+    /// What was said is all; as far as that can be told without a wait, and where it is told at all.
+    pub(super) fn say_end(&mut self) {
+        if let State::Secured(secured) = self.0.get_mut().own() {
+            secured.stream.say_end();
+        }
+    }
+
+    /// The socket for the event loop, and the address that a proxy in front said its client had connected to.
     pub(super) fn into_parts(self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         let (mut state, local) = match self.0.into_inner() {
             State::Introduced(introduced) => (introduced.state, Some(introduced.local)),
@@ -120,32 +144,9 @@ impl Socket {
         }
     }
 
-    /// Within TLS.
-    pub(super) fn is_secured(&self) -> bool {
-        self.with(|state| matches!(state, State::Secured(_)))
-    }
-
-    /// HTTP/2 was agreed on in its handshake.
-    pub(super) fn speaks_h2(&self) -> bool {
-        self.with(|state| match state {
-            State::Secured(secured) => secured.stream.protocol() == Some(b"h2"),
-            _ => false,
-        })
-    }
-
-    /// Field lines about the client's certificate, where clients are asked for one.
-    pub(super) fn told(&self) -> Option<Box<[u8]>> {
-        self.with(|state| match state {
-            State::Secured(secured) => secured.told.clone(),
-            _ => None,
-        })
-    }
-
-    /// What was said is all; as far as that can be told without a wait, and where it is told at all.
-    pub(super) fn say_end(&mut self) {
-        if let State::Secured(secured) = self.0.get_mut().own() {
-            secured.stream.say_end();
-        }
+    /// It, for another owner; what stays is closed.
+    pub(super) fn take(&self) -> Self {
+        Self(Cell::new(self.0.take()))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -161,8 +162,8 @@ impl Socket {
         let local = match &state {
             State::Fresh(plain) => plain.local_addr(),
             State::Watched(stream) => stream.local_addr(),
-            State::Introduced(introduced) => Ok(introduced.local),
             State::Secured(secured) => secured.stream.io().local_addr(),
+            State::Introduced(introduced) => Ok(introduced.local),
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
         self.0.set(state);
@@ -194,6 +195,11 @@ impl Socket {
 
     /// Once it is dropped it ends with a reset: an end in order would say that all has come.
     pub(super) fn cut(&self) {
+        self.with(|state| {
+            if let State::Secured(secured) = state {
+                secured.stream.never_say_end();
+            }
+        });
         self.with_fd(|fd| {
             let _ = SockRef::from(&fd).set_linger(Some(Duration::ZERO));
         });

@@ -322,10 +322,10 @@ pub(super) struct WorkerStats {
     pub(super) connections_open: AtomicU64,
     pub(super) connections_total: AtomicU64,
     pub(super) requests_in_flight: AtomicU64,
-    unheaded: [AtomicU64; Unheaded::ALL.len()],
     handshakes_full: AtomicU64,
     handshakes_resumed: AtomicU64,
     handshakes_failed: [AtomicU64; failure::LABELS.len()],
+    unheaded: [AtomicU64; Unheaded::ALL.len()],
 }
 
 impl WorkerStats {
@@ -405,17 +405,13 @@ pub(super) fn scrape<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Scra
         sum.connections_open += read(&worker.connections_open);
         sum.connections_total += read(&worker.connections_total);
         sum.requests_in_flight += read(&worker.requests_in_flight);
-        for (total, counter) in sum.unheaded.iter_mut().zip(&worker.unheaded) {
-            *total += read(counter);
-        }
         sum.handshakes.full += read(&worker.handshakes_full);
         sum.handshakes.resumed += read(&worker.handshakes_resumed);
-        for (total, counter) in sum
-            .handshakes
-            .failed
-            .iter_mut()
-            .zip(&worker.handshakes_failed)
-        {
+        let failed = sum.handshakes.failed.iter_mut();
+        for (total, counter) in failed.zip(&worker.handshakes_failed) {
+            *total += read(counter);
+        }
+        for (total, counter) in sum.unheaded.iter_mut().zip(&worker.unheaded) {
             *total += read(counter);
         }
         for counts in locked(&worker.backends).iter() {

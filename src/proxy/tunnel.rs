@@ -7,7 +7,7 @@ use super::alarm::Alarm;
 use super::answer::Then;
 use super::client::HttpOne;
 use super::record::Record;
-use super::relay::{Parted, Relay};
+use super::relay::Relay;
 use super::reply::Reply;
 use super::worker::Worker;
 
@@ -36,10 +36,8 @@ pub(super) async fn run(
             None => entry.ended(end, None),
         }
     });
-    match parted {
-        // An end in order, also within TLS, would say that nothing is missing.
-        Parted::Broke(_) => Then::Drop,
-        _ if parted.wants_linger() => Then::Linger,
-        _ => Then::Close,
+    match parted.wants_linger() {
+        true => Then::Linger,
+        false => Then::Close,
     }
 }

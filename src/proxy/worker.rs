@@ -94,8 +94,6 @@ pub(super) struct Shared {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) started: Instant,
     pub(super) workers: usize,
-    /// Some listener asks clients for certificates, so that what is said of them counts for something.
-    pub(super) asks_clients: bool,
     /// Of the access log.
     pub(super) desk: Option<Desk>,
     /// TLS to backends of pools that say nothing of it.
@@ -349,6 +347,12 @@ impl Worker {
     /// The settings of the listener of this number.
     pub(super) fn listener(&self, number: u8) -> &Listener {
         &self.settings.listeners[usize::from(number)]
+    }
+
+    /// Some listener asks clients for certificates, so that what is said of them counts for something.
+    pub(super) fn asks_clients(&self) -> bool {
+        let mut listeners = self.settings.listeners.iter();
+        listeners.any(|listener| listener.tls.as_ref().is_some_and(|tls| tls.asks_clients()))
     }
 
     /// How TLS is spoken to backends of `pool`.

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -58,6 +59,8 @@ pub struct Settings {
 /// What a listener shakes hands with.
 pub struct Server {
     state: ArcSwap<State>,
+    /// Clients may show a certificate: asked for with each request.
+    asks: AtomicBool,
     tended: Mutex<Tended>,
 }
 
@@ -130,6 +133,7 @@ impl Server {
         };
         Ok((
             Self {
+                asks: AtomicBool::new(state.settings.client_auth != ClientAuth::Off),
                 state: ArcSwap::from_pointee(state),
                 tended: Mutex::new(tended),
             },
@@ -148,7 +152,7 @@ impl Server {
 
     /// Clients may show a certificate.
     pub fn asks_clients(&self) -> bool {
-        self.state.load().settings.client_auth != ClientAuth::Off
+        self.asks.load(Ordering::Relaxed)
     }
 
     /// What is in force.
@@ -181,7 +185,12 @@ impl Server {
             true => old.tickets.clone(),
             false => new.tickets.clone(),
         };
+        // Before anybody is asked, what clients say of themselves has to be dropped.
+        if fresh.asks_clients() {
+            self.asks.store(true, Ordering::Relaxed);
+        }
         self.state.store(Arc::new(new.with(tickets)));
+        self.asks.store(fresh.asks_clients(), Ordering::Relaxed);
         let mut tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
         *tended = std::mem::take(&mut *fresh.tended.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -187,6 +187,11 @@ impl Stream {
         }
     }
 
+    /// Whatever follows, it must not look as if all had been said.
+    pub fn never_say_end(&mut self) {
+        self.ended = true;
+    }
+
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
             self.session.send_close_notify();
@@ -195,11 +200,20 @@ impl Stream {
 
     /// All that is sealed is out.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_out_counted(cx, &mut 0)
+    }
+
+    /// The same; adds to `written` what the kernel took.
+    fn poll_out_counted(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: &mut usize,
+    ) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
             let io = &mut self.io;
             match self.session.write_tls(&mut Polled { io, cx }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
+                Ok(bytes) => *written += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -358,8 +372,16 @@ impl AsyncWrite for Stream {
             ready!(this.poll_out(cx))?;
             sealed = this.session.writer().write(bytes)?;
         }
-        match this.poll_out(cx) {
-            Poll::Ready(done) => Poll::Ready(done.map(|()| sealed)),
+        let mut written = 0;
+        match this.poll_out_counted(cx, &mut written) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(sealed)),
+            // Some of it has gone: who repeats requests that never left must not take this for one. The error is
+            // there for the next write too.
+            Poll::Ready(Err(_)) if written > 0 && sealed > 1 => {
+                this.held = true;
+                Poll::Ready(Ok(sealed - 1))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending if sealed == 0 => Poll::Pending,
             Poll::Pending => {
                 this.held = true;

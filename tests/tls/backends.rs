@@ -194,6 +194,37 @@ fn sessions_with_backends_are_resumed() {
 }
 
 #[test]
+fn a_post_that_a_backend_broke_off_is_sent_to_nobody_else() {
+    let authority = Authority::new();
+    let files = authority.issue("b", &["127.0.0.1"]);
+    let breaking = || {
+        Backend::new(&files, None, |_, stream| {
+            let socket = socket2::SockRef::from(&stream.sock);
+            socket
+                .set_linger(Some(std::time::Duration::ZERO))
+                .expect("set");
+            false
+        })
+    };
+    let backends = [breaking(), breaking()];
+    let front = secured(&authority, &backends.each_ref().map(|one| one.address));
+
+    for length in [1, 1000, 50_000, 1_000_000] {
+        let before: usize = backends.iter().map(|one| one.requests().len()).sum();
+        let mut client = front.client();
+        let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
+        client.try_send(head);
+        client.try_send(vec![b'x'; length]);
+        let status = client.try_response("POST").map(|answer| answer.status());
+
+        assert!(matches!(status, None | Some(502)), "{status:?}");
+        until("it is over", || front.stats().requests_in_flight == 0);
+        let after: usize = backends.iter().map(|one| one.requests().len()).sum();
+        assert_eq!(after, before + 1, "{length} bytes");
+    }
+}
+
+#[test]
 fn large_bodies_go_both_ways() {
     let authority = Authority::new();
     let backend = Backend::new(

@@ -123,6 +123,36 @@ fn where_one_listener_asks_nobody_else_may_say_it_did() {
 }
 
 #[test]
+fn a_reload_that_begins_to_ask_drops_what_was_believed_before() {
+    let authority = Authority::new();
+    let toy = Toy::named("one");
+    let files = authority.issue("a", &["a.example"]);
+    let settings = settings(tls(vec![files]));
+    let server = settings.listeners[0].tls.clone().expect("it is there");
+    let front = Front::with(settings, &[&toy]);
+    let config = of(&authority, rustls::ALL_VERSIONS, None);
+    let mut before = Client::connect(front.address, &config, "a.example");
+    before.send(FORGED);
+    before.answer().expect("an answer");
+
+    server.replace(&crate::load(asking(&authority, ClientAuth::Optional)));
+    before.send(FORGED);
+    before.answer().expect("an answer");
+    let mut after = Client::connect(front.address, &config, "a.example");
+    after.send(FORGED);
+    after.answer().expect("an answer");
+
+    let verified = |at: usize| {
+        let request = &toy.requests()[at];
+        let all = request.all("x-client-verified");
+        all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(verified(0), ["SUCCESS"]);
+    assert_eq!(verified(1), Vec::<String>::new());
+    assert_eq!(verified(2), ["NONE"]);
+}
+
+#[test]
 fn where_nobody_asks_such_fields_are_like_all_others() {
     let toy = Toy::named("one");
     let front = Front::of(&[&toy]);

@@ -23,6 +23,7 @@ mod authority;
 mod backend;
 mod client;
 
+mod agreed;
 mod backends;
 mod certificates;
 mod clients;

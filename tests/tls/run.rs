@@ -235,18 +235,19 @@ fn port_80_sends_to_https_and_answers_challenges() {
     let logs = tempfile::tempdir().expect("a directory");
     let _front = site.start(logs.path());
 
-    let mut client = peer::Peer::connect(site.http);
-    let moved = client.get("/a?b=c");
+    // Whoever is sent away is not waited for: each has a connection of its own.
+    let get = |path: &str| peer::Peer::connect(site.http).get(path);
+    let moved = get("/a?b=c");
     assert_eq!(moved.status(), 301);
     assert_eq!(moved.field("location"), Some("https://test:8443/a?b=c"));
+    let mut client = peer::Peer::connect(site.http);
     client.send("POST /form HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nkept");
     let posted = client.response("POST");
     assert_eq!(posted.status(), 308);
     assert_eq!(posted.field("location"), Some("https://test:8443/form"));
-    let mut client = peer::Peer::connect(site.http);
-    let challenge = client.get("/.well-known/acme-challenge/token");
+    let challenge = get("/.well-known/acme-challenge/token");
     assert_eq!((challenge.status(), challenge.text()), (200, "token.print"));
-    let none = client.get("/.well-known/acme-challenge/..%2Fa.key");
+    let none = get("/.well-known/acme-challenge/..%2Fa.key");
     assert_eq!(none.status(), 404);
     // None of them went to a backend, but for checks.
     assert!(
@@ -370,19 +371,19 @@ fn two_thousand_half_handshakes_leave_memory_where_it_was() {
         full
     };
 
-    // The first storm shows what it takes, and what an allocator keeps of it.
-    storm();
+    eventually("it serves", DEADLINE, || {
+        site.shown(&authority, "a.example")
+    });
     let before = resident(front.pid());
-    for _ in 0..4 {
+    for _ in 0..5 {
         let full = storm();
-        assert!(full < before + 64 * 1024, "{full} KiB of {before}");
+        assert!(full < before + 64 * 1024, "{full} KiB, and {before} before");
     }
 
-    let after = resident(front.pid());
-    assert!(
-        after < before + 4 * 1024,
-        "{after} KiB, and {before} before"
-    );
+    // What is free goes back to the system in a second or so.
+    eventually("memory is back", DEADLINE, || {
+        (resident(front.pid()) < before + 16 * 1024).then_some(())
+    });
     eventually("it serves", DEADLINE, || {
         site.shown(&authority, "a.example")
     });

@@ -10,6 +10,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::cost;
 use crate::failure::{During, Failure};
 use crate::load::request;
+use crate::wire::{Tls, Wire};
 
 /// Memory before and with the connections, in kB.
 pub(crate) struct Growth {
@@ -21,11 +22,12 @@ pub(crate) struct Growth {
 ///
 /// # Errors
 /// A connection fails, or an answer is none.
-pub(crate) fn idle(pid: u32, port: u16, count: usize) -> Result<Growth, Failure> {
+pub(crate) fn idle(pid: u32, port: u16, count: usize, tls: &Tls) -> Result<Growth, Failure> {
     let before = cost::memory(pid);
     let mut held = Vec::with_capacity(count);
     for at in 0..count {
-        let mut stream = connect(port, None).during(format_args!("connection {at} of {count}"))?;
+        let stream = connect(port, None).during(format_args!("connection {at} of {count}"))?;
+        let mut stream = Wire::new(stream, tls);
         ask(&mut stream).during(format_args!("connection {at} of {count}"))?;
         held.push(stream);
     }
@@ -82,7 +84,7 @@ fn connect(port: u16, window: Option<usize>) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn ask(stream: &mut TcpStream) -> io::Result<()> {
+fn ask(stream: &mut Wire) -> io::Result<()> {
     stream.write_all(&request("/", false))?;
     let mut answer = Vec::new();
     let mut scratch = [0; 2048];

@@ -10,7 +10,7 @@
 //! At the end, requests under way are waited for, so that none is paid for and not counted.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::failure::{During, Failure};
 use crate::histogram::Histogram;
+use crate::wire::{Tls, Wire};
 
 /// How requests follow one another.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ pub(crate) enum Pace {
 }
 
 /// What to ask for.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) port: u16,
     pub(crate) path: &'static str,
@@ -43,6 +44,7 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     pub(crate) length: Duration,
     pub(crate) pace: Pace,
+    pub(crate) tls: Tls,
 }
 
 /// What came of it.
@@ -86,7 +88,7 @@ pub(crate) fn request(path: &str, close: bool) -> Vec<u8> {
 
 #[derive(Default)]
 struct Client {
-    stream: Option<TcpStream>,
+    stream: Option<Wire>,
     answer: Answer,
     started: u64,
     busy: bool,
@@ -116,7 +118,6 @@ struct Load {
 impl Load {
     fn new(plan: Plan) -> io::Result<Self> {
         Ok(Self {
-            plan,
             poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             clients: (0..plan.connections).map(|_| Client::default()).collect(),
             request: request(plan.path, matches!(plan.pace, Pace::Connections(_))),
@@ -132,6 +133,7 @@ impl Load {
             answered: 0,
             errors: 0,
             reason: None,
+            plan,
             times: Histogram::new(),
         })
     }
@@ -239,21 +241,28 @@ impl Load {
         }
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&self.poll, &socket, EventData::new_u64(at as u64), interest)?;
-        self.clients[at].stream = Some(TcpStream::from(socket));
+        self.clients[at].stream = Some(Wire::new(TcpStream::from(socket), &self.plan.tls));
         Ok(())
     }
 
     fn send(&mut self, at: usize) {
         let client = &mut self.clients[at];
-        if let Some(mut stream) = client.stream.as_ref() {
+        if let Some(stream) = &mut client.stream {
             client.sent = stream.write(&self.request).ok() == Some(self.request.len());
         }
     }
 
     fn step(&mut self, at: usize, flags: EventFlags, end: u64) -> io::Result<()> {
-        let client = &self.clients[at];
-        if client.busy && !client.sent && flags.contains(EventFlags::OUT) {
-            self.send(at);
+        if flags.contains(EventFlags::OUT) {
+            let client = &mut self.clients[at];
+            match &mut client.stream {
+                Some(stream) if client.sent => {
+                    // Of a handshake; what is wrong is told by the next read.
+                    let _ = stream.flush();
+                }
+                _ if client.busy => self.send(at),
+                _ => {}
+            }
         }
         let gone = EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP;
         if !flags.intersects(EventFlags::IN | gone) {
@@ -315,7 +324,7 @@ enum Verdict {
 
 impl Client {
     fn read(&mut self, scratch: &mut [u8], body: u64) -> Verdict {
-        let Some(mut stream) = self.stream.as_ref() else {
+        let Some(stream) = &mut self.stream else {
             return Verdict::More;
         };
         loop {
@@ -327,7 +336,9 @@ impl Client {
             };
             match self.answer.take(&scratch[..read], body) {
                 // Edges: what comes later is an event of its own.
-                Verdict::More if read < scratch.len() => return Verdict::More,
+                Verdict::More if read < scratch.len() && stream.tells_by_room() => {
+                    return Verdict::More;
+                }
                 Verdict::More => {}
                 verdict => return verdict,
             }

@@ -22,6 +22,7 @@ mod rows;
 mod samples;
 mod streams;
 mod table;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,9 @@ impl<'a> Bench<'a> {
         setrlimit(Resource::Nofile, raised).during("raising the limit of descriptors")?;
         let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/run");
         fs::create_dir_all(&run).during(run.display())?;
+        if options.rows.iter().any(|row| row.tls) {
+            wire::certificate(&run)?;
+        }
         Ok(Self {
             backends: backend::start(BACKEND_PORT, BACKENDS)?,
             options,
@@ -123,6 +127,7 @@ impl<'a> Bench<'a> {
             workers: subject.workers,
             splice: subject.splice,
             log: row.log,
+            tls: row.tls.then(wire::tls13),
             backends: (BACKEND_PORT, row.backends),
             ports: PROXY_PORT,
             run: &self.run,
@@ -217,6 +222,7 @@ impl<'a> Bench<'a> {
         &self,
         row: &Row,
         subject: &Subject,
+        setup: &Setup<'_>,
     ) -> Option<impl Fn(Duration) -> Result<load::Outcome, Failure>> {
         let rate = self.options.rate;
         let many = match row.work {
@@ -224,6 +230,10 @@ impl<'a> Bench<'a> {
             _ => None,
         };
         let plan = row.work.plan(PROXY_PORT, Duration::ZERO, rate);
+        let plan = plan.map(|plan| load::Plan {
+            tls: setup.tls.clone(),
+            ..plan
+        });
         if many.is_none() && plan.is_none() {
             return None;
         }
@@ -232,9 +242,12 @@ impl<'a> Bench<'a> {
             Program::Lb => PROXY_PORT,
             _ => PROXY_PORT + streams::BESIDE,
         };
-        Some(move |length| match (many, plan) {
+        Some(move |length| match (many, &plan) {
             (Some((path, many)), _) => streams::run(port, path, many, length),
-            (None, Some(plan)) => load::run(load::Plan { length, ..plan }),
+            (None, Some(plan)) => load::run(load::Plan {
+                length,
+                ..plan.clone()
+            }),
             (None, None) => Err(Failure("no load".to_owned())),
         })
     }
@@ -248,7 +261,10 @@ impl<'a> Bench<'a> {
         add("repeats", 1.0);
         let length = Duration::from_secs_f64(self.options.seconds);
         let held = match row.work {
-            Work::Idle(count) => Some((hold::idle(running.pid(), PROXY_PORT, count)?, count)),
+            Work::Idle(count) => Some((
+                hold::idle(running.pid(), PROXY_PORT, count, &setup.tls)?,
+                count,
+            )),
             Work::Slow(count) => Some((hold::slow(running.pid(), PROXY_PORT, count)?, count)),
             _ => None,
         };
@@ -263,7 +279,7 @@ impl<'a> Bench<'a> {
                 subject.label,
                 grown / count as f64
             );
-        } else if let Some(load) = self.load(row, subject) {
+        } else if let Some(load) = self.load(row, subject, &setup) {
             load(Duration::from_millis(700))?;
             let before = cost::cpu(running.pid());
             let outcome = load(length)?;
@@ -306,7 +322,7 @@ impl<'a> Bench<'a> {
         let running = self.start(&setup)?;
         println!("{label} is process {}", running.pid());
         let length = Duration::from_secs_f64(self.options.seconds);
-        if let Some(load) = self.load(row, subject) {
+        if let Some(load) = self.load(row, subject, &setup) {
             let outcome = load(length)?;
             println!("{} requests, {} errors", outcome.answered, outcome.errors);
         }

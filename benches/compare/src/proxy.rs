@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::failure::{During, Failure};
 use crate::load::request;
+use crate::wire::{Tls, Wire};
 
 /// Which program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) workers: usize,
     pub(crate) splice: bool,
     pub(crate) log: bool,
+    /// Clients speak TLS.
+    pub(crate) tls: Tls,
     /// First and number of the backends' ports.
     pub(crate) backends: (u16, u16),
     /// Four ports: traffic, metrics, gossip, and HTTP/2 where it needs one of its own.
@@ -114,6 +117,20 @@ impl Setup<'_> {
             ),
             false => ("", "  maxconn 9500"),
         };
+        let tls = match (self.program, &self.tls) {
+            (_, None) => String::new(),
+            (Program::Lb, _) => {
+                format!("[listener.web.tls]\ncert = \"{run}/cert.pem\"\nkey = \"{run}/key.pem\"")
+            }
+            (Program::Nginx, _) => " ssl".to_owned(),
+            (Program::Haproxy, _) => format!(" ssl crt {run}/both.pem"),
+        };
+        let ssl = match (self.program, &self.tls) {
+            (Program::Nginx, Some(_)) => format!(
+                "ssl_certificate {run}/cert.pem;\n    ssl_certificate_key {run}/key.pem;\n    ssl_protocols TLSv1.2 TLSv1.3;\n    ssl_session_cache shared:tls:10m;"
+            ),
+            _ => String::new(),
+        };
         let (name, template) = self.program.template();
         let fields = [
             ("{port}", self.ports.to_string()),
@@ -122,6 +139,8 @@ impl Setup<'_> {
             ("{two}", (self.ports + crate::streams::BESIDE).to_string()),
             ("{workers}", self.workers.to_string()),
             ("{run}", run.to_string()),
+            ("{tls}", tls),
+            ("{ssl}", ssl),
             ("{log}", log),
             ("{log_to}", log_to.to_owned()),
             ("{splice}", splice.to_owned()),
@@ -201,16 +220,20 @@ impl Setup<'_> {
 
     /// The head of a request as its backend saw it.
     fn seen_by_backend(&self) -> Result<String, Failure> {
-        let mut stream =
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports)).during("connecting")?;
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports)).during("connecting")?;
         stream
             .set_read_timeout(Some(Duration::from_secs(2)))
             .during("connecting")?;
+        let mut stream = Wire::new(stream, &self.tls);
         stream
             .write_all(&request("/echo-head", true))
             .during("asking")?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).during("the answer")?;
+        let mut chunk = [0; 4096];
+        // How it ends over TLS is another matter.
+        while let Ok(read @ 1..) = stream.read(&mut chunk) {
+            answer.extend_from_slice(&chunk[..read]);
+        }
         let answer = String::from_utf8_lossy(&answer).into_owned();
         match answer.split_once("\r\n\r\n") {
             Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),

@@ -16,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) backends: u16,
     pub(crate) subjects: &'static [Subject],
     pub(crate) log: bool,
+    /// Clients speak TLS.
+    pub(crate) tls: bool,
     /// Fewer would say nothing about a tail.
     pub(crate) repeats_min: usize,
     pub(crate) bar: Option<Bar>,
@@ -69,6 +71,7 @@ impl Work {
             connections,
             length,
             pace,
+            tls: None,
         })
     }
 }
@@ -112,6 +115,7 @@ const PLAIN: Row = Row {
     backends: 3,
     subjects: ALL,
     log: false,
+    tls: false,
     repeats_min: 1,
     bar: None,
 };
@@ -215,6 +219,36 @@ pub(crate) const ROWS: &[Row] = &[
         key: "idle9k",
         title: "9,000 idle connections",
         work: Work::Idle(9000),
+        ..PLAIN
+    },
+    Row {
+        key: "tls1k",
+        title: "TLS 1.3, 1 KiB keep-alive",
+        tls: true,
+        bar: bar(1.25, 1.30, Some(1.4)),
+        ..PLAIN
+    },
+    Row {
+        key: "tls64k",
+        title: "TLS 1.3, 64 KiB",
+        work: Work::Closed("/64k", 32),
+        tls: true,
+        bar: bar(1.30, 1.30, Some(1.45)),
+        ..PLAIN
+    },
+    Row {
+        key: "handshakes",
+        title: "TLS 1.3 handshake (full) per request, 128 B",
+        work: Work::Connections("/", 64),
+        tls: true,
+        bar: bar(2.2, 2.2, None),
+        ..PLAIN
+    },
+    Row {
+        key: "tlsidle1k",
+        title: "1,000 idle TLS connections",
+        work: Work::Idle(1000),
+        tls: true,
         ..PLAIN
     },
     Row {

@@ -384,7 +384,11 @@ impl Backend {
     }
 
     fn proto(&self, settings: &Settings) -> Proto {
-        self.spec.proto.unwrap_or(settings.proto)
+        match settings.proto {
+            // Bytes are passed on whatever they mean.
+            Proto::Tcp => Proto::Tcp,
+            pool => self.spec.proto.unwrap_or(pool),
+        }
     }
 
     /// The pool's check, in this backend's protocol: the same port does not speak with and without TLS.

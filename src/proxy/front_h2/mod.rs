@@ -63,7 +63,7 @@ pub(super) fn is_preface(bytes: &[u8]) -> bool {
 }
 
 /// Serves a connection to its end, in a task of its own. `early` was read from it already.
-pub(super) fn begin(worker: &Rc<Worker>, socket: Socket, early: Buffer, peer: Peer) {
+pub(super) fn begin(worker: Counted, socket: Socket, early: Buffer, peer: Peer) {
     let life = Life::new(worker, socket, early, peer);
     tokio::task::spawn_local(life.live());
 }
@@ -75,7 +75,7 @@ struct Hub {
     /// `http` or `https`.
     proto: &'static str,
     /// Field lines about the client's certificate, where clients are asked for one.
-    told: Option<Box<[u8]>>,
+    told: Option<Rc<[u8]>>,
     wire: Rc<Wire>,
     /// Under way.
     streams: Cell<usize>,
@@ -158,17 +158,13 @@ impl Drop for Life {
 }
 
 impl Life {
-    /// Counted from now on, and until it is dropped.
-    fn new(worker: &Rc<Worker>, socket: Socket, early: Buffer, peer: Peer) -> Self {
-        let proto = match socket.is_secured() {
-            true => "https",
-            false => "http",
+    /// Counted until it is dropped.
+    fn new(worker: Counted, socket: Socket, early: Buffer, peer: Peer) -> Self {
+        let (proto, told) = match socket.is_secured() {
+            true => ("https", socket.told()),
+            false => ("http", None),
         };
-        let told = match worker.shared.asks_clients {
-            true => socket.told(),
-            false => None,
-        };
-        let wire = Rc::new(Wire::new(worker, socket, early));
+        let wire = Rc::new(Wire::new(&worker, socket, early));
         let limits = &worker.settings.limits;
         let list_max = limits.head_bytes + limits.header_fields * FIELD_OVERHEAD;
         let handshake = Builder::new()
@@ -182,7 +178,6 @@ impl Life {
             .handshake(Io(wire.clone()));
         let begun = worker.now();
         Self {
-            _counted: Counted::new(worker),
             hub: Rc::new(Hub {
                 worker: worker.clone(),
                 peer,
@@ -197,6 +192,7 @@ impl Life {
             }),
             stage: Stage::Greeting(Box::new(handshake)),
             slot: None,
+            _counted: worker,
             begun,
             idle_since: None,
             told: None,

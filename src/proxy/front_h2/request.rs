@@ -98,7 +98,7 @@ pub(super) fn read(
         trusted,
         client: match &hub.told {
             Some(lines) => forward::Client::Told(lines),
-            None if worker.shared.asks_clients && !trusted => forward::Client::Hidden,
+            None if !trusted && worker.asks_clients() => forward::Client::Hidden,
             None => forward::Client::Unknown,
         },
         local: &|| "unknown".to_owned(),
