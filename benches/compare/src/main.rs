@@ -222,18 +222,15 @@ impl<'a> Bench<'a> {
         &self,
         row: &Row,
         subject: &Subject,
-        setup: &Setup<'_>,
     ) -> Option<impl Fn(Duration) -> Result<load::Outcome, Failure>> {
         let rate = self.options.rate;
         let many = match row.work {
             Work::Streams(path, connections, streams) => Some((path, (connections, streams))),
             _ => None,
         };
+        let tls = row.tls.then(wire::tls13);
         let plan = row.work.plan(PROXY_PORT, Duration::ZERO, rate);
-        let plan = plan.map(|plan| load::Plan {
-            tls: setup.tls.clone(),
-            ..plan
-        });
+        let plan = plan.map(|plan| load::Plan { tls, ..plan });
         if many.is_none() && plan.is_none() {
             return None;
         }
@@ -279,7 +276,7 @@ impl<'a> Bench<'a> {
                 subject.label,
                 grown / count as f64
             );
-        } else if let Some(load) = self.load(row, subject, &setup) {
+        } else if let Some(load) = self.load(row, subject) {
             load(Duration::from_millis(700))?;
             let before = cost::cpu(running.pid());
             let outcome = load(length)?;
@@ -322,7 +319,7 @@ impl<'a> Bench<'a> {
         let running = self.start(&setup)?;
         println!("{label} is process {}", running.pid());
         let length = Duration::from_secs_f64(self.options.seconds);
-        if let Some(load) = self.load(row, subject, &setup) {
+        if let Some(load) = self.load(row, subject) {
             let outcome = load(length)?;
             println!("{} requests, {} errors", outcome.answered, outcome.errors);
         }
