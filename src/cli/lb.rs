@@ -14,8 +14,8 @@ use crate::log;
 
 /// A load balancer that finds its own backends.
 ///
-/// Joins the web servers' gossip cluster (Serf's protocol), checks every backend itself, and
-/// balances HTTP over those that answer.
+/// Joins the web servers' gossip cluster (Serf's protocol), checks every backend itself,
+/// balances HTTP over those that answer, and relays TCP.
 #[derive(Parser, Debug)]
 #[command(
     name = "lb",

@@ -24,9 +24,7 @@ pub(super) trait Asker {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// The address that the client connected to, if it is known.
-    fn local(&self) -> Option<SocketAddr> {
-        None
-    }
+    fn local(&self) -> Option<SocketAddr>;
 
     /// An interim answer (1xx), to be passed on at once.
     fn interim(&mut self, head: &ResponseHead);

@@ -21,6 +21,7 @@ use super::buffer::Buffer;
 use super::client::{Heard, HttpOne, Inbox};
 use super::fault::Fault;
 use super::forward::{self, Client, Origin, RequestHead};
+use super::guards::Counted;
 use super::h1::head;
 use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
@@ -28,7 +29,7 @@ use super::peer::Peer;
 use super::record::Record;
 use super::socket::Socket;
 use super::wakers::Slot;
-use super::worker::{Counted, Worker};
+use super::worker::Worker;
 use super::{doorman, front_h2, linger, service};
 
 /// One client's connection.

@@ -27,6 +27,7 @@ mod forward;
 mod front_h1;
 mod front_h2;
 mod front_tcp;
+mod guards;
 pub mod h1;
 mod handed;
 mod hold;

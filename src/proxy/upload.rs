@@ -251,6 +251,10 @@ mod tests {
             Poll::Pending
         }
 
+        fn local(&self) -> Option<std::net::SocketAddr> {
+            None
+        }
+
         fn interim(&mut self, _: &ResponseHead) {}
 
         fn poll_flush(&mut self, _: &mut Context<'_>) {}

@@ -11,11 +11,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,7 +26,7 @@ use super::buffer::Buffers;
 use super::retry::{Reserve, Share};
 use super::site::Site;
 use super::stats::{Counts, Waits, WorkerStats, bump, drop_one};
-use super::wakers::{Slot, Wakers};
+use super::wakers::Wakers;
 use super::{Feedback, Listener, Routes, Settings};
 use crate::clock;
 use crate::pool::registry::Key;
@@ -163,51 +161,6 @@ impl Home {
     }
 }
 
-/// A client's connection, counted while this lives.
-pub(super) struct Counted(Rc<Worker>);
-
-impl Counted {
-    /// One more.
-    pub(super) fn new(worker: &Rc<Worker>) -> Self {
-        worker.began();
-        Self(worker.clone())
-    }
-}
-
-impl Deref for Counted {
-    type Target = Rc<Worker>;
-
-    fn deref(&self) -> &Rc<Worker> {
-        &self.0
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.ended();
-    }
-}
-
-/// A task that is woken with all others while this lives.
-pub(super) struct Awake<'w> {
-    worker: &'w Worker,
-    slot: Slot,
-}
-
-impl<'w> Awake<'w> {
-    /// The task that polls now.
-    pub(super) fn new(worker: &'w Worker, cx: &Context<'_>) -> Self {
-        let slot = worker.wakers.add(cx.waker().clone());
-        Self { worker, slot }
-    }
-}
-
-impl Drop for Awake<'_> {
-    fn drop(&mut self) {
-        self.worker.wakers.remove(self.slot);
-    }
-}
-
 async fn sweep(worker: Rc<Worker>) {
     let timeouts = &worker.settings.timeouts;
     let period = SWEEP
@@ -286,14 +239,15 @@ impl Worker {
         }
     }
 
-    fn began(&self) {
+    /// One more client connection. Only by [`super::guards::Counted`].
+    pub(super) fn began(&self) {
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         self.open.set(self.open.get() + 1);
         bump(&self.stats.connections_open, 1);
-        bump(&self.stats.connections_total, 1);
     }
 
-    fn ended(&self) {
+    /// One less.
+    pub(super) fn ended(&self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.open.set(self.open.get() - 1);
         drop_one(&self.stats.connections_open);

@@ -54,11 +54,11 @@ pub(super) fn read(path: &Path) -> io::Result<Result<String, String>> {
 
 /// Puts `bytes` in place of whatever is there.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_by(path, ".tmp", 0o600, bytes).map(|_| ())
+    replace_by(path, ".tmp", 0o600, bytes)
 }
 
-/// The same by way of a file with that ending, and of that mode; the new file, to be written on at its end.
-pub(super) fn replace_by(path: &Path, ending: &str, mode: u32, bytes: &[u8]) -> io::Result<File> {
+/// The same by way of a file with that ending, and of that mode.
+pub(super) fn replace_by(path: &Path, ending: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let new = with_ending(path, ending);
     let mut file = OpenOptions::new()
         .create(true)
@@ -71,11 +71,10 @@ pub(super) fn replace_by(path: &Path, ending: &str, mode: u32, bytes: &[u8]) -> 
     fs::rename(&new, path)?;
     match path.parent() {
         // Of a lone name it is where we are.
-        Some(directory) if directory.as_os_str().is_empty() => File::open(".")?.sync_all()?,
-        Some(directory) => File::open(directory)?.sync_all()?,
-        None => {}
+        Some(directory) if directory.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
     }
-    Ok(file)
 }
 
 /// Renames a bad file, for whoever wants to know; `None` where that fails.

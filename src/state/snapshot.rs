@@ -9,9 +9,9 @@
 //! stock agent may take it over.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write as _};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
@@ -67,14 +67,7 @@ impl SnapshotFile {
             path: settings.path.clone(),
             source,
         };
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(MODE)
-            .open(&path)
-            .map_err(unusable)?;
+        let file = at_its_end(&path).map_err(unusable)?;
         let mut opened = Self { path, file };
         let snapshot = opened.replay(settings.rejoin).map_err(unusable)?;
         Ok((opened, snapshot))
@@ -107,7 +100,6 @@ impl SnapshotFile {
         }
         drop(reader);
         self.file.set_len(whole)?;
-        self.file.seek(SeekFrom::End(0))?;
         Ok(snapshot)
     }
 
@@ -136,16 +128,25 @@ impl SnapshotFile {
             .file
             .metadata()
             .map_or(MODE, |known| known.permissions().mode() & 0o777);
-        let fresh = file::replace_by(&self.path, COMPACT, mode, bytes)?;
-        self.file = fresh;
+        file::replace_by(&self.path, COMPACT, mode, bytes)?;
+        self.file = at_its_end(&self.path)?;
         Ok(())
     }
+}
+
+/// Whatever else is written to it, by a predecessor about to go, nothing is written over.
+fn at_its_end(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .mode(MODE)
+        .open(path)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use super::*;
     use crate::gossip::core::serf::snapshot::Clocks;

@@ -11,6 +11,7 @@
 mod common;
 
 mod check;
+mod flows;
 mod handlers;
 mod hosts;
 mod init;

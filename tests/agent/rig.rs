@@ -96,6 +96,16 @@ pub(crate) fn agent_run(at: &str, node: &str, join: &str) -> Command {
     command
 }
 
+/// A verb asked of the member at `at`; what it printed.
+pub(crate) fn verb(at: &str, verb: &[&str]) -> String {
+    let mut command = clean(env!("CARGO_BIN_EXE_lb-agent"));
+    command.args(verb);
+    command.env("SERF_RPC_ADDR", format!("{at}:7373"));
+    let output = command.output().expect("it runs");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}{}", said(&output.stdout), said(&output.stderr))
+}
+
 /// A front at `at`, with its admin on port 9901.
 pub(crate) fn front(at: &str) -> Command {
     let mut command = bare(env!("CARGO_BIN_EXE_lb"), at, "front");

@@ -6,23 +6,13 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::common::{Running, eventually};
-use crate::rig::{self, LONG, ip, put, tag, text};
+use crate::rig::{self, LONG, ip, put, tag, text, verb};
 
 /// A member without a role, with an RPC.
 fn member(at: &str, node: &str, more: &[&str]) -> Command {
     let mut command = rig::plain(at, node);
     command.args(more);
     command
-}
-
-/// A verb asked of the member at `at`; what it printed.
-fn verb(at: &str, verb: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lb-agent"));
-    command.args(verb);
-    command.env("SERF_RPC_ADDR", format!("{at}:7373"));
-    let output = command.output().expect("it runs");
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}", said(&output.stdout), said(&output.stderr))
 }
 
 fn until_members(at: &str, count: usize) {
@@ -115,12 +105,19 @@ fn nothing_is_heard_twice_and_what_was_missed_is_heard() {
     });
     node.kill();
     send("c");
-    let _node = start(&[]);
+    let mut node = start(&[]);
     hears("c");
     send("d");
     hears("d");
+    // Who left for good comes as a new one, to whom the past means nothing.
+    node.signal(Signal::INT);
+    node.wait(LONG);
+    let _node = start(&["--join", &one]);
+    until_members(&one, 2);
+    send("e");
+    hears("e");
 
-    assert_eq!(text(&log), "a\nb\nc\nd\n");
+    assert_eq!(text(&log), "a\nb\nc\nd\ne\n");
 }
 
 #[test]

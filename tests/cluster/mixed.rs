@@ -28,7 +28,8 @@ struct Member {
 }
 
 impl Member {
-    fn start(&mut self, files: &Path, seed: &Host) {
+    /// Told to join `seed`, or left to its snapshot.
+    fn start(&mut self, files: &Path, seed: Option<&Host>) {
         let (name, ip) = (&self.name, self.host.ip);
         let heard = files.join(format!("{name}.heard"));
         let ring = files.join(format!("{name}.ring"));
@@ -51,14 +52,32 @@ impl Member {
             .args(["-rpc-addr=127.0.0.1:7373", "-role=web", "-tag", "rack=a"])
             .arg(format!("-keyring-file={}", ring.display()))
             .arg(format!(
+                "-snapshot={}",
+                files.join(format!("{name}.snapshot")).display()
+            ))
+            .arg(format!(
                 "-event-handler=user=echo \"$SERF_USER_EVENT $(cat)\" >> {}",
                 heard.display()
             ))
             .arg("-event-handler=query:uptime=echo \"$SERF_SELF_NAME is up\"");
-        if seed.ip != ip {
+        if let Some(seed) = seed.filter(|seed| seed.ip != ip) {
             command.arg(format!("-join={}", seed.ip));
         }
         self.process = Some(Running::start(name, files, &mut command));
+    }
+
+    /// Goes on as the other program, by its snapshot.
+    fn restart_as(&mut self, program: &'static str, files: &Path) {
+        let mut process = self.process.take().expect("it ran");
+        process.terminate();
+        // Ours keeps changed keys in its state, where a stock agent does not look.
+        let kept = files.join("state").join(&self.name).join("keyring.json");
+        if kept.exists() {
+            let ring = files.join(format!("{}.ring", self.name));
+            std::fs::copy(kept, ring).expect("the keys are copied");
+        }
+        self.program = program;
+        self.start(files, None);
     }
 
     /// One verb of the stock CLI.
@@ -160,7 +179,7 @@ fn six_mixed_members_do_all_that_serf_does_while_a_quarter_of_the_packets_is_los
         .collect();
     for member in &mut members {
         // A stock agent tries to join once, so the seed has to be there.
-        member.start(files, &seed);
+        member.start(files, Some(&seed));
         member.sees(&member.name, Some("alive"));
     }
     for index in 0..6 {
@@ -202,9 +221,24 @@ fn six_mixed_members_do_all_that_serf_does_while_a_quarter_of_the_packets_is_los
         let mut process = members[index].process.take().expect("it ran");
         process.wait(LONG);
         all_see(&members, &name, Some("left"));
-        members[index].start(files, &seed);
+        members[index].start(files, Some(&seed));
         all_see(&members, &name, Some("alive"));
     }
+
+    // Restarts that are told of nobody, as the other program and back: the snapshot is Serf's own.
+    for _ in 0..2 {
+        let others = [members[5].program, members[4].program];
+        for (index, other) in [4, 5].into_iter().zip(others) {
+            members[index].restart_as(other, files);
+            for known in 0..6 {
+                members[index].sees(&format!("n{known}"), Some("alive"));
+            }
+            all_see(&members, &members[index].name, Some("alive"));
+        }
+    }
+    members[3].obeys(&["event", "-coalesce=false", "deploy", "again"]);
+    all_hear(files, &members, "deploy again");
+    all_hear(files, &members, "deploy ours");
 
     // Deaths: one is forced out and comes back, one is forgotten by all.
     for index in [4, 5] {
@@ -221,7 +255,7 @@ fn six_mixed_members_do_all_that_serf_does_while_a_quarter_of_the_packets_is_los
         member.sees("n5", None);
     }
     for index in [4, 5] {
-        members[index].start(files, &seed);
+        members[index].start(files, Some(&seed));
     }
     for member in &members {
         member.host.pass_packets();

@@ -40,8 +40,20 @@ fn lb_survives(flood: &'static Flood, while_open_kib: u64) {
     if !system_tests(&["ip"]) {
         return;
     }
+    survives(flood, while_open_kib, Stage::lb);
+}
+
+/// The same over one that relays.
+fn relay_survives(flood: &'static Flood, while_open_kib: u64) {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    survives(flood, while_open_kib, Stage::lb_relaying);
+}
+
+fn survives(flood: &'static Flood, while_open_kib: u64, lb: fn(&Stage) -> common::Running) {
     let stage = Stage::new();
-    let lb = stage.lb();
+    let lb = lb(&stage);
 
     let report = stage.flood(&lb, flood, CLEAN);
 
@@ -101,6 +113,21 @@ fn streams_without_a_window_are_bounded_for_each_connection() {
 #[test]
 fn uploads_are_bounded_for_each_connection() {
     lb_survives(&flood::UPLOADS, 1280);
+}
+
+#[test]
+fn ten_thousand_relayed_connections_leave_nothing_behind() {
+    relay_survives(&flood::OPEN_AND_CLOSE, 16);
+}
+
+#[test]
+fn relayed_garbage_leaves_nothing_behind() {
+    relay_survives(&flood::GARBAGE, 16);
+}
+
+#[test]
+fn slow_readers_of_a_relay_are_bounded_and_leave_nothing_behind() {
+    relay_survives(&flood::SLOW_READERS, 320);
 }
 
 /// The judge is worth something: it finds out servers that leak a little for each connection.

@@ -49,7 +49,16 @@ impl Stage {
 
     /// A fresh `lb`, serving.
     pub(crate) fn lb(&self) -> Running {
-        let config = self.config();
+        self.lb_in_mode("http")
+    }
+
+    /// The same, where it relays what comes as it is.
+    pub(crate) fn lb_relaying(&self) -> Running {
+        self.lb_in_mode("tcp")
+    }
+
+    fn lb_in_mode(&self, mode: &str) -> Running {
+        let config = self.config(mode);
         let mut command = self.host.command(env!("CARGO_BIN_EXE_lb"));
         command.arg("--config").arg(config);
         self.start("lb", command)
@@ -57,7 +66,7 @@ impl Stage {
 
     /// The same, with so many descriptors and no more.
     pub(crate) fn lb_with_descriptors(&self, most: usize) -> Running {
-        let config = self.config();
+        let config = self.config("http");
         let mut command = self.host.command("sh");
         let line = format!(
             "ulimit -n {most}; exec {} --config {}",
@@ -88,7 +97,7 @@ impl Stage {
         running
     }
 
-    fn config(&self) -> std::path::PathBuf {
+    fn config(&self, mode: &str) -> std::path::PathBuf {
         let file = self.files.path().join("lb.toml");
         let text = format!(
             r#"[gossip]
@@ -101,6 +110,7 @@ listen = "off"
 dir = "none"
 [listener.web]
 listen = ["{FRONT}"]
+mode = "{mode}"
 [cluster.web]
 [cluster.web.check]
 spec = "none"
@@ -207,6 +217,8 @@ fn backend(mut stream: TcpStream) {
                     _ => return,
                 }
             }
+            // It is told so only through a relay.
+            let last = head.contains("connection: close");
             let most = if head.contains("/large ") {
                 LARGE
             } else {
@@ -214,7 +226,8 @@ fn backend(mut stream: TcpStream) {
             };
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {most}\r\n\r\n");
             let body = &BODY[..most];
-            if stream.write_all(head.as_bytes()).is_err() || stream.write_all(body).is_err() {
+            if stream.write_all(head.as_bytes()).is_err() || stream.write_all(body).is_err() || last
+            {
                 return;
             }
         }

@@ -6,6 +6,7 @@ mod http;
 use std::fs;
 use std::path::Path;
 
+use lb::proxy_header::{self, Version};
 use serde_json::Value;
 
 fn main() {
@@ -38,8 +39,32 @@ fn main() {
             }
         }
     }
-    written += http::write(here);
+    written += http::write(here) + proxy_headers(here);
     println!("{written} seeds");
+}
+
+/// One of each kind; the first byte says how it is cut up.
+fn proxy_headers(here: &Path) -> usize {
+    let directory = here.join("corpus/proxy_header");
+    fs::create_dir_all(&directory).expect("the corpus can be made");
+    let four = ["192.0.2.7:4711", "198.51.100.1:443"];
+    let six = ["[2001:db8::7]:4711", "[::1]:443"];
+    let mut seeds = vec![b"\x01PROXY UNKNOWN ffff::1 ::1 1 2\r\nrest".to_vec()];
+    for version in [Version::V1, Version::V2] {
+        seeds.push([b"\x07", proxy_header::own(version)].concat());
+        for [source, destination] in [four, six] {
+            let address = |text: &str| text.parse().expect("an address");
+            let header = proxy_header::write(version, address(source), address(destination));
+            seeds.push([b"\xff", &header[..], b"GET / HTTP/1.1\r\n"].concat());
+        }
+    }
+    // With a field behind the addresses.
+    let fields = b"\x03\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10\xc0\0\x02\x01\xc0\0\x02\x02\0\x01\0\x02\x04\0\x01x";
+    seeds.push(fields.to_vec());
+    for (number, seed) in seeds.iter().enumerate() {
+        fs::write(directory.join(format!("seed-{number:02}")), seed).expect("a writable corpus");
+    }
+    seeds.len()
 }
 
 /// What a capture is worth to each target.

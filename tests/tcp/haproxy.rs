@@ -58,6 +58,7 @@ fn haproxy_in_front_tells_whose_connection_it_is() {
         let lb = Lb::start(
             files.path(),
             "proxy_protocol = true\nproxy_protocol_from = [\"127.0.0.1\"]",
+            "",
             &format!("[[cluster.pool.backend]]\naddress = \"{}\"", toy.address),
         );
         lb.has_in(1);
@@ -101,8 +102,9 @@ fn haproxy_behind_is_told_whose_connection_it_is_and_content_with_checks() {
                 let lb = Lb::start(
                     files.path(),
                     &format!("mode = \"{mode}\""),
+                    &format!("spec = \"{check}\""),
                     &format!(
-                        "send_proxy = \"{version}\"\n[cluster.pool.check]\nspec = \"{check}\"\n\
+                        "send_proxy = \"{version}\"\n\
                          [[cluster.pool.backend]]\naddress = \"{address}\""
                     ),
                 );

@@ -115,3 +115,34 @@ fn two_fronts_in_a_row_tell_the_backend_of_the_first_ones_client() {
         assert_eq!(client.get("/").text(), "192.0.2.7");
     }
 }
+
+/// One who was introduced to us is introduced by us as he was: both addresses go on.
+#[test]
+fn an_introduced_client_is_introduced_on_with_both_addresses() {
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+    let mut relay = relaying();
+    let mut http = settings();
+    for settings in [&mut relay, &mut http] {
+        settings.listeners[0].proxy_protocol = Some(vec!["127.0.0.0/8".parse().unwrap()]);
+    }
+    for (settings, request) in [
+        (relay, &b"hello"[..]),
+        (http.clone(), b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"),
+        // HTTP/2: the preface, empty SETTINGS, and a GET of / for "t" as HEADERS (RFC 7541 §C.4).
+        (
+            http,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01t",
+        ),
+    ] {
+        let (toy, begun) = listening();
+        let mut front = Front::with(settings, &[&toy]);
+        front.hop(sending(Version::V1));
+        let mut client = front.client();
+        client.send([&header[..], request].concat());
+
+        let (begin, _backend) = begun.recv().unwrap();
+
+        let begin = String::from_utf8_lossy(&begin);
+        assert!(begin.starts_with("PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"), "{begin}");
+    }
+}

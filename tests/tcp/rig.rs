@@ -1,10 +1,12 @@
 //! The program itself, with a configuration of the test's.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -24,19 +26,26 @@ pub(crate) struct Lb {
 
 /// On a network of loopback that no other test uses.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.66.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.66.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        // Another test may have let go of it, and not taken it yet.
+        if GIVEN.lock().expect("no holder panics").insert(address) {
+            return address;
+        }
+    }
 }
 
 impl Lb {
-    /// `listener` and `cluster` are the keys of one of each.
-    pub(crate) fn start(files: &Path, listener: &str, cluster: &str) -> Self {
+    /// `listener`, `check` and `cluster` are the keys of one of each. A check may take long, as this machine may.
+    pub(crate) fn start(files: &Path, listener: &str, check: &str, cluster: &str) -> Self {
         let (front, gossip, admin) = (free_address(), free_address(), free_address());
         let config = files.join("lb.toml");
         let text = format!(
             "[gossip]\nbind = \"{gossip}\"\ndiscover = \"off\"\nnode = \"tcp\"\nrpc_addr = \"off\"\n\
              [admin]\nlisten = \"{admin}\"\n[state]\ndir = \"none\"\n[limits]\nworkers = 2\n\
-             [listener.it]\nlisten = [\"{front}\"]\n{listener}\n[cluster.pool]\n{cluster}\n"
+             [listener.it]\nlisten = [\"{front}\"]\n{listener}\n[cluster.pool.check]\ntimeout = \"20s\"\n{check}\n[cluster.pool]\n{cluster}\n"
         );
         fs::write(&config, text).expect("a writable directory");
         let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));

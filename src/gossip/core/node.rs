@@ -83,7 +83,7 @@ impl Node {
     }
 
     /// To be called first of all: goes on where a former life ended, with its clocks. Its events and queries are not
-    /// for us again; those that were missed since are, at the next meeting.
+    /// for us again.
     pub fn resume(&mut self, clocks: Clocks) {
         self.serf.resume(clocks);
     }

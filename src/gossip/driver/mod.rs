@@ -360,10 +360,14 @@ pub async fn start_at(settings: Settings, seat: Option<Seat>) -> Result<Handle, 
     let (identity, name, taken) = identity::Identity::new(&config, settings.when_taken);
     let (keys, keyring) = watch::channel(config.keyring.clone());
     let mut node = Node::new(config, clock::now(), clock::random())?;
+    // Whoever left for good, and has nobody to come back to, has missed nothing. A stock agent that left and came again
+    // writes no event's time until it hears one: from its file it would itself hear those of its former life again.
+    let knows_events = settings.former.is_some_and(|clocks| clocks.event > 0);
+    let comes_back = knows_events && !settings.peers.is_empty();
     if let Some(clocks) = settings.former {
         node.resume(clocks);
     }
-    if settings.replay {
+    if settings.replay || comes_back {
         node.want_past();
     }
     let (ticks, clocks) = watch::channel(node.clocks());

@@ -19,6 +19,7 @@ mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -30,11 +31,12 @@ use h2::server::{Builder, Connection, Handshake};
 use self::piece::Piece;
 use self::wire::{Io, Wire};
 use super::buffer::Buffer;
+use super::guards::Counted;
 use super::linger;
 use super::peer::Peer;
 use super::socket::Socket;
 use super::wakers::Slot;
-use super::worker::{Counted, Worker};
+use super::worker::Worker;
 
 /// Bytes of answers that h2 may hold for one connection, over all streams, because its socket takes no more.
 const HELD_MAX: usize = 256 * 1024;
@@ -72,6 +74,8 @@ pub(super) fn begin(worker: Counted, socket: Socket, early: Buffer, peer: Peer) 
 struct Hub {
     worker: Rc<Worker>,
     peer: Peer,
+    /// The address that it connected to.
+    local: Option<SocketAddr>,
     /// `http` or `https`.
     proto: &'static str,
     /// Field lines about the client's certificate, where clients are asked for one.
@@ -135,8 +139,8 @@ enum Stage {
 
 /// One client's connection.
 struct Life {
-    _counted: Counted,
     hub: Rc<Hub>,
+    _counted: Counted,
     stage: Stage,
     slot: Option<Slot>,
     begun: Instant,
@@ -160,6 +164,7 @@ impl Drop for Life {
 impl Life {
     /// Counted until it is dropped.
     fn new(worker: Counted, socket: Socket, early: Buffer, peer: Peer) -> Self {
+        let local = socket.local().ok();
         let (proto, told) = match socket.is_secured() {
             true => ("https", socket.told()),
             false => ("http", None),
@@ -181,6 +186,7 @@ impl Life {
             hub: Rc::new(Hub {
                 worker: worker.clone(),
                 peer,
+                local,
                 proto,
                 told,
                 wire,

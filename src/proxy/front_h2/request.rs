@@ -101,7 +101,10 @@ pub(super) fn read(
             None if !trusted && worker.asks_clients() => forward::Client::Hidden,
             None => forward::Client::Unknown,
         },
-        local: &|| "unknown".to_owned(),
+        local: &|| match hub.local {
+            Some(local) => local.to_string(),
+            None => "unknown".to_owned(),
+        },
     };
     let wire = worker.buffers.take_head();
     let mut dice = worker.dice.borrow_mut();

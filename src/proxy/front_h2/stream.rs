@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -225,6 +226,10 @@ impl Asker for Stream {
             Voice::Waits(respond) => respond.poll_reset(cx).map(drop),
             Voice::Speaks(voice) => voice.poll_reset(cx).map(drop),
         }
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.hub.local
     }
 
     fn interim(&mut self, head: &ResponseHead) {

@@ -66,6 +66,7 @@ impl Front {
                 default_port: 80,
                 lost_keep: Duration::from_secs(3600),
                 ejection: ejection::Settings::default(),
+                limits: lb::pool::queue::Settings::default(),
                 hop: lb::pool::hop::Settings::default(),
                 backends: vec![],
             }],
@@ -120,7 +121,7 @@ impl Front {
             .expect("a free port");
         let address = listeners.addresses()[0].address;
         let server =
-            proxy::start(settings, listeners, routes, feedback_in, stop).expect("a thread");
+            proxy::start(settings, listeners, routes, feedback_in, None, stop).expect("a thread");
         Self {
             address,
             pool,

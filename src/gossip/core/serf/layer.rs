@@ -186,14 +186,13 @@ impl Layer {
         }
     }
 
-    /// Goes on where a former life ended: what it heard is not for us, and what was missed since is.
+    /// Goes on where a former life ended: what it heard is not for us.
     pub(super) fn resume(&mut self, clocks: Clocks) {
         self.clock.witness(clocks.member);
         self.event_clock.witness(clocks.event);
         self.query_clock.witness(clocks.query);
         self.events.ignore_before(clocks.event.saturating_add(1));
         self.queries.ignore_before(clocks.query.saturating_add(1));
-        self.met |= clocks.member > 0;
     }
 
     /// Counts input that was not taken.

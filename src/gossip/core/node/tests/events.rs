@@ -162,6 +162,7 @@ fn resumed(event: u64, query: u64) -> Vec<Event> {
         event,
         query,
     });
+    bench.node.want_past();
     bench.ask(&push_pull(Vec::new(), Some(state())));
     bench.hear_serf(&SerfMessage::Query(Query {
         ltime: 8,
