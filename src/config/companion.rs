@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::defaults::{AGENT_CHECK_INTERVAL, STOP_TIMEOUT};
 use super::document::{Found, Table};
 use super::flags;
 use super::parse::{self, Parsed};
@@ -15,12 +16,6 @@ use super::sources::{Sources, Surroundings, Valued};
 use crate::announce::CheckSpec;
 use crate::health;
 use crate::health::own::{self, OwnCheck};
-
-/// As HAProxy's `agent-inter`.
-pub(super) const AGENT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Long enough for requests under way, short enough for a machine that goes down.
-pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings of the agent as the service's companion.
 #[derive(Clone, Debug, PartialEq)]

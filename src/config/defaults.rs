@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::address::GOSSIP_PORT;
-use super::companion::{AGENT_CHECK_INTERVAL, STOP_TIMEOUT};
 use crate::gossip::core::timing::Profile;
 use crate::health::own;
 use crate::{admin, announce, handlers, log, pool, proxy, rpc};
@@ -25,6 +24,11 @@ pub(super) const HTTPS_PORT: u16 = 443;
 pub(super) const ALPN: &[&str] = &["h2", "http/1.1"];
 /// The pool of `--backend` without a name.
 pub(super) const POOL: &str = "default";
+
+/// As HAProxy's `agent-inter`.
+pub(super) const AGENT_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Long enough for requests under way, short enough for a machine that goes down.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A pool about which only the name is known.
 pub(super) fn pool(name: &str) -> pool::registry::Settings {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::common::{self, Shared};
 use super::document::Table;
 use super::error::{At, Error, Faults};
+use super::relays::Read;
 use super::sources::{Sources, Surroundings, Valued};
 use super::{
     Cluster, Front, Given, access, address, defaults, flags, listener, parse, relays, tls,
@@ -164,15 +165,6 @@ fn clusters(sources: &Sources<'_>, flags: &flags::Front, root: &mut Table<'_>) -
         }
     }
     clusters
-}
-
-/// A pool, and what was said of it rather than left to its default.
-pub(super) struct Read {
-    pub(super) cluster: Cluster,
-    /// Its protocol.
-    pub(super) proto: bool,
-    /// How it is checked.
-    pub(super) check: bool,
 }
 
 fn plain(name: &str) -> Read {

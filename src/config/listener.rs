@@ -9,7 +9,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use super::common::Shared;
 use super::document::Table;
-use super::front::Read;
+use super::relays::Read;
 use super::sources::{Sources, Valued};
 use super::{address, defaults, flags, parse, tls};
 use crate::network::Network;

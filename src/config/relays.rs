@@ -8,10 +8,19 @@
 //! HTTP or TLS relayed as bytes is common, and so a tcp listener may name a pool that is checked by HTTP, or that
 //! another listener sends requests to. The reverse is a slip: requests to what speaks no HTTP.
 
-use super::front::Read;
+use super::Cluster;
 use super::sources::Sources;
 use crate::announce::{CheckSpec, Proto};
 use crate::proxy::{Listener, Mode};
+
+/// A pool, and what was said of it rather than left to its default.
+pub(super) struct Read {
+    pub(super) cluster: Cluster,
+    /// Its protocol.
+    pub(super) proto: bool,
+    /// How it is checked.
+    pub(super) check: bool,
+}
 
 /// Fills in what follows from the listeners, and refuses what does not fit them.
 pub(super) fn settle(sources: &Sources<'_>, listeners: &[Listener], pools: &mut [Read]) {

@@ -13,7 +13,7 @@ use super::access::entry::End;
 use super::alarm::Alarm;
 use super::asker::Asker;
 use super::buffer::Buffer;
-use super::client::HttpOne;
+use super::client::{HttpOne, Then};
 use super::fault::{BodyError, Fault, phrase};
 use super::forward::{self, RequestHead};
 use super::h1::chunked;
@@ -23,20 +23,6 @@ use super::record::Record;
 use super::reply::Reply;
 use super::tunnel;
 use super::worker::Worker;
-
-/// How a connection goes on after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    /// With the next one.
-    Again,
-    Close,
-    /// Without another word: what was said is not all.
-    Drop,
-    /// What the client still sends is read over, so that it gets to read its answer.
-    Linger,
-    /// Closing in order would say that the answer is whole.
-    Cut,
-}
 
 /// In the access log.
 pub(super) const CLOSED: &str = "the client closed the connection";

@@ -31,6 +31,20 @@ const AHEAD_MAX: usize = 64 * 1024;
 /// Bytes of a body that nobody wanted are read over so far, to keep the connection.
 const UNWANTED_MAX: usize = 64 * 1024;
 
+/// How a connection goes on after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// With the next one.
+    Again,
+    Close,
+    /// Without another word: what was said is not all.
+    Drop,
+    /// What the client still sends is read over, so that it gets to read its answer.
+    Linger,
+    /// Closing in order would say that the answer is whole.
+    Cut,
+}
+
 /// What a client sends.
 #[derive(Debug)]
 pub(super) struct Inbox {

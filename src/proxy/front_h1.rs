@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::alarm::Alarm;
-use super::answer::{Then, Told, pass, tell};
+use super::answer::{Told, pass, tell};
 use super::buffer::Buffer;
-use super::client::{Heard, HttpOne, Inbox};
+use super::client::{Heard, HttpOne, Inbox, Then};
 use super::fault::Fault;
 use super::forward::{self, Client, Origin, RequestHead};
 use super::guards::Counted;

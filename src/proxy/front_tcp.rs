@@ -98,6 +98,7 @@ impl Session {
         let (site, home) = (joined.site, joined.home);
         let nothing = || Buffer::new(&worker.buffers);
         let idle_max = worker.settings.timeouts.tcp_idle;
+        self.socket.keep_alive();
         let mut relay = Relay::new(worker, nothing(), nothing(), idle_max);
         let (mut received, mut sent) = (0, 0);
         let parted = poll_fn(|cx| {

@@ -20,11 +20,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::tls;
+
+/// After so long a silence a client's machine is asked whether it is there, so often, and so many times.
+const ALIVE_AFTER: Duration = Duration::from_secs(60);
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+const ALIVE_TRIES: u32 = 4;
 
 /// One client's socket. Shared by its reader and its writer, which live in one task.
 pub(super) struct Socket(Cell<State>);
@@ -205,6 +210,19 @@ impl Socket {
         });
     }
 
+    /// Has the kernel ask now and then whether the client's machine is still there: one that waits in silence, rightly, for as
+    /// long as it likes would else be waited for when it is long gone.
+    pub(super) fn keep_alive(&self) {
+        let often = TcpKeepalive::new()
+            .with_time(ALIVE_AFTER)
+            .with_interval(ALIVE_EVERY)
+            .with_retries(ALIVE_TRIES);
+        self.with_fd(|fd| {
+            // One that is gone already is found out by the next read.
+            let _ = SockRef::from(&fd).set_tcp_keepalive(&often);
+        });
+    }
+
     /// Whether reading may give something; asks the event loop only. Pending also while it does not know the socket.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.with(|state| match state {
@@ -304,5 +322,29 @@ impl AsyncWrite for &Socket {
             State::Secured(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
             State::Introduced(_) | State::Gone => Poll::Ready(Ok(())),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_silent_client_is_asked_whether_it_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = Plain::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::new(listener.accept().unwrap().0);
+
+        socket.keep_alive();
+
+        socket.with_fd(|fd| {
+            let known = SockRef::from(&fd);
+            assert!(known.keepalive().unwrap());
+            assert_eq!(known.tcp_keepalive_time().unwrap(), ALIVE_AFTER);
+            assert_eq!(known.tcp_keepalive_interval().unwrap(), ALIVE_EVERY);
+            assert_eq!(known.tcp_keepalive_retries().unwrap(), ALIVE_TRIES);
+        });
     }
 }

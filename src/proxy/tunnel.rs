@@ -4,8 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use super::alarm::Alarm;
-use super::answer::Then;
-use super::client::HttpOne;
+use super::client::{HttpOne, Then};
 use super::record::Record;
 use super::relay::Relay;
 use super::reply::Reply;
@@ -24,6 +23,7 @@ pub(super) async fn run(
     };
     let (inbox, socket) = asker.sides();
     let idle_max = worker.settings.timeouts.upgrade_idle;
+    socket.keep_alive();
     let mut relay = Relay::new(worker, inbox.input.take(), early, idle_max);
     let parted = poll_fn(|cx| relay.poll(cx, alarm, socket, &mut link)).await;
     drop((link, lease));

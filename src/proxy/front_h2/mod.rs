@@ -164,6 +164,7 @@ impl Drop for Life {
 impl Life {
     /// Counted until it is dropped.
     fn new(worker: Counted, socket: Socket, early: Buffer, peer: Peer) -> Self {
+        socket.keep_alive();
         let local = socket.local().ok();
         let (proto, told) = match socket.is_secured() {
             true => ("https", socket.told()),
