@@ -1,7 +1,7 @@
 //! TLS at both ends of the data path, over real sockets.
 //!
 //! ```text
-//! Client (rustls, openssl, curl) ─TLS─▶ Front (the proxy's own workers) ─plain or TLS─▶ Toy, Backend
+//! Client (rustls, openssl, curl, chromium) ─TLS─▶ Front (the proxy's own workers) ─plain or TLS─▶ Toy, Backend
 //!      └─ certificates of an Authority made for the test
 //! ```
 //!
@@ -26,6 +26,7 @@ mod streams;
 
 mod agreed;
 mod backends;
+mod browser;
 mod certificates;
 mod clients;
 mod exhaustion;

@@ -32,8 +32,8 @@ fn free() -> SocketAddr {
 }
 
 /// A front with a file, and its output beside it.
-struct Site {
-    https: SocketAddr,
+pub(crate) struct Site {
+    pub https: SocketAddr,
     http: SocketAddr,
     admin: SocketAddr,
     file: PathBuf,
@@ -42,7 +42,7 @@ struct Site {
 }
 
 impl Site {
-    fn new(authority: &Authority, backend: SocketAddr, more: &str) -> Self {
+    pub(crate) fn new(authority: &Authority, backend: SocketAddr, more: &str) -> Self {
         Self {
             https: free(),
             http: free(),
@@ -53,7 +53,7 @@ impl Site {
         }
     }
 
-    fn write(&self, files: &Files) {
+    pub(crate) fn write(&self, files: &Files) {
         let text = format!(
             r#"[gossip]
 bind = "127.0.0.1:0"
@@ -85,7 +85,7 @@ address = "{backend}"
         fs::write(&self.file, text).expect("written");
     }
 
-    fn start(&self, directory: &Path) -> Running {
+    pub(crate) fn start(&self, directory: &Path) -> Running {
         let mut command = lb();
         command.arg("--config").arg(&self.file);
         let running = Running::start("lb", directory, &mut command);
@@ -101,7 +101,7 @@ address = "{backend}"
     }
 
     /// What a client is shown now, once a request has been answered.
-    fn shown(&self, authority: &Authority, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn shown(&self, authority: &Authority, name: &str) -> Option<Vec<u8>> {
         let mut client = Client::try_connect(self.https, &config(authority), name).ok()?;
         (client.get("/").status == 200).then(|| client.certificate().to_vec())
     }
