@@ -538,6 +538,29 @@ fn a_backend_that_dies_under_many_streams_costs_no_get() {
 }
 
 #[test]
+fn an_invalid_answer_costs_those_beside_it_nothing() {
+    let (bad, waiting) = scripted(None, |call, number, wire| {
+        if number >= 2 {
+            wire.head(call.id, &[OK, &field("a", "b\0c")].concat(), true);
+        }
+        Then::Keep
+    });
+    let (good, calls) = named("good");
+    let front = with(without_timers(), &[&bad, &good]);
+    let mut clients: Vec<Peer> = (0..6).map(|_| front.client()).collect();
+
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+
+    for client in &mut clients {
+        assert_eq!(client.response("GET").text(), "good");
+    }
+    assert!(waiting.count() >= 3);
+    assert_eq!(calls.count(), 6);
+}
+
+#[test]
 fn a_client_that_leaves_ends_its_stream() {
     let (cancelled, arrived) = (
         Arc::new(AtomicBool::new(false)),

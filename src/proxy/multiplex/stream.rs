@@ -171,7 +171,8 @@ impl Stream {
     /// Why there is no answer, or no more of it.
     fn fault(&self, error: &h2::Error) -> Fault {
         let why = self.words(error);
-        if error.is_library() {
+        // Of this stream. What ends the connection ends all of its streams, and most of them did nothing.
+        if error.is_library() && !error.is_go_away() {
             return Fault::Garbage(why);
         }
         let unprocessed = error.is_remote()
