@@ -162,6 +162,27 @@ fn a_backend_is_read_no_faster_than_its_client_reads() {
 }
 
 #[test]
+fn an_upload_in_a_burst_of_small_frames_gets_through() {
+    const FRAMES: usize = 5000;
+    let toy = echo();
+    let front = Front::of(&[&toy]);
+    let mut client = Client::connect(front.address);
+    // By then it has said how wide its windows are.
+    assert_eq!(client.get("/").status(), 200);
+
+    for _ in 0..3 {
+        let stream = client.open("POST", "/", &[]);
+        let mut burst = frames::data(stream, [b'x'; 20], false).repeat(FRAMES);
+        burst.extend(frames::data(stream, [], true));
+        client.send(burst);
+        let answer = client.answer(stream);
+        assert_eq!((answer.status(), answer.end), (200, End::Whole));
+        assert_eq!(answer.body.len(), 20 * FRAMES);
+    }
+    assert_eq!(client.goaways, []);
+}
+
+#[test]
 fn a_slow_backend_holds_uploads_back() {
     let gate = Arc::new(Barrier::new(2));
     let inside = gate.clone();

@@ -561,6 +561,26 @@ fn an_invalid_answer_costs_those_beside_it_nothing() {
 }
 
 #[test]
+fn empty_frames_of_a_backend_cost_no_request() {
+    let (toy, calls) = scripted(None, |call, _, wire| {
+        wire.head(call.id, OK, false);
+        wire.send(DATA, 0, call.id, b"");
+        wire.send(DATA, END_STREAM, call.id, b"good");
+        Then::Keep
+    });
+    let front = front(&[&toy]);
+    let mut client = front.client();
+
+    for _ in 0..300 {
+        assert_eq!(client.request("POST", "/", b"x").text(), "good");
+    }
+
+    assert_eq!(calls.count(), 300);
+    assert_eq!(toy.connections(), 4, "one takes eighty");
+    until("those that take no more are closed", || toy.open() == 1);
+}
+
+#[test]
 fn a_client_that_leaves_ends_its_stream() {
     let (cancelled, arrived) = (
         Arc::new(AtomicBool::new(false)),

@@ -50,6 +50,11 @@ const LOADED_STEP: usize = 16 * 1024;
 /// The same for one stream.
 const STREAM_HELD_MAX: usize = 128 * 1024;
 
+/// What small DATA frames of one connection may cost beyond their bytes (the h2 crate reckons 256 for each) while they
+/// wait for their backends; beyond it the connection ends, as it does with the hundredth empty one, which no honest
+/// client sends. At worst it takes so much memory next to its window.
+const FRAMES_BUDGET: usize = 4 * 1024 * 1024;
+
 /// What h2 counts for each field besides its text (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
@@ -178,6 +183,7 @@ impl Life {
             .initial_window_size(limits.h2_stream_window_bytes as u32)
             .initial_connection_window_size(limits.h2_window_bytes as u32)
             .max_header_list_size(list_max as u32)
+            .data_frame_budget(FRAMES_BUDGET.max(limits.h2_window_bytes / 2))
             .max_send_buffer_size(STREAM_HELD_MAX)
             // Their price is in `calm` too; a page that is left at once is no attack.
             .max_pending_accept_reset_streams(limits.h2_streams.max(20))
@@ -220,6 +226,7 @@ impl Life {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let hub = self.hub.clone();
         hub.worker.begin_poll();
+        hub.wire.begin_turn();
         if self.slot.is_none() {
             self.slot = Some(hub.worker.wakers.add(cx.waker().clone()));
             *hub.driver.borrow_mut() = Some(cx.waker().clone());

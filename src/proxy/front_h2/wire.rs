@@ -25,6 +25,10 @@ use super::calm::Calm;
 /// Collected before it is written.
 const COLLECTED_MAX: usize = 64 * 1024;
 
+/// Read in one turn of the connection. What it brought is then taken by whom it is for, before there is more of it: the
+/// h2 crate ends a connection on which too many small frames wait.
+const TURN_MAX: usize = 64 * 1024;
+
 /// One connection's bytes, both ways.
 pub(super) struct Wire {
     worker: Rc<Worker>,
@@ -34,6 +38,8 @@ pub(super) struct Wire {
     out: RefCell<Buffer>,
     pub(super) calm: RefCell<Calm>,
     flooded: Cell<bool>,
+    /// Read in this turn.
+    heard: Cell<usize>,
     /// Since when the client has taken nothing.
     stuck_since: Cell<Option<Instant>>,
 }
@@ -48,8 +54,14 @@ impl Wire {
             out: RefCell::new(Buffer::new(&worker.buffers)),
             calm: RefCell::new(Calm::new(worker.now())),
             flooded: Cell::new(false),
+            heard: Cell::new(0),
             stuck_since: Cell::new(None),
         }
+    }
+
+    /// The connection has its turn.
+    pub(super) fn begin_turn(&self) {
+        self.heard.set(0);
     }
 
     /// The client has said too much: nothing more is read.
@@ -108,6 +120,10 @@ impl AsyncRead for Io {
         if wire.is_flooded() {
             return Poll::Pending;
         }
+        if wire.heard.get() >= TURN_MAX {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = room.filled().len();
         let mut early = wire.early.borrow_mut();
         if early.is_empty() {
@@ -117,8 +133,9 @@ impl AsyncRead for Io {
             room.put_slice(&early.bytes()[..bytes]);
             early.consume(bytes);
         }
-        let mut calm = wire.calm.borrow_mut();
-        if !calm.hear(&room.filled()[before..], wire.worker.now()) {
+        let bytes = &room.filled()[before..];
+        wire.heard.set(wire.heard.get() + bytes.len());
+        if !wire.calm.borrow_mut().hear(bytes, wire.worker.now()) {
             wire.flood();
         }
         Poll::Ready(Ok(()))

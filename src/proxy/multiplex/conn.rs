@@ -31,6 +31,7 @@ use super::super::fault::in_words;
 use super::super::link::{Link, Secure, Stream};
 use super::super::site::Site;
 use super::STREAMS_MAX;
+use super::empties::Empties;
 use crate::proxy_header::Version;
 use crate::{clock, proxy_header};
 
@@ -39,6 +40,12 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 
 /// Of all answers: those that nobody takes must not hold up the others.
 const WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
+
+/// Of what small DATA frames cost beyond their bytes (the h2 crate reckons 256 for each), while they wait for their
+/// clients; beyond it the connection ends. Twice what fits one stream's window in frames of one byte: one client that
+/// doesn't read must not end what others have under way, and neither must 40 whose answers come 20 bytes at a time. So
+/// much memory a connection takes at worst, next to its window.
+const FRAMES_BUDGET: usize = 2 * 256 * STREAM_WINDOW as usize;
 
 /// Of one request's body, as much as is taken from its client before it is written.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -82,6 +89,7 @@ pub(super) struct Conn {
 pub(super) struct Traffic {
     pub(super) written: Cell<u64>,
     pub(super) read: Cell<u64>,
+    empties: Empties,
 }
 
 /// Why a connection could not be opened.
@@ -95,27 +103,37 @@ pub(super) struct Refused {
 impl Conn {
     /// Counts one in, if there is room for it.
     pub(super) fn enter(&self, most: usize) -> bool {
-        let mut requests = self.requests.borrow_mut();
-        let Some(open) = &mut *requests else {
+        if !self.has_room(most) {
             return false;
-        };
-        if self.seats.get() >= open.current_max_send_streams().min(most) {
-            return false;
-        }
-        // A GOAWAY has come, or the end, or the numbers of streams are used up.
-        match open.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => {
-                *requests = None;
-                return false;
-            }
-            Poll::Pending => return false,
         }
         if self.seats.get() == 0 {
             self.turned.set(clock::now());
         }
         self.seats.set(self.seats.get() + 1);
         true
+    }
+
+    fn has_room(&self, most: usize) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        let requests = self.requests.borrow();
+        let open = requests.as_ref();
+        open.is_some_and(|open| self.seats.get() < open.current_max_send_streams().min(most))
+    }
+
+    /// It takes requests, or will once there is room.
+    pub(super) fn is_open(&self) -> bool {
+        let mut requests = self.requests.borrow_mut();
+        let Some(open) = &mut *requests else {
+            return false;
+        };
+        // A GOAWAY has come, or the end, or the numbers of streams are used up.
+        let ready = open.poll_ready(&mut Context::from_waker(Waker::noop()));
+        if matches!(ready, Poll::Ready(Err(_))) || self.traffic.empties.are_enough() {
+            *requests = None;
+        }
+        requests.is_some()
     }
 
     /// Counts a request. True: it is not the first one.
@@ -207,6 +225,7 @@ pub(super) async fn open(
     let (requests, mut connection) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
+        .data_frame_budget(FRAMES_BUDGET)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(HEAD_MAX)
         .max_concurrent_reset_streams(RESETS_KEPT)
@@ -378,8 +397,10 @@ impl AsyncRead for Tapped {
     ) -> Poll<io::Result<()>> {
         let before = room.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, room);
-        let read = (room.filled().len() - before) as u64;
-        self.traffic.read.set(self.traffic.read.get() + read);
+        let bytes = &room.filled()[before..];
+        let traffic = &self.traffic;
+        traffic.read.set(traffic.read.get() + bytes.len() as u64);
+        traffic.empties.hear(bytes);
         polled
     }
 }

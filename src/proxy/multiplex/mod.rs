@@ -11,6 +11,7 @@
 //! requests it takes at once. Nothing was sent before, so whatever fails until then may be tried elsewhere.
 
 mod conn;
+mod empties;
 mod head;
 mod stream;
 
