@@ -53,7 +53,7 @@ impl Site {
         }
     }
 
-    /// How many connections that carry many requests there may be.
+    /// How many connections that carry many requests may take more of them.
     pub(super) fn connections_max(&self) -> usize {
         self.idle_max
     }

@@ -196,6 +196,39 @@ fn a_goodbye_lets_what_is_under_way_end_and_takes_nothing_new() {
 }
 
 #[test]
+fn a_connection_that_said_goodbye_keeps_nobody_from_another() {
+    let barrier = Arc::new(Barrier::new(2));
+    let inside = barrier.clone();
+    let (toy, calls) = scripted(Some(1), move |call, number, wire| {
+        if number == 0 {
+            inside.wait();
+            wire.go_away(call.id);
+            inside.wait();
+        }
+        wire.answer(call.id, "good");
+        Then::Keep
+    });
+    let mut settings = without_timers();
+    settings.limits.idle_per_backend = 1;
+    let front = with(settings, &[&toy]);
+    let mut clients: Vec<Peer> = (0..4).map(|_| front.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    until("all but one wait", || front.in_flight(&toy) == 4);
+    barrier.wait();
+
+    until("the others are answered", || calls.count() == 4);
+    assert_eq!(front.client().get("/").text(), "good");
+    barrier.wait();
+
+    for client in &mut clients {
+        assert_eq!(client.response("GET").text(), "good");
+    }
+    assert_eq!(toy.connections(), 2);
+}
+
+#[test]
 fn a_post_that_a_lost_connection_may_have_carried_is_not_sent_twice() {
     let (lossy, lost) = scripted(None, |_, _, _| Then::Close);
     let (good, _) = named("good");

@@ -283,9 +283,17 @@ pub(super) struct Driver {
 impl Driver {
     /// Until it is closed. Whatever still waits on it then fails, and whoever waits for room looks elsewhere.
     pub(super) async fn run(mut self, conn: Rc<Conn>, site: Weak<Site>) {
+        let mut told = false;
         let ended = poll_fn(|cx| {
             if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(ended.map_err(|error| error.to_string()));
+            }
+            // Another may take its place: somebody who waits has to open it.
+            if !told && !conn.is_open() {
+                told = true;
+                if let Some(site) = site.upgrade() {
+                    site.mux.call_next();
+                }
             }
             let mut waker = conn.waker.borrow_mut();
             if !waker

@@ -36,6 +36,10 @@ use crate::proxy_header::Version;
 /// Requests on one connection, whatever the backend allows: a lost packet holds up all of them.
 const STREAMS_MAX: usize = 100;
 
+/// Connections in all, for each of those that take requests: one that takes none any more still ends what it carries,
+/// for hours where that is a stream, and must not keep a new one from taking its place.
+const LEAVING_FACTOR: usize = 4;
+
 /// The connections of one worker to one backend.
 #[derive(Default)]
 pub(super) struct Mux {
@@ -86,6 +90,14 @@ impl Mux {
     fn take(&self) -> Option<Rc<Conn>> {
         let conns = self.conns.borrow();
         conns.iter().find(|conn| conn.enter(STREAMS_MAX)).cloned()
+    }
+
+    /// There may be one more, of which `most` take requests.
+    fn has_room(&self, most: usize) -> bool {
+        let mut conns = self.conns.borrow_mut();
+        conns.retain(|conn| !conn.is_over());
+        conns.len() < most.saturating_mul(LEAVING_FACTOR)
+            && conns.iter().filter(|conn| conn.is_open()).count() < most
     }
 
     fn call_next(&self) {
@@ -167,8 +179,7 @@ impl Join {
     /// Has a connection opened, unless one is on its way or there are enough.
     fn dial(&self) {
         let mux = &self.site.mux;
-        mux.conns.borrow_mut().retain(|conn| !conn.is_over());
-        if mux.dials.get() > 0 || mux.conns.borrow().len() >= self.site.connections_max() {
+        if mux.dials.get() > 0 || !mux.has_room(self.site.connections_max()) {
             return;
         }
         mux.dials.set(1);
