@@ -128,6 +128,38 @@ fn beyond_the_last_connection_requests_wait_for_one_another() {
 }
 
 #[test]
+fn who_comes_later_waits_behind_those_who_wait() {
+    let mut settings = without_timers();
+    settings.limits.idle_per_backend = 1;
+    let barrier = Arc::new(Barrier::new(2));
+    let inside = barrier.clone();
+    let (toy, calls) = scripted(Some(1), move |call, number, wire| {
+        if number == 0 {
+            inside.wait();
+        }
+        wire.answer(call.id, "good");
+        Then::Keep
+    });
+    let front = with(settings, &[&toy]);
+    let post = |body| format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n{body}");
+    let (mut one, mut other) = (front.client(), front.client());
+
+    // Its second follows at once.
+    one.send(post("a") + &post("c"));
+    until("the first is there", || calls.count() == 1);
+    other.send(post("b"));
+    until("the other waits", || front.in_flight(&toy) == 2);
+    barrier.wait();
+
+    for client in [&mut one, &mut other] {
+        assert_eq!(client.response("POST").text(), "good");
+    }
+    assert_eq!(one.response("POST").text(), "good");
+    let order: Vec<_> = calls.all().into_iter().map(|call| call.body).collect();
+    assert_eq!(order, [b"a", b"b", b"c"]);
+}
+
+#[test]
 fn a_post_whose_stream_was_refused_goes_to_another_backend_with_all_of_its_body() {
     let (full, refused) = scripted(None, |call, _, wire| {
         wire.reset(call.id, REFUSED_STREAM);

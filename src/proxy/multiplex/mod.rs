@@ -57,7 +57,7 @@ pub(super) struct Mux {
 #[derive(Default)]
 struct Place {
     waker: RefCell<Option<Waker>>,
-    /// It is its turn; it is no longer in the queue.
+    /// It is to look for room. It keeps its place until it has got some.
     called: Cell<bool>,
 }
 
@@ -100,28 +100,46 @@ impl Mux {
             && conns.iter().filter(|conn| conn.is_open()).count() < most
     }
 
+    /// There may be room: the first in the queue is to look, and calls the next when it has got some.
     fn call_next(&self) {
-        let next = self.queue.borrow_mut().pop_front();
-        if let Some(place) = next {
-            place.call();
+        let first = self.queue.borrow().front().cloned();
+        if let Some(first) = first {
+            first.call();
         }
     }
 
     fn call_all(&self) {
-        for place in self.queue.take() {
+        let all = self.queue.borrow().clone();
+        for place in all {
             place.call();
         }
     }
 
+    /// Whether it is this one's turn to look for room. Asked once for each call.
+    fn is_turn_of(&self, place: &Rc<Place>) -> bool {
+        let first = self.queue.borrow().front().cloned();
+        place.called.take() || first.is_some_and(|first| Rc::ptr_eq(&first, place))
+    }
+
     fn leave(&self, place: &Rc<Place>) {
         let mut queue = self.queue.borrow_mut();
-        queue.retain(|other| !Rc::ptr_eq(other, place));
+        match queue.front() {
+            Some(first) if Rc::ptr_eq(first, place) => drop(queue.pop_front()),
+            _ => queue.retain(|other| !Rc::ptr_eq(other, place)),
+        }
     }
 }
 
 impl Site {
-    /// Room on a connection that is open.
+    /// Room on a connection that is open, for whom nobody was before.
     pub(super) fn seat(self: &Rc<Self>) -> Option<Seat> {
+        match self.mux.queue.borrow().is_empty() {
+            true => self.take_seat(),
+            false => None,
+        }
+    }
+
+    fn take_seat(self: &Rc<Self>) -> Option<Seat> {
         let conn = self.mux.take()?;
         Some(Seat {
             reused: conn.carry(),
@@ -199,9 +217,15 @@ impl Future for Join {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let mux = &this.site.mux;
-        if let Some(seat) = this.site.seat() {
+        let seat = match &this.place {
+            None => this.site.seat(),
+            Some(place) if mux.is_turn_of(place) => this.site.take_seat(),
+            Some(_) => None,
+        };
+        if let Some(seat) = seat {
             if let Some(place) = this.place.take() {
                 mux.leave(&place);
+                mux.call_next();
             }
             return Poll::Ready(Ok(Way::Many(seat)));
         }
@@ -212,11 +236,13 @@ impl Future for Join {
         }
         drop(failed);
         this.dial();
+        let begun = this.place.is_none();
         let place = this.place.get_or_insert_default();
         *place.waker.borrow_mut() = Some(cx.waker().clone());
-        let mut queue = mux.queue.borrow_mut();
-        if place.called.take() || !queue.iter().any(|other| Rc::ptr_eq(other, place)) {
-            queue.push_back(place.clone());
+        if begun {
+            // Room may have come without a word: a backend may take more at once than it said.
+            mux.call_next();
+            mux.queue.borrow_mut().push_back(place.clone());
         }
         Poll::Pending
     }
@@ -227,10 +253,10 @@ impl Drop for Join {
         let Some(place) = self.place.take() else {
             return;
         };
-        match place.called.get() {
+        self.site.mux.leave(&place);
+        if place.called.get() {
             // What it was called for is there for somebody else.
-            true => self.site.mux.call_next(),
-            false => self.site.mux.leave(&place),
+            self.site.mux.call_next();
         }
     }
 }
