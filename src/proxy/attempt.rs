@@ -250,7 +250,7 @@ impl Exchange<'_> {
         let progress = waiting.sent + Duration::from_micros(waiting.progress);
         let limit = flight.limit(waiting.sent, progress, usual);
         if limit.is_some_and(|limit| now >= limit) {
-            return Poll::Ready(if flight.has_deadline() {
+            return Poll::Ready(if flight.is_past_deadline(waiting.sent, now) {
                 Fault::Deadline
             } else if !uploading {
                 Fault::FirstByte

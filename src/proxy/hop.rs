@@ -71,8 +71,8 @@ pub(super) trait Courier {
     /// An interim answer has gone to the client.
     fn has_passed_interim(&self) -> bool;
 
-    /// What ends the wait is a time that the client named.
-    fn has_deadline(&self) -> bool {
+    /// The time that the client named has passed; asked at `sent`.
+    fn is_past_deadline(&self, _sent: Instant, _now: Instant) -> bool {
         false
     }
 

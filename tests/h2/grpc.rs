@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use lb::announce::Proto;
+use lb::pool::spec::Spec;
+
 use crate::client::Client;
 use crate::frames::{self, Answer, End};
-use crate::front::{Front, settings};
+use crate::front::{Front, settings, spec};
 use crate::toy::Toy;
 
 fn call(front: &Front, fields: &[(&str, &str)]) -> Answer {
@@ -56,6 +59,63 @@ fn too_slow_is_a_deadline() {
     settings.timeouts.first_byte = Duration::from_millis(100);
     let front = Front::with(settings, &[&toy]);
     assert_told(&call(&front, &[]), "4", "in time");
+}
+
+/// A backend that speaks HTTP/2, and never answers.
+fn mute() -> Toy {
+    Toy::raw(|mut peer, _| {
+        peer.try_send(frames::settings(&[]));
+        peer.rest();
+    })
+}
+
+fn to_mute(toy: &Toy) -> Front {
+    let mut settings = settings();
+    settings.timeouts.body_progress = Duration::from_millis(300);
+    let spec = Spec {
+        proto: Some(Proto::H2c),
+        ..spec(toy.address, 1, false)
+    };
+    let mut front = Front::unproven(settings, vec![spec]);
+    front.all_up();
+    front
+}
+
+#[test]
+fn a_call_that_never_says_anything_ends() {
+    let toy = mute();
+    let front = to_mute(&toy);
+    let kind = ("content-type", "application/grpc");
+    // Longer than there has been time, as far as clocks can count.
+    for timeout in [&[][..], &[("grpc-timeout", "99999999H")]] {
+        let mut client = Client::connect(front.address);
+        let all = [&[kind], timeout].concat();
+        let stream = client.open("POST", "/package.Service/Method", &all);
+        let answer = client.answer(stream);
+        assert_told(&answer, "4", "too slowly");
+    }
+    crate::until("its room is free", || front.in_flight(&toy) == 0);
+}
+
+#[test]
+fn a_call_that_has_said_something_may_be_silent_until_its_deadline() {
+    let toy = mute();
+    let front = to_mute(&toy);
+    let mut client = Client::connect(front.address);
+    let all = [
+        &frames::pseudo("POST", "/package.Service/Method")[..],
+        &[
+            ("content-type", "application/grpc"),
+            ("grpc-timeout", "1500m"),
+        ],
+    ]
+    .concat();
+    let stream = client.next();
+    // At once, so that nobody waits for the message.
+    let head = frames::headers(stream, &all, false);
+    let message = frames::data(stream, b"\0\0\0\0\0", false);
+    client.send([head, message].concat());
+    assert_told(&client.answer(stream), "4", "deadline");
 }
 
 #[test]

@@ -34,6 +34,9 @@ const STAGED_MAX: usize = 16 * 1024;
 /// Of an answer, taken at once.
 const TAKEN_MAX: usize = 256 * 1024;
 
+/// A call's own deadline, whatever it says.
+const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Behind a call's own deadline.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 
@@ -107,6 +110,17 @@ impl Stream {
     /// connection lives.
     pub(in super::super) fn progress_max(&self, usual: Duration) -> Option<Duration> {
         (!self.pace.is_call).then_some(usual)
+    }
+
+    /// When a call ends by its own word. Its client, who began to count before us, is to be first.
+    fn deadline(&self, sent: Instant) -> Option<Instant> {
+        let deadline = self.pace.deadline.filter(|_| self.pace.is_call)?;
+        Some(sent + deadline.min(DEADLINE_MAX) + DEADLINE_GRACE)
+    }
+
+    /// Nothing has come of the request's body, which is not what a call is silent for.
+    fn owes_all(&self) -> bool {
+        !self.sent && self.moved <= 1 && self.staged.is_empty()
     }
 
     /// Field lines behind the body, once it has ended.
@@ -365,16 +379,13 @@ impl Courier for Stream {
         self.interims > 0
     }
 
-    fn has_deadline(&self) -> bool {
-        self.pace.is_call
+    fn is_past_deadline(&self, sent: Instant, now: Instant) -> bool {
+        self.deadline(sent).is_some_and(|deadline| now >= deadline)
     }
 
     fn limit(&self, sent: Instant, progress: Instant, usual: Duration) -> Option<Instant> {
-        match self.pace {
-            Pace { is_call: false, .. } => Some(progress + usual),
-            // Its client, who began to count before us, is to be first.
-            Pace { deadline, .. } => sent.checked_add(deadline? + DEADLINE_GRACE),
-        }
+        let usual = (!self.pace.is_call || self.owes_all()).then_some(progress + usual);
+        [usual, self.deadline(sent)].into_iter().flatten().min()
     }
 
     fn into_hop(self: Box<Self>) -> Hop {
