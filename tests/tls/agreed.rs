@@ -1,16 +1,17 @@
 //! HTTP/2 by agreement (ALPN), and what it knows of TLS.
 
 use bytes::Bytes;
-use lb::tls::client::{Client, Inside, Settings};
+use lb::tls::client::{Client, Settings};
 use lb::tls::server::{self, ClientAuth};
 
 use crate::authority::Authority;
 use crate::common::system_tests;
 use crate::front::{Front, run};
+use crate::streams::Streams;
 use crate::toy::Toy;
 use crate::{settings, tls};
 
-fn both(authority: &Authority) -> server::Settings {
+pub(crate) fn both(authority: &Authority) -> server::Settings {
     server::Settings {
         alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
         ..tls(vec![authority.issue("a", &["a.example"])])
@@ -19,34 +20,10 @@ fn both(authority: &Authority) -> server::Settings {
 
 /// Status and body of a GET over HTTP/2, within TLS; fields of the client's own with it.
 fn get(front: &Front, client: &Client, path: &str, field: (&str, &str)) -> (u16, Bytes) {
-    run(async {
-        let socket = tokio::net::TcpStream::connect(front.address).await.unwrap();
-        let shaken = client.shake(socket, "a.example", Inside::Http2).await;
-        let stream = shaken.expect("agreed on HTTP/2");
-        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
-        let driven = tokio::spawn(connection);
-        let request = http::Request::get(format!("https://a.example{path}"))
-            .header(field.0, field.1)
-            .body(())
-            .unwrap();
-        let mut sender = sender.ready().await.unwrap();
-        let (response, _) = sender.send_request(request, true).unwrap();
-        let response = response.await.unwrap();
-        let status = response.status().as_u16();
-        let mut body = response.into_body();
-        let mut all = Vec::new();
-        while let Some(piece) = body.data().await {
-            let piece = piece.unwrap();
-            body.flow_control().release_capacity(piece.len()).unwrap();
-            all.extend_from_slice(&piece);
-        }
-        drop(sender);
-        driven.abort();
-        (status, all.into())
-    })
+    Streams::connect(front.address, client, "a.example").get(path, &[field])
 }
 
-fn client(authority: &Authority, own: bool) -> Client {
+pub(crate) fn client(authority: &Authority, own: bool) -> Client {
     Client::load(Settings {
         ca: Some(authority.file()),
         own: own.then(|| authority.issue("own", &["client.example"])),

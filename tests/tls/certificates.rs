@@ -1,9 +1,6 @@
 //! Which certificate is shown, what is said of those that can't be, and how they are replaced.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lb::tls::certificate::Files;
@@ -13,7 +10,7 @@ use crate::authority::{Authority, read};
 use crate::client::{Client, config};
 use crate::front::Front;
 use crate::toy::Toy;
-use crate::{load, settings, tls, until};
+use crate::{load, settings, tls};
 
 fn problems(certificates: Vec<Files>) -> Vec<String> {
     let problems = Server::load(tls(certificates), lb::clock::wall()).expect_err("it is wrong");
@@ -204,64 +201,4 @@ fn a_reload_takes_over_what_was_read_for_it() {
     let mut fresh = Client::connect(front.address, &config, "b.example");
     assert_eq!(fresh.get("/").status, 200);
     assert_eq!(kept.get("/").status, 200);
-}
-
-#[test]
-fn replacing_a_hundred_times_under_load_fails_nobody() {
-    const TIMES: usize = 100;
-    let authority = Authority::new();
-    let files = authority.issue("a", &["a.example"]);
-    let toy = Toy::named("one");
-    let mut settings = settings(tls(vec![files.clone()]));
-    settings.workers = 2;
-    let server = settings.listeners[0].tls.clone().expect("it is there");
-    let front = Front::with(settings, &[&toy]);
-    let (over, done) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-
-    // Half of them keep their connection, half shake hands anew for each request.
-    let askers: Vec<_> = (0..4)
-        .map(|number| {
-            let (address, config) = (front.address, config(&authority));
-            let (over, done) = (over.clone(), done.clone());
-            thread::spawn(move || {
-                let mut client = Client::connect(address, &config, "a.example");
-                while !over.load(Ordering::SeqCst) {
-                    if number % 2 == 0 {
-                        client = Client::connect(address, &config, "a.example");
-                    }
-                    assert_eq!(client.get("/").status, 200);
-                    done.fetch_add(1, Ordering::SeqCst);
-                }
-            })
-        })
-        .collect();
-    for turn in 0..TIMES {
-        let (certificate, key) = authority.make(&["a.example"], |_| {});
-        let before = done.load(Ordering::SeqCst);
-        fs::write(&files.cert, certificate).unwrap();
-        if turn % 2 == 0 {
-            // Somebody looks in between.
-            assert!(matches!(
-                server.refresh(lb::clock::wall()),
-                Refreshed::Kept(_)
-            ));
-        }
-        fs::write(&files.key, key).unwrap();
-        assert_eq!(server.refresh(lb::clock::wall()), Refreshed::Replaced);
-        until("requests go on", || {
-            done.load(Ordering::SeqCst) > before + 4
-        });
-    }
-    over.store(true, Ordering::SeqCst);
-
-    for asker in askers {
-        asker.join().expect("no request failed");
-    }
-    let client = Client::connect(front.address, &config(&authority), "a.example");
-    assert_eq!(client.certificate(), read(&files).0[0]);
-    let failed: u64 = front.stats().handshakes.failed.iter().sum();
-    assert_eq!(failed, 0);
 }

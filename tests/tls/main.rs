@@ -22,6 +22,7 @@ mod toy;
 mod authority;
 mod backend;
 mod client;
+mod streams;
 
 mod agreed;
 mod backends;
@@ -30,6 +31,7 @@ mod clients;
 mod exhaustion;
 mod handshake;
 mod programs;
+mod replaced;
 mod resumption;
 mod run;
 mod truncation;

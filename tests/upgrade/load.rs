@@ -3,11 +3,13 @@
 //! ```text
 //! kept: one connection for as long as it is kept   fresh: one for each request   post: a body that comes back
 //! slow: 300 ms an answer                           idle: a request every 400 ms on a connection that is kept
-//! http2: streams on one connection, by prior knowledge, until it is told to go away
+//! http2: streams on one connection, until it is told to go away
 //! ```
+//!
+//! Each kind there is on each way to the front.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use crate::common::eventually;
 use crate::rig::{LONG, Notes, head};
+use crate::way::{Duplex, Sender, Way};
 
 /// Between two requests of one client: many connections are open and few wait.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -43,51 +46,38 @@ const KINDS: [Kind; 6] = [
 
 /// Clients at work.
 pub(crate) struct Load {
+    ways: Vec<Way>,
     stop: Arc<AtomicBool>,
+    /// Of each client, way by way.
     counts: Vec<Arc<AtomicU64>>,
     failures: Notes,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    /// Two of each kind.
+    /// Two of each kind, within nothing.
     pub(crate) fn start(to: SocketAddr) -> Self {
+        Self::over(vec![Way::plain(to)])
+    }
+
+    /// Two of each kind on each way.
+    pub(crate) fn over(ways: Vec<Way>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let failures = Notes::default();
         let (mut counts, mut threads) = (Vec::new(), Vec::new());
-        for kind in KINDS.into_iter().chain(KINDS) {
-            let count = Arc::new(AtomicU64::new(0));
-            counts.push(Arc::clone(&count));
-            let (stop, failures) = (Arc::clone(&stop), Arc::clone(&failures));
-            threads.push(std::thread::spawn(move || {
-                let mut client = Client {
-                    to,
-                    kind,
-                    kept: None,
-                };
-                let mut number = 0;
-                let mut streams = (kind == Kind::Http2).then(|| Streams::new(to));
-                while !stop.load(Ordering::Relaxed) {
-                    number += 1;
-                    let outcome = match &mut streams {
-                        Some(streams) => streams.ask(number),
-                        None => client.ask(number),
-                    };
-                    match outcome {
-                        Ok(()) => {
-                            count.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(error) => {
-                            client.kept = None;
-                            let note = format!("{kind:?} {number}: {error}");
-                            failures.lock().unwrap().push(note);
-                        }
-                    }
-                    std::thread::sleep(if kind == Kind::Idle { IDLE } else { PAUSE });
-                }
-            }));
+        for way in &ways {
+            for kind in KINDS.into_iter().chain(KINDS) {
+                let count = Arc::new(AtomicU64::new(0));
+                counts.push(Arc::clone(&count));
+                let (stop, failures) = (Arc::clone(&stop), Arc::clone(&failures));
+                let way = way.clone();
+                threads.push(std::thread::spawn(move || {
+                    work(way, kind, &stop, &count, &failures);
+                }));
+            }
         }
         Self {
+            ways,
             stop,
             counts,
             failures,
@@ -111,17 +101,19 @@ impl Load {
         assert!(failures.is_empty(), "{failures:#?}");
     }
 
-    /// Ends it; how many were answered, with none failed.
-    pub(crate) fn end(mut self) -> u64 {
+    /// Ends it; how many were answered on each way, with none failed or reset.
+    pub(crate) fn end(mut self) -> Vec<u64> {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             thread.join().expect("a client does not panic");
         }
         self.none_failed();
-        self.counts
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed))
-            .sum()
+        let of = |counts: &[Arc<AtomicU64>]| {
+            let counts = counts.iter();
+            counts.map(|count| count.load(Ordering::Relaxed)).sum()
+        };
+        let clients = self.counts.len() / self.ways.len();
+        self.counts.chunks(clients).map(of).collect()
     }
 }
 
@@ -131,22 +123,47 @@ impl Drop for Load {
     }
 }
 
+/// What one client does until it is stopped.
+fn work(way: Way, kind: Kind, stop: &AtomicBool, count: &AtomicU64, failures: &Notes) {
+    let within = if way.is_secure() { " within TLS" } else { "" };
+    let mut streams = (kind == Kind::Http2).then(|| Streams::new(way.clone()));
+    let mut client = Client {
+        way,
+        kind,
+        kept: None,
+    };
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let outcome = match &mut streams {
+            Some(streams) => streams.ask(number),
+            None => client.ask(number),
+        };
+        match outcome {
+            Ok(()) => {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                client.kept = None;
+                let note = format!("{kind:?}{within} {number}: {error}");
+                failures.lock().unwrap().push(note);
+            }
+        }
+        std::thread::sleep(if kind == Kind::Idle { IDLE } else { PAUSE });
+    }
+}
+
 struct Client {
-    to: SocketAddr,
+    way: Way,
     kind: Kind,
-    kept: Option<BufReader<TcpStream>>,
+    kept: Option<BufReader<Box<dyn Duplex>>>,
 }
 
 impl Client {
     fn ask(&mut self, number: u64) -> io::Result<()> {
         let mut stream = match self.kept.take() {
             Some(kept) => kept,
-            None => {
-                let stream = TcpStream::connect(self.to)?;
-                stream.set_read_timeout(Some(LONG))?;
-                stream.set_nodelay(true)?;
-                BufReader::new(stream)
-            }
+            None => BufReader::new(self.way.connect()?),
         };
         let body = match self.kind {
             Kind::Post => format!("{number} ").repeat(500),
@@ -161,6 +178,7 @@ impl Client {
             _ => format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n"),
         };
         stream.get_mut().write_all(request.as_bytes())?;
+        stream.get_mut().flush()?;
         let mut status = String::new();
         io::BufRead::read_line(&mut stream, &mut status)?;
         if !status.starts_with("HTTP/1.1 200 ") {
@@ -182,39 +200,39 @@ impl Client {
 
 /// A client that speaks HTTP/2.
 struct Streams {
-    to: SocketAddr,
+    way: Way,
     runtime: tokio::runtime::Runtime,
-    kept: Option<h2::client::SendRequest<bytes::Bytes>>,
+    kept: Option<Sender>,
 }
 
 impl Streams {
-    fn new(to: SocketAddr) -> Self {
+    fn new(way: Way) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         Self {
-            to,
+            way,
             runtime,
             kept: None,
         }
     }
 
     fn ask(&mut self, number: u64) -> io::Result<()> {
-        let (to, mut kept) = (self.to, self.kept.take());
+        let (way, mut kept) = (&self.way, self.kept.take());
         let asked = async {
             // A connection that is told to go away takes no further request: that one was never sent.
             for _ in 0..3 {
                 let sender = match kept.take() {
                     Some(sender) => sender,
-                    None => connect(to).await?,
+                    None => way.connect_streams().await?,
                 };
                 let mut sender = match sender.ready().await {
                     Ok(sender) => sender,
                     Err(error) if is_farewell(&error) => continue,
                     Err(error) => return Err(io::Error::other(error)),
                 };
-                let request = http::Request::get(format!("http://{to}/{number}"));
+                let request = http::Request::get(way.url(number));
                 let request = request.body(()).expect("a request");
                 let answer = match sender.send_request(request, true) {
                     Ok((answer, _)) => answer,
@@ -241,15 +259,4 @@ impl Streams {
 
 fn is_farewell(error: &h2::Error) -> bool {
     error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
-}
-
-async fn connect(to: SocketAddr) -> io::Result<h2::client::SendRequest<bytes::Bytes>> {
-    let stream = tokio::net::TcpStream::connect(to).await?;
-    let (sender, connection) = h2::client::handshake(stream)
-        .await
-        .map_err(io::Error::other)?;
-    tokio::spawn(async {
-        let _ = connection.await;
-    });
-    Ok(sender)
 }

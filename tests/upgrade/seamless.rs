@@ -2,26 +2,30 @@
 
 use rustix::process::Signal;
 
+use crate::authority::Authority;
 use crate::common::{Running, eventually, system_tests};
 use crate::load::Load;
 use crate::rig::{LONG, World, saw_nothing};
+use crate::way::Way;
 
 /// Far longer than any request of the load; what idles is let go then.
 const TIMEOUTS: &str = "drain = \"20s\"";
 
 fn rounds(count: usize) {
     let world = World::new();
-    world.configure(2, TIMEOUTS, "");
+    let authority = Authority::new();
+    let (secure, tables) = Way::secure(world.address(1, 18443), &authority);
+    world.configure(2, TIMEOUTS, &tables);
     let program = world.install();
     let mut front = world.front(&program);
     let agents = [world.agent(1), world.agent(2)];
     front.until_in(2);
-    let load = Load::start(world.vip());
+    let load = Load::over(vec![Way::plain(world.vip()), secure]);
     load.flows(1);
 
     for round in 0..count {
         // Fewer workers, more, and as many as before: every queue that exists is served by somebody.
-        world.configure([3, 1, 4, 2][round % 4], TIMEOUTS, "");
+        world.configure([3, 1, 4, 2][round % 4], TIMEOUTS, &tables);
         let old = front.upgrade(&[]);
         load.flows(1);
         // Some follow at once, while the one before is still draining.
@@ -33,7 +37,12 @@ fn rounds(count: usize) {
     }
     front.until_in(2);
     let answered = load.end();
-    println!("{answered} requests over {count} upgrades, none failed");
+    let [plain, secure] = answered[..] else {
+        panic!("two ways: {answered:?}");
+    };
+    println!(
+        "{plain} requests and {secure} within TLS over {count} upgrades, none failed, none reset"
+    );
 
     for agent in &agents {
         saw_nothing(agent);
