@@ -423,6 +423,8 @@ def main():
             memories = {name: memory(proxy["pid"]) for name, proxy in started.items()}
             directly = bench.load(ports[0], *LOADS[0], args.calls // 2)
             found = measure(bench, started, args)
+            for name, proxy in started.items():
+                bench.wait(proxy["port"], name)
             page = report(started, found, memories, directly, args, directory)
         finally:
             bench.stop()

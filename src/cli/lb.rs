@@ -168,9 +168,9 @@ fn check_config(file: &Path, agent: bool) -> ExitCode {
         })
     } else {
         config::check_front(file).map(|front| {
-            // Which addresses it has is one listener's own affair.
             let pools = count(front.clusters.len(), "pool");
-            (format!("{pools}, 1 listener"), front.warnings)
+            let listeners = count(front.proxy.listeners.len(), "listener");
+            (format!("{pools}, {listeners}"), front.warnings)
         })
     };
     match summary {

@@ -222,7 +222,7 @@ impl Front {
         let door = door.map(|door| door.serve());
         if let Some(predecessor) = predecessor {
             let (pid, version) = predecessor.who();
-            predecessor.serving().await?;
+            predecessor.serving().await;
             info!("took over from process {pid} (lb {version}), which drains");
         }
         eprint!(

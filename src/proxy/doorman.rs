@@ -17,6 +17,7 @@ use http::Method;
 use super::Listener;
 use super::fault::{Fault, Moved};
 use super::h1::head::Bytes;
+use super::h1::refusal::Refusal;
 use super::h1::request::Request;
 use super::target::{self, Host};
 
@@ -52,8 +53,11 @@ pub(super) fn answer(listener: &Listener, request: &Request<'_, '_>) -> Option<F
         let host = fields.find(|field| field.name.eq_ignore_ascii_case("host"))?;
         Host::read(host.value.trim_ascii())
     };
-    // Without a name there is nowhere to send it; what is wrong with it is told as ever.
-    let host = target.host.or_else(named)?;
+    let Some(host) = target.host.or_else(named) else {
+        // Nowhere to send it, and in clear it goes no further either.
+        let nameless = "no valid host to be sent to https";
+        return Some(Fault::Refused(Refusal::Malformed(nameless)));
+    };
     Some(Fault::Moved(Box::new(Moved {
         status: match request.method {
             Method::GET | Method::HEAD => 301,
@@ -181,11 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn without_a_host_nobody_is_sent_anywhere() {
+    fn without_a_host_nobody_is_sent_anywhere_and_nothing_goes_on_in_clear() {
         let redirect = listener(Some(443), None);
 
-        assert_eq!(told(&redirect, "GET / HTTP/1.0\r\n\r\n"), None);
-        assert_eq!(told(&redirect, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"), None);
+        for head in [
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        ] {
+            let (status, fields, _) = told(&redirect, head).unwrap();
+            assert_eq!((status, &*fields), (400, ""), "{head}");
+        }
     }
 
     #[test]

@@ -187,6 +187,16 @@ impl Relay {
         self.back.read
     }
 
+    /// Ends it from here. A side that does not take all of what came is not told that it has all.
+    fn end(&mut self, cx: &mut Context<'_>, mut client: &Socket, link: &mut Link) {
+        if !self.out.end(cx, &mut link.stream) {
+            link.cut();
+        }
+        if !self.back.end(cx, &mut client) {
+            client.cut();
+        }
+    }
+
     /// Moves what goes, until both sides have parted.
     pub(super) fn poll(
         &mut self,
@@ -196,13 +206,7 @@ impl Relay {
         link: &mut Link,
     ) -> Poll<Parted> {
         if self.worker.cutting.get() {
-            // One that does not take all of what came is not told that it has all.
-            if !self.out.end(cx, &mut link.stream) {
-                link.cut();
-            }
-            if !self.back.end(cx, &mut client) {
-                client.cut();
-            }
+            self.end(cx, client, link);
             return Poll::Ready(Parted::Stopped);
         }
         loop {
@@ -234,6 +238,7 @@ impl Relay {
             }
             let limit = self.moved + self.idle_max;
             if now >= limit {
+                self.end(cx, client, link);
                 return Poll::Ready(Parted::Idle);
             }
             alarm.wake_by(cx, limit);

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -176,6 +176,8 @@ impl Server {
     /// Takes over what was loaded for a reload. Running sessions stay, and so do tickets unless they would let
     /// somebody past what clients are asked now.
     pub fn replace(&self, fresh: &Self) {
+        // A look at the files that is under way must not bring the old settings back.
+        let mut tended = self.tended();
         let (old, new) = (self.state.load_full(), fresh.state.load_full());
         let asked = |state: &State| {
             let settings = &state.settings;
@@ -191,23 +193,36 @@ impl Server {
         }
         self.state.store(Arc::new(new.with(tickets)));
         self.asks.store(fresh.asks_clients(), Ordering::Relaxed);
-        let mut tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
-        *tended = std::mem::take(&mut *fresh.tended.lock().unwrap_or_else(PoisonError::into_inner));
+        *tended = std::mem::take(&mut *fresh.tended());
+    }
+
+    /// Never held while a disk is waited for, since a reload takes it too.
+    fn tended(&self) -> MutexGuard<'_, Tended> {
+        self.tended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the files, and takes what is new in them if all of it can be used. May wait for a disk.
     pub fn refresh(&self, now: SystemTime) -> Refreshed {
-        let mut tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.state.load_full();
+        let (state, known, waiting) = {
+            let tended = self.tended();
+            let waiting = !tended.told.is_empty();
+            (self.state.load_full(), tended.seen.clone(), waiting)
+        };
         let seen = Seen::now(files(&state.settings));
         let wall = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let lately = seen.newest() > wall as i64 - COARSE_SECONDS;
         // While they can't be used they are read again and again: a pair is written in two steps.
-        if seen == tended.seen && tended.told.is_empty() && !lately {
+        if seen == known && !waiting && !lately {
+            return Refreshed::Same;
+        }
+        let read = State::read(state.settings.clone(), state.tickets.clone(), now);
+        let mut tended = self.tended();
+        if !Arc::ptr_eq(&state, &self.state.load_full()) {
+            // A reload came between, and knows better.
             return Refreshed::Same;
         }
         tended.seen = seen;
-        match State::read(state.settings.clone(), state.tickets.clone(), now) {
+        match read {
             Ok((fresh, _)) => {
                 tended.told.clear();
                 if fresh.bytes == state.bytes {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 type Look = Option<(u64, u64, u64, i64, i64)>;
 
 /// Files as they looked when last read.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen(Vec<(PathBuf, Look)>);
 
 impl Seen {

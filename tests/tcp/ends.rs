@@ -1,5 +1,6 @@
 //! How connections end: each way by itself, by reset, for want of movement, by a verdict, at a stop.
 
+use std::io::Read;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -307,4 +308,22 @@ fn a_stop_tells_a_websocket_the_end_when_its_time_is_over() {
     assert_eq!(backend.rest_and_end(), (Vec::new(), true));
     drop((client, backend));
     front.drained();
+}
+
+#[test]
+fn what_stood_still_before_all_was_taken_is_not_ended_in_order() {
+    let (toy, backends) = open();
+    let mut settings = relaying();
+    settings.timeouts.tcp_idle = Duration::from_millis(300);
+    let front = Front::with(settings, &[&toy]);
+    let mut client = std::net::TcpStream::connect(front.address).expect("it connects");
+    let mut backend = backends.recv().unwrap();
+    // More than all buffers on the way.
+    let sending = std::thread::spawn(move || backend.try_send(vec![b'x'; 64 << 20]));
+    until("it is ended", || ended(&front, "lb") == 1);
+
+    let read = client.read_to_end(&mut Vec::new());
+
+    assert!(read.is_err(), "it looks whole after {read:?} bytes");
+    sending.join().unwrap();
 }

@@ -1,5 +1,7 @@
 //! HTTP/2 by agreement (ALPN), and what it knows of TLS.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use lb::tls::client::{Client, Settings};
 use lb::tls::server::{self, ClientAuth};
@@ -46,6 +48,22 @@ fn http_2_is_spoken_where_it_was_agreed_on() {
     assert_eq!(request.field("x-forwarded-proto"), Some("https"));
     assert_eq!(request.field("host"), Some("a.example"));
     assert_eq!(front.stats().connections_total, 1);
+}
+
+/// Its limits count from its own beginning, and not from when the worker last had something to do.
+#[test]
+fn a_connection_after_a_silence_longer_than_a_greeting_may_take_is_served() {
+    let authority = Authority::new();
+    let toy = Toy::named("one");
+    let mut settings = settings(both(&authority));
+    settings.timeouts.request_head = Duration::from_millis(300);
+    let front = Front::with(settings, &[&toy]);
+
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(500));
+        let (status, body) = get(&front, &client(&authority, false), "/", ("x-a", "b"));
+        assert_eq!((status, &body[..]), (200, &b"one"[..]));
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Which certificate is shown, what is said of those that can't be, and how they are replaced.
 
 use std::fs;
+use std::io::Write;
+use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lb::tls::certificate::Files;
@@ -201,4 +204,34 @@ fn a_reload_takes_over_what_was_read_for_it() {
     let mut fresh = Client::connect(front.address, &config, "b.example");
     assert_eq!(fresh.get("/").status, 200);
     assert_eq!(kept.get("/").status, 200);
+}
+
+#[test]
+fn a_look_that_waits_for_a_disk_neither_holds_up_a_reload_nor_undoes_it() {
+    let authority = Authority::new();
+    let files = authority.issue("a", &["a.example"]);
+    let certificate = fs::read(&files.cert).expect("it is there");
+    let server = Arc::new(load(tls(vec![files.clone()])));
+    let other = tls(vec![authority.issue("b", &["b.example"])]);
+    // A disk that hangs: whoever reads it waits for a writer.
+    fs::remove_file(&files.cert).expect("it was there");
+    let made = Command::new("mkfifo").arg(&files.cert).status();
+    assert!(made.expect("coreutils").success());
+    let looking = {
+        let server = Arc::clone(&server);
+        std::thread::spawn(move || server.refresh(lb::clock::wall()))
+    };
+    // Opens as soon as somebody reads.
+    let mut disk = fs::OpenOptions::new()
+        .write(true)
+        .open(&files.cert)
+        .expect("somebody looks");
+
+    server.replace(&load(other.clone()));
+    disk.write_all(&certificate).expect("it is read");
+    drop(disk);
+
+    let refreshed = looking.join().expect("no panic");
+    assert!(matches!(refreshed, Refreshed::Same), "{refreshed:?}");
+    assert_eq!(server.settings().certificates, other.certificates);
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::channel::{self, Channel};
 use super::door::Door;
@@ -225,16 +225,19 @@ impl Predecessor {
     }
 
     /// Says that we serve; returns when we are the service, and the log goes where it always went.
-    pub(in crate::front) async fn serving(self) -> Result<(), Unfit> {
-        let told = self.channel.say(&Word::Serving).await;
-        told.map_err(Unfit::Lost)?;
-        // It may end at this moment: we serve, and that is what counts.
-        let last = timeout(WORD_MAX, self.channel.hear()).await;
-        debug!(?last, "the predecessor's last word");
+    pub(in crate::front) async fn serving(self) {
+        // It may end at any moment from its turn on, and a living one that wants us no more kills us: we serve, and that is
+        // what counts.
+        match self.channel.say(&Word::Serving).await {
+            Ok(()) => {
+                let last = timeout(WORD_MAX, self.channel.hear()).await;
+                debug!(?last, "the predecessor's last word");
+            }
+            Err(error) => warn!("the predecessor is gone already: {error}"),
+        }
         if let Some(stderr) = self.left.stderr {
             let _ = rustix::stdio::dup2_stderr(&stderr);
         }
-        Ok(())
     }
 
     /// Its process id and version.

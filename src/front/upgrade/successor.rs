@@ -96,6 +96,8 @@ pub(in crate::front) enum Failed {
 pub(in crate::front) async fn upgrade(plan: Plan) -> Result<Successor, Failed> {
     let file = plan.program.file.clone();
     info!("upgrade: starting {}", file.display());
+    // Dropped after the new process, so that never two speak at a time, also where this ends in the middle.
+    let mut silent = None;
     let mut young = Young::start(&plan.program).map_err(|source| Failed::Start { file, source })?;
     let limit = plan.config.proxy.timeouts.successor;
     let ready = async {
@@ -108,7 +110,7 @@ pub(in crate::front) async fn upgrade(plan: Plan) -> Result<Successor, Failed> {
         Ok(Err(trouble)) => return Err(young.failed(trouble).await),
         Err(_) => return Err(young.failed(Trouble::Slow(limit)).await),
     };
-    let silence = Silence::begin(&plan).await;
+    let silence = silent.insert(Silence::begin(&plan).await);
     let heritage = silence.gossip.as_ref().map(|gossip| gossip.heritage.into());
     let serving = async {
         young.say(&Word::Turn { heritage }).await?;
@@ -121,17 +123,16 @@ pub(in crate::front) async fn upgrade(plan: Plan) -> Result<Successor, Failed> {
         Err(_) => Some(Trouble::Slow(WORD_MAX)),
     };
     if let Some(trouble) = trouble {
-        // Dead before this one speaks again: never two at a time.
-        let failed = young.failed(trouble).await;
-        drop(silence);
-        return Err(failed);
+        return Err(young.failed(trouble).await);
     }
-    silence.keep();
+    if let Some(silence) = silent {
+        silence.keep();
+    }
+    young.grown = true;
     let pid = young.pid;
     // In this order: a manager that believes only the main process believes each.
     notify::main_is(pid);
     let _ = young.say(&Word::Done).await;
-    young.grown = true;
     Ok(Successor { pid, version })
 }
 

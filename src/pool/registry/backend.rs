@@ -391,12 +391,16 @@ impl Backend {
         }
     }
 
-    /// The pool's check, in this backend's protocol: the same port does not speak with and without TLS.
+    /// The pool's check, in this backend's protocol: the same port does not speak with and without TLS. In a pool without TLS a
+    /// check by https is meant as it is written.
     fn as_spoken(&self, check: CheckSpec, settings: &Settings) -> CheckSpec {
         let port = None;
+        let pool = settings.proto.is_tls();
         match (self.proto(settings).is_tls(), check) {
             (true, CheckSpec::Http { port: None, path }) => CheckSpec::Https { port, path },
-            (false, CheckSpec::Https { port: None, path }) => CheckSpec::Http { port, path },
+            (false, CheckSpec::Https { port: None, path }) if pool => {
+                CheckSpec::Http { port, path }
+            }
             (_, check) => check,
         }
     }

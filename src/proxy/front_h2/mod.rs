@@ -188,6 +188,8 @@ impl Life {
             // Their price is in `calm` too; a page that is left at once is no attack.
             .max_pending_accept_reset_streams(limits.h2_streams.max(20))
             .handshake(Io(wire.clone()));
+        // The time that the worker knows is that of its last poll of a connection, perhaps long ago.
+        worker.begin_poll();
         let begun = worker.now();
         Self {
             hub: Rc::new(Hub {

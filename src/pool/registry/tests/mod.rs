@@ -443,3 +443,28 @@ fn a_removed_pool_keeps_its_last_snapshot_and_is_checked_no_more() {
         ["pool - 0: the pool is no longer configured"]
     );
 }
+
+#[test]
+fn a_check_over_tls_is_made_in_clear_only_for_members_of_a_pool_of_tls_that_speak_none() {
+    for (pool, member, check, expected) in [
+        (Proto::Http, None, "https:/", "https:/"),
+        (Proto::Http, None, "http:/", "http:/"),
+        (Proto::Http, Some(Proto::Https), "http:/", "https:/"),
+        (Proto::Https, None, "http:/", "https:/"),
+        (Proto::Https, Some(Proto::Http), "https:/", "http:/"),
+        (Proto::Https, Some(Proto::Http), "https:9/", "https:9/"),
+    ] {
+        let settings = Settings {
+            proto: pool,
+            check: check.parse().unwrap(),
+            ..settings("web")
+        };
+        let now = crate::clock::now();
+        let mut registry = Registry::new(now, vec![settings]);
+        registry.set_specs(now, "web", vec![with(1, |spec| spec.proto = member)]);
+
+        let targets = registry.targets();
+
+        assert_eq!(targets[0].check.to_string(), expected, "{pool} {member:?}");
+    }
+}
