@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn told(listener: &Listener, head: &str) -> Option<(u16, String, String)> {
-        let all = |_: &crate::proxy::h1::refusal::Refusal| false;
+        let all = |_: &Refusal| false;
         head::with_room(100, all, |room| {
             let request = request::read(head.as_bytes(), 8192, room)?;
             Ok(answer(listener, &request).map(|fault| {

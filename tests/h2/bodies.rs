@@ -129,7 +129,7 @@ fn an_answer_waits_for_its_window_and_its_neighbours_do_not() {
 #[test]
 fn a_backend_is_read_no_faster_than_its_client_reads() {
     const TOTAL: usize = 64 << 20;
-    let written = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let written = Arc::new(AtomicUsize::new(0));
     let count = written.clone();
     let toy = Toy::raw(move |mut peer, _| {
         peer.try_head();
@@ -138,7 +138,7 @@ fn a_backend_is_read_no_faster_than_its_client_reads() {
         ));
         let piece = vec![b'x'; 64 * 1024];
         while peer.try_send(&piece) {
-            count.fetch_add(piece.len(), std::sync::atomic::Ordering::SeqCst);
+            count.fetch_add(piece.len(), Ordering::SeqCst);
         }
     });
     let front = Front::of(&[&toy]);
@@ -153,7 +153,7 @@ fn a_backend_is_read_no_faster_than_its_client_reads() {
     let mut before = usize::MAX;
     crate::until("the backend stands still", || {
         std::thread::sleep(Duration::from_millis(300));
-        let now = written.load(std::sync::atomic::Ordering::SeqCst);
+        let now = written.load(Ordering::SeqCst);
         std::mem::replace(&mut before, now) == now
     });
     // Buffers of kernels are some MiB; the body is far larger.
