@@ -120,6 +120,20 @@ impl Member {
     }
 }
 
+/// What it shows last, should the test fail.
+impl Drop for Member {
+    fn drop(&mut self) {
+        if self.process.is_some() && std::thread::panicking() {
+            let (name, program, members) = (&self.name, self.program, self.members());
+            let listed: Vec<String> = members
+                .iter()
+                .map(|member| format!("{} {}", member["name"], member["status"]))
+                .collect();
+            eprintln!("{name} ({program}) shows {}", listed.join(", "));
+        }
+    }
+}
+
 fn all_see(members: &[Member], name: &str, status: Option<&str>) {
     let running = members.iter().filter(|member| member.process.is_some());
     running.for_each(|member| member.sees(name, status));
