@@ -52,9 +52,6 @@ const RANKS: u32 = 25;
 /// How far above all that is known a moved name begins, so that no tale on its way is newer.
 pub(super) const HEADROOM: u32 = 10;
 
-/// From then on a process is running, and our name taken is no reason to end it.
-const START: Duration = Duration::from_secs(10);
-
 /// What is known of names at two addresses.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -387,7 +384,7 @@ impl Serf {
             self.layer.out.push_back(Event::NameTaken {
                 name: name.to_owned(),
                 holder,
-                at_start: now < self.names.born + START,
+                at_start: now < self.names.born + self.layer.timing.starting,
             });
         } else if self.names.memory.tells(now, name) {
             // It may not know yet that there is another. Our table tells it, and what to do about that is for the
