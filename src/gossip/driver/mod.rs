@@ -431,7 +431,7 @@ async fn start_timed(
     };
     match turn {
         None => begin(owner),
-        Some(turn) => relay::begin_in_turn(owner, turn, begin),
+        Some(turn) => owner.begin_in_turn(turn, begin),
     }
     Ok(Handle {
         commands,

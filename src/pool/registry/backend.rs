@@ -12,7 +12,7 @@ use crate::pool::ejection::Record;
 use crate::pool::queue::Queue;
 use crate::pool::snapshot;
 use crate::pool::spec::{Spec, Standing, UpstreamId};
-use crate::pool::upstream::{Live, Upstream};
+use crate::pool::upstream::{Lease, Live, Upstream};
 
 /// Two failed connects within this time, with no success between, take a backend out.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ struct Connects {
 }
 
 impl Backend {
-    pub(super) fn new(now: Instant, spec: Spec, queue: Arc<Queue>) -> Self {
+    pub(super) fn new(now: Instant, spec: Spec, queue: Arc<Queue<Lease>>) -> Self {
         let lost = (spec.standing == Standing::Failed).then_some(LostSince {
             at: now,
             met_alive: false,
