@@ -149,3 +149,45 @@ impl From<Failure> for io::Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Named(&'static str);
+
+    #[test]
+    fn no_reason_is_a_name_of_the_library() {
+        let other = |name| Error::from(CertificateError::Other(OtherError(Arc::new(Named(name)))));
+        for (error, expected) in [
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "is its port a plain HTTP one?",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::NoApplicationProtocol),
+                "HTTP/1 only?",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::ProtocolVersion),
+                "(1.2 and 1.3)",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::UnrecognisedName),
+                "(SNI)",
+            ),
+            (CertificateError::InvalidPurpose.into(), "serverAuth"),
+            (other("UnsupportedCertVersion"), "issue it anew"),
+            (other("CaUsedAsEndEntity"), "verify = false"),
+        ] {
+            let told = in_words(&error);
+            assert!(told.contains(expected), "{error:?}: {told}");
+        }
+    }
+}
