@@ -237,7 +237,7 @@ pub(super) fn one_socket_each(
     let mut sockets: Vec<Wanted<'_>> = Vec::new();
     for (listener, places) in listeners.iter().zip(places) {
         for (index, address) in served(&listener.listen).into_iter().enumerate() {
-            let place = places.0.get(index).or(places.0.first());
+            let place = places.0.get(index).or_else(|| places.0.first());
             sockets.push(Wanted {
                 // Without a file nobody has heard of its name.
                 what: match place.map(|place| &place.at) {

@@ -49,7 +49,7 @@ fn kept(directory: &Path) -> std::path::PathBuf {
 fn the_file_of_a_serf_agent_has_the_keys_as_the_cluster_changed_them() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path();
-    let at = ip(91, 1);
+    let at = ip(171, 1);
     put(&directory.join("ring"), &format!("[\"{}\"]", KEYS[0]));
     let mut agent = start(directory, &at);
 
@@ -85,7 +85,7 @@ fn the_file_of_a_serf_agent_has_the_keys_as_the_cluster_changed_them() {
 fn newer_keys_of_the_state_are_moved_into_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path();
-    let at = ip(91, 2);
+    let at = ip(171, 2);
     put(&directory.join("ring"), &format!("[\"{}\"]", KEYS[0]));
     std::fs::create_dir_all(directory.join("state/web1")).expect("made");
     put(&kept(directory), &format!("[\"{}\"]", KEYS[1]));

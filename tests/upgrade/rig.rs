@@ -32,8 +32,10 @@ impl World {
         let _ = set_child_subreaper(Some(rustix::process::getpid()));
         let pid = std::process::id();
         let world = WORLDS.fetch_add(1, Ordering::Relaxed);
+        // Those of one run lie together, and beside them those of other runs.
+        assert!(world < 32, "there are more worlds than addresses for them");
         Self {
-            net: [100 + (pid % 100) as u8, (pid / 100 % 16) as u8 * 16 + world],
+            net: [100 + (pid % 100) as u8, (pid / 100 % 8) as u8 * 32 + world],
             files: tempfile::tempdir().expect("a directory"),
         }
     }
