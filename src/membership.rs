@@ -31,6 +31,7 @@ use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::{Member, Members};
 use crate::gossip::driver::{self, Handle, NameTaken, Seat, Settings, StartError};
 use crate::state::{self, State};
+use crate::task;
 
 /// Binds, starts the member, tells of everyone who comes and goes, and has `state` remember who is alive.
 ///
@@ -60,12 +61,12 @@ pub async fn start_at(
     let handle = driver::start_at(settings, seat).await?;
     if let Some(state) = state {
         if encrypted {
-            tokio::spawn(remember_keys(handle.keyring(), Arc::clone(&state)));
+            task::spawn(remember_keys(handle.keyring(), Arc::clone(&state)));
         }
-        tokio::spawn(remember(handle.members(), handle.names(), state));
+        task::spawn(remember(handle.members(), handle.names(), state));
     }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
-    tokio::spawn(tell(handle.events(), handle.names()));
+    task::spawn(tell(handle.events(), handle.names()));
     Ok(handle)
 }
 

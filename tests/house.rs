@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "clock",
         "shutdown",
+        "task",
         "log",
         "announce",
         "network",

@@ -19,6 +19,7 @@ use super::owner::Owner;
 use super::udp::Udp;
 use super::{Command, Handle, StartError};
 use crate::gossip::core::io::Heritage;
+use crate::task;
 
 /// What the owner is asked to do.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ pub(super) fn begin_in_turn(
     turn: oneshot::Receiver<Heritage>,
     begin: impl FnOnce(Owner) + Send + 'static,
 ) {
-    tokio::spawn(async move {
+    task::spawn(async move {
         if let Ok(heritage) = turn.await {
             owner.inherit(heritage);
             begin(owner);
