@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
         "task",
         "log",
         "announce",
+        "argv",
         "network",
         "proxy_header",
     ],
