@@ -10,6 +10,7 @@
 //! A member that was told whom to join, or remembers its peers, answers only. Without encryption an answer
 //! counts only if it names a private or loopback address.
 
+mod dns;
 mod link;
 mod message;
 
