@@ -125,7 +125,7 @@ fn told(packet: Packet, service: &str) -> Option<Said> {
             }
             // Of two addresses of one host the IPv4 one, as Serf does.
             Data::Address(ip) => {
-                hosts.entry(about).or_insert(ip.to_canonical());
+                hosts.entry(about).or_insert_with(|| ip.to_canonical());
             }
             _ => {}
         }
