@@ -9,7 +9,7 @@
 //! `[PAYLOAD]`, `<HOST>...` for what stands in its place. Reading derives its rules from that text, so that none can differ from
 //! what is shown. Flags may have one dash, as Go's and so Serf's have.
 //!
-//! Not clap, which is the usual answer: it takes 200 kB of an agent that has 3 MB in all.
+//! Not clap, which is the usual answer: it takes 180 kB of an agent that has 3 MB in all.
 
 pub mod help;
 mod read;
