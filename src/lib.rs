@@ -1,7 +1,7 @@
 //! `lb`: a load balancer that finds its own backends.
 //!
 //! ```text
-//! L0  clock  shutdown  log  announce  network  proxy_header
+//! L0  clock  shutdown  task  log  announce  argv  network  proxy_header
 //! L1  gossip/core   notify   pool   script   timeline
 //! L2  gossip/driver   handlers   health   rpc   state   tls
 //! L3  discovery   proxy
@@ -15,11 +15,13 @@
 //! Nothing is re-exported here, so a path tells where a thing lives.
 
 pub mod announce;
+pub mod argv;
 pub mod clock;
 pub mod log;
 pub mod network;
 pub mod proxy_header;
 pub mod shutdown;
+pub mod task;
 
 pub mod gossip;
 pub mod notify;

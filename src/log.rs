@@ -23,7 +23,7 @@ use tracing::{Event, Metadata, Subscriber};
 pub use self::tail::{Tail, follow};
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Someone must act.
@@ -37,6 +37,17 @@ pub enum Level {
     Debug,
     /// Per packet.
     Trace,
+}
+
+impl Level {
+    /// How each is written.
+    pub const WORDS: &[(&str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
 }
 
 impl From<Level> for LevelFilter {

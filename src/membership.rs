@@ -31,6 +31,7 @@ use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::{Member, Members};
 use crate::gossip::driver::{self, Handle, NameTaken, Seat, Settings, StartError};
 use crate::state::{self, State};
+use crate::task;
 
 /// Binds, starts the member, tells of everyone who comes and goes, and has `state` remember who is alive. Keys that the
 /// cluster changes are written to `ring`, where there is one, as Serf does; else `state` keeps them.
@@ -90,13 +91,13 @@ async fn begin(
     let encrypted = settings.keyring.is_some();
     let handle = driver::start_at(settings, seat).await?;
     if encrypted && (state.is_some() || keeper.ring.is_some()) {
-        tokio::spawn(remember_keys(handle.keyring(), keeper));
+        task::spawn(remember_keys(handle.keyring(), keeper));
     }
     if let Some(state) = state {
-        tokio::spawn(remember(handle.members(), handle.names(), state));
+        task::spawn(remember(handle.members(), handle.names(), state));
     }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
-    tokio::spawn(tell(handle.events(), handle.names()));
+    task::spawn(tell(handle.events(), handle.names()));
     Ok(handle)
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lb::cli;
+use lb::argv;
 use lb::config::{self, Front, Surroundings, flags};
 
 struct Dir(tempfile::TempDir);
@@ -33,16 +33,6 @@ fn front_of(file: &Path) -> Result<Front, String> {
     config::front(&flags, &around()).map_err(|errors| errors.to_string())
 }
 
-/// Long names of all flags that take a value of ours.
-fn flags_of(command: &clap::Command) -> Vec<String> {
-    command
-        .get_arguments()
-        .filter_map(|arg| arg.get_long())
-        .filter(|long| !["help", "version"].contains(long))
-        .map(str::to_owned)
-        .collect()
-}
-
 #[test]
 fn every_flag_of_the_front_has_a_variable() {
     let flags = flags::Front {
@@ -69,7 +59,7 @@ fn every_flag_of_the_front_has_a_variable() {
         }
     };
     let plain = seen(None);
-    let names = flags_of(&cli::lb::command());
+    let names = argv::names(&mut flags::Front::default());
 
     assert!(names.len() > 20, "{names:?}");
     for name in names {
@@ -78,7 +68,7 @@ fn every_flag_of_the_front_has_a_variable() {
             continue;
         }
         assert_ne!(
-            seen(Some(flags::variable(&name))),
+            seen(Some(flags::variable(name))),
             plain,
             "LB_ variable of --{name}"
         );
@@ -107,12 +97,12 @@ fn every_flag_of_the_agent_has_a_variable() {
         }
     };
     let plain = seen(None);
-    let names = flags_of(&cli::agent::command());
+    let names = argv::names(&mut flags::Agent::default());
 
     assert!(names.len() > 20, "{names:?}");
     for name in names {
         assert_ne!(
-            seen(Some(flags::variable(&name))),
+            seen(Some(flags::variable(name))),
             plain,
             "LB_ variable of --{name}"
         );

@@ -12,8 +12,10 @@ const LAYERS: &[&[&str]] = &[
     &[
         "clock",
         "shutdown",
+        "task",
         "log",
         "announce",
+        "argv",
         "network",
         "proxy_header",
     ],

@@ -40,7 +40,7 @@ use crate::membership::commands::Commands;
 use crate::membership::journal::{self, Journal};
 use crate::membership::{self, Attendance, Signal, Signals};
 use crate::state::State;
-use crate::{announce, clock, config, notify, rpc, script, shutdown};
+use crate::{announce, clock, config, notify, rpc, script, shutdown, task};
 
 /// Sockets served at a time. The runtime's own figure is made for a server, and takes 12 kB.
 const EVENTS_PER_TICK: usize = 64;
@@ -113,7 +113,7 @@ async fn serve(config: Box<config::Agent>, command: Option<Vec<OsString>>) -> Re
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    tokio::spawn(script::bury_orphans());
+    task::spawn(script::bury_orphans());
     // Before the service: it may report as soon as it runs.
     let watches = Watches::bind(&config.companion).map_err(|error| {
         let code = if error.kind() == ErrorKind::AddrInUse {
@@ -260,7 +260,7 @@ impl Member {
         notify::ready("member of the cluster");
         watches.reach(&config.companion, own_address(&config, &gossip));
         if let Some(path) = config.companion.hosts_file.clone() {
-            tokio::spawn(hosts::follow(gossip.members(), path));
+            task::spawn(hosts::follow(gossip.members(), path));
         }
         let announcer = Announcer::new(gossip.clone(), config.gossip.tags.clone(), tags, turn);
         Ok(Self {

@@ -24,6 +24,7 @@ use crate::config::Companion;
 use crate::health::own::ttl::Deadline;
 use crate::health::own::{self, Opinion, OwnCheck};
 use crate::script::{self, Keep, Order};
+use crate::task;
 
 /// Of a check that asks no address.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -64,7 +65,7 @@ impl Own {
         let (sender, seen) = watch::channel(known.unwrap_or_else(unproven));
         let asked = address.unwrap_or(NOWHERE);
         let watching = own::watch(check.clone(), asked, settings.timing.clone(), sender);
-        let task = tokio::spawn(watching).abort_handle();
+        let task = task::spawn(watching).abort_handle();
         Self {
             watch: Watch { seen, task },
             address,
@@ -108,7 +109,7 @@ impl Watches {
             info!(socket = %path.display(), "reports of the service are awaited");
             let why = format!("no report yet, one is due every {}", clock::readable(*ttl));
             let (sender, seen) = watch::channel(Opinion::Unproven(why));
-            let task = tokio::spawn(deadline.watch(*ttl, sender)).abort_handle();
+            let task = task::spawn(deadline.watch(*ttl, sender)).abort_handle();
             watches.check = Some(Own {
                 watch: Watch { seen, task },
                 address: None,
@@ -201,7 +202,7 @@ impl Watches {
         if let Some(command) = settings.agent_check.clone() {
             let (sender, seen) = watch::channel(Wish::default());
             let hearing = listen(command, settings.agent_check_interval, sender);
-            let task = tokio::spawn(hearing).abort_handle();
+            let task = task::spawn(hearing).abort_handle();
             self.wish = Some(Watch { seen, task });
         }
     }

@@ -33,9 +33,10 @@ pub fn read(tags: &Tags) -> Vec<Heard> {
                 "svc.{name} is ignored: role={name} says it already"
             ));
         }
-        all.push(heard);
+        // The others are sorted, as the tags are.
+        let at = all.partition_point(|other| other.service.name < heard.service.name);
+        all.insert(at, heard);
     }
-    all.sort_by(|a, b| a.service.name.cmp(&b.service.name));
     all
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lb::cli::lb::Todo;
-use lb::{cli, demo, front};
+use lb::{cli, config, demo, front};
 
 /// Classes by size keep ten thousand waiting connections, of small pieces each, apart from what requests took and gave
 /// back between them: two thirds of the memory that the system's allocator needs.
@@ -17,8 +17,8 @@ fn main() -> ExitCode {
         Todo::Demo(given) => demo::run(demo::Options {
             nodes: given.nodes,
             chaos: given.chaos,
-            listen: given.listen,
-            admin: given.admin,
+            listen: given.listen.unwrap_or(cli::lb::DEMO),
+            admin: given.admin.unwrap_or(config::ADMIN),
             tls: given.tls,
             run_for: given.seconds.map(Duration::from_secs),
             seed: given.seed,

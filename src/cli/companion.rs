@@ -5,34 +5,44 @@
 //! report pass|fail [REASON]   ─▶ one datagram to the socket of the ttl check
 //! ```
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, FromArgMatches, ValueEnum};
-
 use super::{complain, exit, usage};
+use crate::argv::help::Page;
+use crate::argv::{Value, table};
 use crate::config::Surroundings;
 use crate::health::own::ttl;
 
-/// What `lb-agent report` takes.
-#[derive(Args, Debug)]
-struct Report {
-    /// How the service is
-    word: Word,
-    /// Why it fails, for a person
-    reason: Option<String>,
-    /// Socket of the agent's ttl check; default: $NOTIFY_SOCKET, else the agent's default
-    #[arg(long, value_name = "PATH")]
-    check_socket: Option<PathBuf>,
+table! {
+    /// What `lb-agent report` takes.
+    struct Report {
+        /// How the service is
+        word: Word => "<pass|fail>",
+        /// Why it fails, for a person
+        reason: Option<String> => "[REASON]",
+        /// Socket of the agent's ttl check; default: $NOTIFY_SOCKET, else the agent's default
+        check_socket: Option<PathBuf> => "--check-socket <PATH>",
+    }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+/// How the service is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Word {
-    /// It works
+    #[default]
     Pass,
-    /// It does not
     Fail,
+}
+
+impl Value for Word {
+    fn read(text: &OsStr) -> Result<Self, String> {
+        match text.to_str() {
+            Some("pass") => Ok(Self::Pass),
+            Some("fail") => Ok(Self::Fail),
+            _ => Err("is neither pass nor fail".to_owned()),
+        }
+    }
 }
 
 /// The command behind `--`, cut off from the flags; `None` where only help is wanted.
@@ -57,26 +67,23 @@ pub(super) fn behind_dashes(argv: &mut Vec<OsString>) -> Result<Option<Vec<OsStr
 }
 
 /// Sends one report to the agent of this machine.
-pub(super) fn report(mut argv: Vec<OsString>, around: &Surroundings) -> ExitCode {
-    argv.remove(1);
-    let command = clap::Command::new("lb-agent report")
-        .about("Renews the promise of --check ttl:, or breaks it");
-    let given = usage::matches("lb-agent report", Report::augment_args(command), argv);
-    let given = match given {
-        Ok(matches) => Report::from_arg_matches(&matches),
-        Err(code) => return code,
+pub(super) fn report(words: Vec<OsString>, around: &Surroundings) -> ExitCode {
+    let page = Page {
+        command: "lb-agent report",
+        about: "Renews the promise of --check ttl:, or breaks it",
+        verbs: &[],
+        note: &|_| String::new(),
+        behind: "",
     };
+    let mut given = Report::default();
+    if let Err(code) = usage::fill(&page, &mut given, words) {
+        return code;
+    }
     let Report {
         word,
         reason,
         check_socket,
-    } = match given {
-        Ok(report) => report,
-        Err(error) => {
-            complain("lb-agent", error);
-            return exit::USAGE.into();
-        }
-    };
+    } = given;
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let socket = check_socket
         .or_else(|| variable("LB_CHECK_SOCKET").map(PathBuf::from))

@@ -2,103 +2,95 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-
 use super::{ask, complain, exit, serf, upgrade, usage};
+use crate::argv::help::Page;
+use crate::argv::{Table, table};
 use crate::config::{self, Errors, Surroundings, flags};
 use crate::log;
 
-/// A load balancer that finds its own backends.
-///
-/// Joins the web servers' gossip cluster (Serf's protocol), checks every backend itself,
-/// balances HTTP over those that answer, and relays TCP.
-#[derive(Parser, Debug)]
-#[command(
-    name = "lb",
-    version,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
-    subcommand_value_name = "VERB",
-    subcommand_help_heading = "Verbs",
-    after_help = "Examples:\n  lb demo                                    see it work on this machine\n  lb --cluster web --join 10.0.0.11          balance over the members with role web\n  lb --backend 10.0.0.11:80 --listen :8080   balance over fixed backends\n\nEvery flag has an environment variable, shown in brackets; lists are separated by commas there. A flag wins over the environment, that over --config FILE, that over the default.\nExit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 partial answer or failed check; 4 name conflict at the start; 5 nobody answers."
-)]
-struct Lb {
-    #[command(flatten)]
-    flags: flags::Front,
-    #[command(subcommand)]
-    verb: Option<Verb>,
-}
+const ABOUT: &str = "\
+A load balancer that finds its own backends.
 
-#[derive(Subcommand, Debug)]
-enum Verb {
-    /// Show it on loopback: toy web servers, agents and a front, without root
-    Demo(Demo),
-    /// What the demo starts
-    #[command(hide = true)]
-    DemoChild {
-        /// See `demo::run_child`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        role: Vec<String>,
-    },
-    /// Say whether a configuration file is right, or everything that is wrong with it
-    CheckConfig {
+Joins the web servers' gossip cluster (Serf's protocol), checks every backend itself, balances HTTP over those that answer, and relays TCP.";
+
+const BEHIND: &str = "\
+Examples:
+  lb demo                                    see it work on this machine
+  lb --cluster web --join 10.0.0.11          balance over the members with role web
+  lb --backend 10.0.0.11:80 --listen :8080   balance over fixed backends
+
+Every flag has an environment variable, shown in brackets; lists are separated by commas there. A flag wins over the environment, that over --config FILE, that over the default.
+Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 partial answer or failed check; 4 name conflict at the start; 5 nobody answers.";
+
+/// Verbs that Serf does not have; `demo-child`, which the demo starts, is for nobody else.
+const VERBS: &[(&str, &str)] = &[
+    (
+        "demo",
+        "Show it on loopback: toy web servers, agents and a front, without root",
+    ),
+    (
+        "check-config",
+        "Say whether a configuration file is right, or everything that is wrong with it",
+    ),
+    (
+        "pools",
+        "Show the pools of a running lb: who is in, who is out, and why",
+    ),
+    ("upgrade", UPGRADE),
+];
+
+const UPGRADE: &str = "\
+Have the program, as it is on disk now, take over from a running lb, without a request lost
+
+The new process reads the configuration again, gets all sockets, and serves when it is ready; the old one finishes \
+its requests and ends. If the new one fails, nothing changes. SIGUSR2 does the same.";
+
+table! {
+    /// What `lb check-config` takes.
+    struct CheckConfig {
         /// The file
-        file: PathBuf,
+        file: PathBuf => "<FILE>",
         /// It is lb-agent's
-        #[arg(long)]
-        agent: bool,
-    },
-    /// Show the pools of a running lb: who is in, who is out, and why
-    Pools(Ask),
-    /// Have the program, as it is on disk now, take over from a running lb, without a request lost
-    ///
-    /// The new process reads the configuration again, gets all sockets, and serves when it is ready; the old one finishes
-    /// its requests and ends. If the new one fails, nothing changes. SIGUSR2 does the same.
-    Upgrade(upgrade::Upgrade),
-    #[command(flatten)]
-    Serf(serf::Verb),
+        agent: bool => "--agent",
+    }
 }
 
-/// What `lb demo` takes.
-#[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
-pub struct Demo {
-    /// How many web servers
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub nodes: usize,
-    /// Answer on https too (port 8443 or the next free one), by a certificate that nobody signed
-    #[arg(long)]
-    pub tls: bool,
-    /// Kill and restart nodes while failed requests are counted
-    #[arg(long)]
-    pub chaos: bool,
-    /// Address to serve on; the next free port if it is taken
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
-    /// Address of metrics, health and API; the next free port if it is taken
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
-    pub admin: SocketAddr,
-    /// End by itself after so many seconds
-    #[arg(long, value_name = "N")]
-    pub seconds: Option<u64>,
-    /// Decides whom chaos kills
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+table! {
+    /// What `lb demo` takes.
+    pub struct Demo {
+        /// How many web servers
+        pub nodes: usize => "--nodes <N>" or "3",
+        /// Answer on https too (port 8443 or the next free one), by a certificate that nobody signed
+        pub tls: bool => "--tls",
+        /// Kill and restart nodes while failed requests are counted
+        pub chaos: bool => "--chaos",
+        /// Address to serve on; the next free port if it is taken
+        pub listen: Option<SocketAddr> => "--listen <IP:PORT>" or "127.0.0.1:8080",
+        /// Address of metrics, health and API; the next free port if it is taken
+        pub admin: Option<SocketAddr> => "--admin <IP:PORT>" or "127.0.0.1:9901",
+        /// End by itself after so many seconds
+        pub seconds: Option<u64> => "--seconds <N>",
+        /// Decides whom chaos kills
+        pub seed: Option<u64> => "--seed <N>",
+    }
 }
 
-/// Flags of the verbs that read.
-#[derive(clap::Args, Debug)]
-struct Ask {
-    /// Address of the running lb [default: 127.0.0.1:9901] [LB_ADMIN]
-    #[arg(long, value_name = "IP:PORT")]
-    admin: Option<SocketAddr>,
-    /// The answer as JSON
-    #[arg(long)]
-    json: bool,
+table! {
+    /// Flags of the verbs that read.
+    struct Ask {
+        /// Address of the running lb [default: 127.0.0.1:9901] [LB_ADMIN]
+        admin: Option<SocketAddr> => "--admin <IP:PORT>",
+        /// The answer as JSON
+        json: bool => "--json",
+    }
 }
+
+/// Where the demo serves, unless told otherwise.
+pub const DEMO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// What remains to be done.
 #[derive(Debug)]
@@ -116,29 +108,76 @@ pub enum Todo {
 /// Lines of the log that `monitor` shows first, in bytes.
 const LOG_KEPT_BYTES: usize = 64 << 10;
 
-/// The command with its help as users see it.
-pub fn command() -> clap::Command {
-    flags::documented(Lb::command(), true)
+/// Reads `argv` and the environment, and answers the verbs that need nothing else.
+pub fn parse(mut argv: Vec<OsString>) -> Todo {
+    let mut words = argv.split_off(argv.len().min(1));
+    let todo = match usage::verb(&mut words) {
+        Some(verb) => obeyed(&verb, words),
+        None => served(words),
+    };
+    todo.unwrap_or_else(Todo::Exit)
 }
 
-/// Reads `argv` and the environment, and answers the verbs that need nothing else.
-pub fn parse(argv: Vec<OsString>) -> Todo {
-    let matches = match usage::matches("lb", command(), argv) {
-        Ok(matches) => matches,
-        Err(code) => return Todo::Exit(code),
+fn served(words: Vec<OsString>) -> Result<Todo, ExitCode> {
+    let verbs = verbs();
+    let page = Page {
+        command: "lb",
+        about: ABOUT,
+        verbs: &verbs,
+        note: &|row| flags::sources(row, true),
+        behind: BEHIND,
     };
-    let lb = match Lb::from_arg_matches(&matches) {
-        Ok(lb) => lb,
-        Err(error) => return refused(error),
+    let mut flags = flags::Front::default();
+    usage::fill(&page, &mut flags, words)?;
+    Ok(serve(&flags))
+}
+
+fn verbs() -> Vec<(&'static str, &'static str)> {
+    let first_line = |about: &'static str| about.lines().next().unwrap_or_default();
+    let all = VERBS.iter().chain(serf::VERBS);
+    all.map(|(name, about)| (*name, first_line(about)))
+        .collect()
+}
+
+fn obeyed(verb: &str, words: Vec<OsString>) -> Result<Todo, ExitCode> {
+    let fill = |table: &mut dyn Table, words| {
+        let about = VERBS.iter().find(|(name, _)| *name == verb);
+        let page = Page {
+            command: &format!("lb {verb}"),
+            about: about.map_or("", |(_, about)| about),
+            verbs: &[],
+            note: &|_| String::new(),
+            behind: "",
+        };
+        usage::fill(&page, table, words)
     };
-    match lb.verb {
-        None => serve(&lb.flags),
-        Some(Verb::Demo(demo)) => Todo::Demo(demo),
-        Some(Verb::DemoChild { role }) => Todo::DemoChild(role),
-        Some(Verb::CheckConfig { file, agent }) => Todo::Exit(check_config(&file, agent)),
-        Some(Verb::Pools(with)) => asked("pools", &with, ask::pools),
-        Some(Verb::Upgrade(with)) => Todo::Exit(upgrade::run(&with)),
-        Some(Verb::Serf(verb)) => Todo::Exit(serf::run("lb", verb)),
+    match verb {
+        "demo" => {
+            let mut demo = Demo::default();
+            fill(&mut demo, words)?;
+            Ok(Todo::Demo(demo))
+        }
+        "demo-child" => {
+            let role = words.iter().map(|word| word.to_string_lossy().into_owned());
+            Ok(Todo::DemoChild(role.collect()))
+        }
+        "check-config" => {
+            let mut with = CheckConfig::default();
+            fill(&mut with, words)?;
+            Ok(Todo::Exit(check_config(&with.file, with.agent)))
+        }
+        "pools" => {
+            let mut with = Ask::default();
+            fill(&mut with, words)?;
+            Ok(asked("pools", &with, ask::pools))
+        }
+        "upgrade" => {
+            let mut with = upgrade::Upgrade::default();
+            fill(&mut with, words)?;
+            Ok(Todo::Exit(upgrade::run(&with)))
+        }
+        _ => Err(serf::run("lb", verb, words)
+            .unwrap_or_else(|| usage::unknown_verb("lb", verb, &verbs()))),
     }
 }
 

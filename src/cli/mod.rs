@@ -1,9 +1,9 @@
 //! Command lines of both programs: flags to settings, verbs to answers, faults to exit codes.
 //!
 //! ```text
-//! argv ─▶ usage (clap) ─┬─▶ lb    ─▶ Todo: serve, demo, or done (check-config, pools)
-//!                       ├─▶ agent ─▶ run, or done        ◀─ config::serf: the flags of `serf agent`
-//!                       └─▶ serf  ─▶ a verb of Serf's, asked of a running member
+//! argv ─▶ usage ─┬─▶ lb    ─▶ Todo: serve, demo, or done (check-config, pools)
+//!                ├─▶ agent ─▶ run, or done        ◀─ config::serf: the flags of `serf agent`
+//!                └─▶ serf  ─▶ a verb of Serf's, asked of a running member
 //! ```
 //!
 //! Data goes to stdout, all else to stderr. No settings are judged here: see `crate::config`.
@@ -11,10 +11,9 @@
 pub mod agent;
 mod ask;
 mod companion;
-mod dashes;
 pub mod exit;
 pub mod lb;
-pub mod serf;
+mod serf;
 mod upgrade;
 mod usage;
 

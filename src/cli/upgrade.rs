@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{complain, exit};
+use crate::argv::table;
 use crate::config::Surroundings;
 use crate::front::upgrade::door::{NAME, Reply, Request};
 use crate::state::State;
@@ -19,18 +20,16 @@ use crate::state::State;
 /// Far longer than any upgrade takes.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
 
-/// What `lb upgrade` takes.
-#[derive(clap::Args, Clone, Debug)]
-pub(super) struct Upgrade {
-    /// Where the running lb keeps its state [env: LB_STATE_DIR]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// The node's name, where several have their state there [env: LB_NODE]
-    #[arg(long, value_name = "NAME")]
-    node: Option<String>,
-    /// Another program than the one that runs
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
+table! {
+    /// What `lb upgrade` takes.
+    pub(super) struct Upgrade {
+        /// Where the running lb keeps its state [env: LB_STATE_DIR]
+        state_dir: Option<PathBuf> => "--state-dir <DIR>",
+        /// The node's name, where several have their state there [env: LB_NODE]
+        node: Option<String> => "--node <NAME>",
+        /// Another program than the one that runs
+        binary: Option<PathBuf> => "--binary <PATH>",
+    }
 }
 
 /// Why nobody was asked.

@@ -8,7 +8,7 @@
 use super::document::Table;
 use super::sources::Sources;
 use super::{flags, parse};
-use crate::proxy::access::{Settings, To};
+use crate::proxy::access::{Format, Settings, To};
 
 /// `None`: off, the default.
 pub(super) fn read(
@@ -21,7 +21,7 @@ pub(super) fn read(
         "access-format",
         &flags.access_format,
         log.text("access_format"),
-        parse::word,
+        parse::word(Format::WORDS),
     );
     Some(Settings {
         to: to?.value?,

@@ -21,7 +21,7 @@ use super::sources::{Sources, Surroundings, Valued};
 use crate::announce::{Tags, VOCABULARY};
 use crate::gossip::core::timing::Profile;
 use crate::state::snapshot;
-use crate::{admin, gossip, log};
+use crate::{admin, announce, gossip, log};
 
 /// What was read; each program makes its own settings of it.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Shared {
             .tags
             .iter()
             .map(|(name, valued)| (name.clone(), valued.value.clone()));
-        std::iter::once(version).chain(given).collect()
+        announce::gathered(std::iter::once(version).chain(given))
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn read(
         "log-level",
         &flags.log_level,
         log.text("level"),
-        parse::word,
+        parse::word(log::Level::WORDS),
     ) {
         shared.log = level.value;
     }
@@ -119,7 +119,7 @@ fn gossip(
         "profile",
         &flags.profile,
         table.text("profile"),
-        parse::word,
+        parse::word(Profile::WORDS),
     );
     let insecure = sources.scalar(
         "insecure-gossip",

@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use crate::announce::{CheckSpec, Proto};
+use crate::argv::meant;
 use crate::pool::hop::OnDown;
 use crate::proxy_header::Version;
 
@@ -86,19 +85,18 @@ pub(super) fn duration(text: &str) -> Parsed<Duration> {
     }
 }
 
-/// A word of an enum that clap knows too.
-pub(super) fn word<T: ValueEnum>(text: &str) -> Parsed<T> {
-    T::from_str(text, true).map_err(|_| {
-        let words: Vec<String> = T::value_variants()
+/// One of `words`, in capitals or not.
+pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
+    move |text| {
+        let found = words
             .iter()
-            .filter_map(|variant| Some(variant.to_possible_value()?.get_name().to_owned()))
-            .collect();
-        let fix = match nearest(text, words.iter().map(String::as_str)) {
-            Some(word) => format!("; did you mean {word}?"),
-            None => String::new(),
-        };
-        format!("is not one of {}{fix}", words.join(", "))
-    })
+            .find(|(word, _)| word.eq_ignore_ascii_case(text));
+        found.map(|(_, meant)| *meant).ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let fix = meant(nearest(text, words.iter().copied()));
+            format!("is not one of {}{fix}", words.join(", "))
+        })
+    }
 }
 
 /// The member of `known` that was probably meant.

@@ -16,11 +16,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::{Command, FromArgMatches};
-
 use super::error::{Error, Errors};
 use super::flags;
 use super::sources::Surroundings;
+use crate::argv::{self, Stop};
 
 /// What followed the verb. Never shown: a key may be among it.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,8 +34,8 @@ impl fmt::Debug for Arguments {
 /// What the command line comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Translated {
-    /// Ours, the program's name first.
-    pub argv: Vec<OsString>,
+    /// Ours.
+    pub words: Vec<OsString>,
     /// Settings that may not be in argv.
     pub variables: BTreeMap<String, String>,
     /// What is accepted and has no effect, or another one.
@@ -59,12 +58,12 @@ pub(super) fn again(
     around: &Surroundings,
 ) -> Result<(flags::Agent, Surroundings), Errors> {
     let failed = |why: String| Errors::from(Error::Conflict(why));
-    let command = flags::agent();
-    let translated = translate(arguments.clone(), &command).map_err(failed)?;
-    let mut flags = command
-        .try_get_matches_from(translated.argv)
-        .and_then(|matches| flags::Agent::from_arg_matches(&matches))
-        .map_err(|error| failed(error.to_string()))?;
+    let translated = translate(arguments.clone()).map_err(failed)?;
+    let mut flags = flags::Agent::default();
+    argv::read(&mut flags, translated.words).map_err(|stop| match stop {
+        Stop::Wrong(wrong) => failed(wrong.to_string()),
+        Stop::Help { .. } | Stop::Version => failed("only help is wanted".to_owned()),
+    })?;
     flags.serf = true;
     let mut around = around.clone();
     around.variables.extend(translated.variables);
@@ -122,11 +121,11 @@ const MANY: &[&str] = &[
 /// Serf's flags without a value.
 const SWITCHES: &[&str] = &["disable-compression", "rejoin", "replay", "syslog"];
 
-/// Translates what follows the verb. `command` is ours, whose flags decide what has an effect.
+/// Translates what follows the verb. Our own flags decide what has an effect.
 ///
 /// # Errors
 /// What is wrong, in one line.
-pub fn translate(arguments: Vec<OsString>, command: &Command) -> Result<Translated, String> {
+pub fn translate(arguments: Vec<OsString>) -> Result<Translated, String> {
     let mut merged = Merged::default();
     let mut files = Merged::default();
     let mut arguments = arguments.into_iter();
@@ -162,7 +161,7 @@ pub fn translate(arguments: Vec<OsString>, command: &Command) -> Result<Translat
         }
     }
     files.overlay(merged);
-    files.translated(command)
+    files.translated(&argv::names(&mut flags::Agent::default()))
 }
 
 /// Name and value of `-name`, `-name=value`, or the same with two dashes.
@@ -201,11 +200,8 @@ impl Merged {
         self.ours.extend(flags.ours);
     }
 
-    fn translated(mut self, command: &Command) -> Result<Translated, String> {
-        let mut out = Translated {
-            argv: vec!["lb-agent".into()],
-            ..Translated::default()
-        };
+    fn translated(mut self, ours: &[&str]) -> Result<Translated, String> {
+        let mut out = Translated::default();
         if let Some(role) = self.one.remove("role") {
             // Serf has no other roles than the tag.
             self.tags.insert("role".to_owned(), role);
@@ -234,10 +230,7 @@ impl Merged {
             out.warnings
                 .push(format!("-protocol={protocol}: protocol 5 is spoken"));
         }
-        let knows = |name: &str| {
-            let mut known = command.get_arguments();
-            known.any(|argument| argument.get_long() == Some(name))
-        };
+        let knows = |name: &str| ours.contains(&name);
         for (name, value) in std::mem::take(&mut self.one) {
             let (ours, value) = match name {
                 "log-level" => (name, log_level(&value)),
@@ -245,9 +238,9 @@ impl Merged {
                 _ => (name, value),
             };
             if SWITCHES.contains(&name) && knows(name) {
-                out.argv.push(format!("--{name}").into());
+                out.words.push(format!("--{name}").into());
             } else if knows(ours) {
-                out.argv.push(format!("--{ours}={value}").into());
+                out.words.push(format!("--{ours}={value}").into());
             } else {
                 self.ignored.push(format!("-{name}"));
             }
@@ -255,18 +248,18 @@ impl Merged {
         for (name, values) in self.many {
             let ours = if name == "retry-join" { "join" } else { name };
             for value in values {
-                out.argv.push(format!("--{ours}={value}").into());
+                out.words.push(format!("--{ours}={value}").into());
             }
         }
         for (name, value) in self.tags {
-            out.argv.push(format!("--tag={name}={value}").into());
+            out.words.push(format!("--tag={name}={value}").into());
         }
         for name in self.ignored {
             out.warnings.push(format!(
                 "{name} of serf agent is accepted and has no effect"
             ));
         }
-        out.argv.extend(self.ours);
+        out.words.extend(self.ours);
         Ok(out)
     }
 }

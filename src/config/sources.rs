@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use super::document::{Found, Place};
 use super::error::{At, Error, Faults};
 use super::flags::variable;
+use crate::announce::gathered;
 
 /// What the program finds around itself besides its flags: read once, at the start.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -35,13 +36,12 @@ impl Surroundings {
     /// Of this process.
     pub fn of_process() -> Self {
         use rand::RngExt;
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| {
-                let name = name.into_string().ok()?;
-                let ours = name.starts_with("LB_");
-                ours.then(|| (name, value.to_string_lossy().into_owned()))
-            })
-            .collect();
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            let ours = name.starts_with("LB_");
+            ours.then(|| (name, value.to_string_lossy().into_owned()))
+        });
+        let variables = gathered(variables);
         let root = rustix::process::geteuid().is_root();
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {

@@ -9,10 +9,10 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use clap::{Args, FromArgMatches};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::web::run_web;
+use crate::argv::{self, Stop};
 use crate::config::{self, Surroundings, flags};
 use crate::{agent, log};
 
@@ -47,14 +47,15 @@ pub fn run_child(args: &[String]) -> ExitCode {
 
 /// The same flags and the same code as `lb-agent`'s.
 fn agent(given: &[String]) -> ExitCode {
-    let command = clap::Command::new("lb-agent").no_binary_name(true);
-    let config = flags::Agent::augment_args(command)
-        .try_get_matches_from(given)
-        .and_then(|matches| flags::Agent::from_arg_matches(&matches))
-        .map_err(|error| error.to_string())
-        .and_then(|flags| {
+    let mut flags = flags::Agent::default();
+    let words = given.iter().map(Into::into).collect();
+    let config = match argv::read(&mut flags, words) {
+        Ok(()) => {
             config::agent(&flags, &Surroundings::of_process()).map_err(|errors| errors.to_string())
-        });
+        }
+        Err(Stop::Wrong(wrong)) => Err(wrong.to_string()),
+        Err(Stop::Help { .. } | Stop::Version) => Err("see lb-agent --help".to_owned()),
+    };
     match config {
         Ok(config) => {
             log::init(config.log, crate::clock::wall, 0);

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::{Handlers, Occasion, Spec};
 use crate::clock;
 use crate::script::{self, Keep, Order, Ran};
+use crate::task;
 
 /// Of a script's output, the last is kept. Source: serf's `maxBufSize`.
 pub const OUTPUT_BYTES_MAX: usize = 8 << 10;
@@ -102,7 +103,7 @@ impl Queue {
         }
         state.waiting.push_back(Arc::clone(occasion));
         if !std::mem::replace(&mut state.running, true) {
-            tokio::spawn(Arc::clone(self).work(handlers.clone()));
+            task::spawn(Arc::clone(self).work(handlers.clone()));
         }
     }
 

@@ -11,30 +11,20 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Settings;
 use super::http2::{self, Means, What};
+use super::page::{self, Rest, Unanswered};
 use super::secure::{Duplex, Secured};
 use crate::announce::CheckSpec;
 use crate::proxy_header;
-
-/// Most that is read of an answer, in bytes; head and body each.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a body is awaited after its head: what is not there by then is a stream.
 const BODY_WAIT: Duration = Duration::from_millis(50);
@@ -128,9 +118,10 @@ pub(super) async fn check(
     let result = match answer {
         Ok(Answer::Plain(seen)) => Ok(seen.to_owned()),
         Ok(Answer::Told(seen)) => Ok(seen),
-        Ok(Answer::Http(status, body, hop)) => {
-            read(body, hop).await;
-            judge(status.as_u16())
+        Ok(Answer::Http(status, rest)) => {
+            // The status has decided, so neither a body cut short, nor a slow one, nor a long one matters.
+            let _ = timeout(BODY_WAIT, rest.finish()).await;
+            judge(status)
         }
         Err(reason) => Err(reason),
     };
@@ -145,13 +136,8 @@ pub(super) async fn check(
 enum Answer {
     Plain(&'static str),
     Told(String),
-    Http(StatusCode, Incoming, Hop),
+    Http(u16, Rest),
 }
-
-/// The connection, turned in the task that waits on it: when a check is given up, it closes with it.
-struct Hop(Option<Pin<Box<Connection>>>);
-
-type Connection = http1::Connection<TokioIo<Box<dyn Duplex>>, Empty<Bytes>>;
 
 /// What is asked for.
 struct Question<'q> {
@@ -162,22 +148,6 @@ struct Question<'q> {
     host: Option<&'q str>,
     /// Over TLS.
     secured: Option<&'q Secured>,
-}
-
-impl Hop {
-    /// Turns the connection until `work` is done, which sees its end or failure too.
-    async fn until<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        loop {
-            match &mut self.0 {
-                Some(connection) => tokio::select! {
-                    done = &mut work => return done,
-                    _ = connection => self.0 = None,
-                },
-                None => return work.await,
-            }
-        }
-    }
 }
 
 /// How one check dials.
@@ -276,36 +246,17 @@ async fn ask(stream: TcpStream, question: &Question<'_>) -> Result<Answer, Strin
         (None, What::Page(path)) => path,
         (None, What::Service(_)) => return Err("grpc checks are made by fronts only".to_owned()),
     };
-    let request = Request::get(path)
-        .header(HOST, host)
-        .header(USER_AGENT, "lb-check")
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("the check cannot be sent: {error}"))?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(ANSWER_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| said(&error))?;
-    let mut hop = Hop(Some(Box::pin(connection)));
-    let answer = hop.until(sender.send_request(request)).await;
-    let answer = answer.map_err(|error| said(&error))?;
-    Ok(Answer::Http(answer.status(), answer.into_body(), hop))
-}
-
-/// Reads on for the server's sake, who may log a broken pipe otherwise. The status has decided, so neither a body
-/// cut short, nor a slow one, nor a long one matters.
-async fn read(mut body: Incoming, mut hop: Hop) {
-    let all = hop.until(async {
-        let mut bytes = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-            if bytes >= ANSWER_BYTES_MAX {
-                return;
-            }
-        }
-    });
-    let _ = timeout(BODY_WAIT, all).await;
+    // What is checked comes from tags and files, whose readers refuse the like; one that forgot to would let a tag write requests.
+    if host.contains(char::is_control) || path.contains(char::is_control) {
+        return Err("the check cannot be sent: a control character is in it".to_owned());
+    }
+    let answer = page::get(stream, &host, &path).await;
+    answer
+        .map(|(status, rest)| Answer::Http(status, rest))
+        .map_err(|error| match error {
+            Unanswered::Io(error) => plain(&error),
+            error => error.to_string(),
+        })
 }
 
 /// What a status says about a service.
@@ -327,17 +278,6 @@ fn authority(address: SocketAddr, usual: u16) -> String {
         (std::net::IpAddr::V6(ip), port) if port == usual => format!("[{ip}]"),
         (std::net::IpAddr::V4(ip), port) => format!("{ip}:{port}"),
         (std::net::IpAddr::V6(ip), port) => format!("[{ip}]:{port}"),
-    }
-}
-
-/// The cause of a failed exchange, in a person's words.
-fn said(error: &hyper::Error) -> String {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-    match cause {
-        Some(cause) => plain(cause),
-        None if error.is_incomplete_message() => "closed without an answer".to_owned(),
-        None if error.is_parse() => format!("not an HTTP answer: {error}"),
-        None => error.to_string(),
     }
 }
 

@@ -14,6 +14,7 @@
 mod check;
 pub mod http2;
 pub mod own;
+mod page;
 pub mod rise_fall;
 pub mod secure;
 mod supervisor;

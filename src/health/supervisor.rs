@@ -20,6 +20,7 @@ use super::rise_fall::RiseFall;
 use super::{Report, Target, Void};
 use crate::announce::CheckSpec;
 use crate::clock;
+use crate::task;
 
 /// Runs the checks of all targets, as tasks on the current runtime. Dropping it stops them.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Supervisor<K> {
         };
         Running {
             target,
-            task: tokio::spawn(watcher.run()),
+            task: task::spawn(watcher.run()),
         }
     }
 }

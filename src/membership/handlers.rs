@@ -17,6 +17,7 @@ use crate::gossip::core::io::Event;
 use crate::gossip::core::serf::coalesce::{Change, Notice};
 use crate::gossip::driver::Handle;
 use crate::handlers::{Answer, Handlers, Kind, Occasion, Settings, Who};
+use crate::task;
 
 /// Handlers that are told of what happens, until this is dropped.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub fn attend(gossip: &Handle, handlers: &Handlers, settings: &Settings) -> Opti
     }
     let notices = gossip.coalesced();
     let telling = tell(notices, gossip.clone(), handlers.clone());
-    Some(Attendance(tokio::spawn(telling)))
+    Some(Attendance(task::spawn(telling)))
 }
 
 /// Once gossip has ended: returns when handlers have been told of all that happened and their scripts have ended,
@@ -110,7 +111,7 @@ fn occasion(notice: &Notice, gossip: &Handle, handlers: &Handlers) -> Option<Occ
                 let query = name.clone();
                 let answer: Answer = Arc::new(move |payload| {
                     let (gossip, name) = (gossip.clone(), name.clone());
-                    tokio::spawn(async move {
+                    task::spawn(async move {
                         if let Err(refused) = gossip.respond(id, payload).await {
                             warn!("the query {name:?} is not answered: {refused}");
                         }

@@ -19,6 +19,7 @@ use crate::gossip::core::member::Members;
 use crate::gossip::core::serf::snapshot::{Clocks, Snapshot, Write};
 use crate::gossip::driver::{self, Handle};
 use crate::state::snapshot::{Settings, SnapshotFile, Unusable};
+use crate::task;
 
 /// Between two writes. Source: serf `flushInterval`.
 const EVERY: Duration = Duration::from_millis(500);
@@ -85,7 +86,7 @@ impl Journal {
             failed: None,
         };
         let own = gossip.names();
-        tokio::spawn(keeper.run(gossip.members(), gossip.clocks(), own, ordered));
+        task::spawn(keeper.run(gossip.members(), gossip.clocks(), own, ordered));
         Self(Some(orders))
     }
 

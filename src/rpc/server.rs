@@ -15,6 +15,7 @@ use super::membership::Membership;
 use super::session::{Ended, Limits, Session};
 use crate::clock;
 use crate::shutdown::Shutdown;
+use crate::task;
 
 /// Clients at a time: operators, scripts, a few watchers. More is a mistake that must not cost memory.
 const CLIENTS_MAX: usize = 64;
@@ -133,7 +134,7 @@ impl Server {
             crowded: Nuisance::default(),
             wrong_keys: Arc::default(),
         };
-        tokio::spawn(host.serve(listener, shutdown));
+        task::spawn(host.serve(listener, shutdown));
         Self { left }
     }
 
@@ -210,7 +211,7 @@ impl<M: Membership> Host<M> {
         let (membership, auth) = (self.membership.clone(), self.settings.auth.clone());
         let session = Session::new(membership, auth, self.limits);
         let (left, wrong_keys) = (Arc::clone(&self.left), Arc::clone(&self.wrong_keys));
-        open.spawn(async move {
+        open.spawn(task::work(async move {
             let _place = place;
             // Records are small and somebody waits for each.
             let _ = stream.set_nodelay(true);
@@ -224,7 +225,7 @@ impl<M: Membership> Host<M> {
                 }
                 Err(ended) => debug!(%peer, "RPC session ended: {ended}"),
             }
-        });
+        }));
     }
 }
 

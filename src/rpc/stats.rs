@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::membership::Membership;
 use super::reply::Sections;
+use crate::announce;
 use crate::gossip::core::member::Status;
 
 /// Everything about this member, under Serf's names.
@@ -40,7 +41,7 @@ pub(super) async fn sections<M: Membership>(membership: &M) -> Sections {
         ("tags", tags),
         (
             "event_handlers",
-            membership.event_handlers().into_iter().collect(),
+            announce::gathered(membership.event_handlers()),
         ),
     ])
 }
@@ -72,8 +73,6 @@ fn architecture() -> &'static str {
 }
 
 fn texts<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
-    pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    let pairs = Vec::from(pairs).into_iter();
+    announce::gathered(pairs.map(|(name, value)| (name.to_owned(), value)))
 }

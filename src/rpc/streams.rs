@@ -22,6 +22,7 @@ use crate::gossip::core::io::{Answer, Event, QueryId};
 use crate::gossip::core::serf::coalesce::Notice;
 use crate::gossip::core::wire::msgpack::Writer;
 use crate::log;
+use crate::task;
 
 /// Records of all streams of one client that wait for it.
 const QUEUE_MAX: usize = 16;
@@ -119,7 +120,7 @@ impl Streams {
     }
 
     fn start(&mut self, seq: u64, kind: Kind, task: impl Future<Output = ()> + Send + 'static) {
-        let task = tokio::spawn(task).abort_handle();
+        let task = task::spawn(task).abort_handle();
         self.by_seq.insert(seq, Stream { kind, task });
     }
 

@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::file;
 use crate::clock;
+use crate::task;
 
 /// What happens together is written together.
 const COLLECT: Duration = Duration::from_millis(100);
@@ -54,7 +55,7 @@ impl Writer {
             written: None,
             failing: false,
         };
-        tokio::spawn(task.run(ordered));
+        task::spawn(task.run(ordered));
         Self(orders)
     }
 

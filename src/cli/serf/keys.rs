@@ -4,55 +4,54 @@ use std::io::Read;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clap::Args;
 
 use super::show::{columns, json, note, put, tame};
-use super::{Failed, Outcome, Rpc, Voice};
+use super::{Deed, Failed, Outcome, Rpc, Voice};
+use crate::argv::table;
 use crate::cli::exit;
 use crate::clock;
 use crate::gossip::core::serf::keys::KeyReport;
 use crate::rpc::client::KeyChange;
 
-/// What `keys` takes: one of four.
-#[derive(Args, Debug)]
-pub struct Keys {
-    #[command(flatten)]
-    what: What,
-    /// With --list: as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    rpc: Rpc,
-}
-
-#[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
-struct What {
-    /// Add a key to every member; it opens, and does not seal yet
-    #[arg(long, value_name = "@FILE|-|KEY")]
-    install: Option<String>,
-    /// Have every member seal with this key, which all must have
-    #[arg(long, value_name = "@FILE|-|KEY")]
-    r#use: Option<String>,
-    /// Remove a key, which must not be the one in use
-    #[arg(long, value_name = "@FILE|-|KEY")]
-    remove: Option<String>,
-    /// List the keys, and how many members have each
-    #[arg(long)]
-    list: bool,
+table! {
+    /// What `keys` takes: one of the first four.
+    pub(super) struct Keys {
+        /// Add a key to every member; it opens, and does not seal yet
+        install: Option<String> => "--install <@FILE|-|KEY>",
+        /// Have every member seal with this key, which all must have
+        r#use: Option<String> => "--use <@FILE|-|KEY>",
+        /// Remove a key, which must not be the one in use
+        remove: Option<String> => "--remove <@FILE|-|KEY>",
+        /// List the keys, and how many members have each
+        list: bool => "--list",
+        /// With --list: as JSON
+        json: bool => "--json",
+        with rpc: Rpc,
+    }
 }
 
 /// Longest text of a key, with room for mistakes.
 const KEY_BYTES_MAX: u64 = 4096;
 
-impl Keys {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
-        let What {
+impl Deed for Keys {
+    fn check(&self) -> Result<(), &'static str> {
+        let keys = [&self.install, &self.r#use, &self.remove];
+        let given = keys.iter().filter(|key| key.is_some()).count() + usize::from(self.list);
+        match given {
+            1 => Ok(()),
+            0 => Err("one of --install, --use, --remove and --list is missing"),
+            _ => Err("--install, --use, --remove and --list exclude one another"),
+        }
+    }
+
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
+        let Self {
             install,
             r#use,
             remove,
             list,
-        } = &self.what;
+            ..
+        } = &*self;
         let given = install.as_ref().or(r#use.as_ref()).or(remove.as_ref());
         let key = given.map(|text| key(voice, text)).transpose()?;
         let key = key.as_deref().unwrap_or_default();
@@ -149,8 +148,15 @@ fn read(from: impl Read) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// 32 bytes of the operating system's randomness, which is what a generator is seeded with.
-pub(super) fn keygen() -> Outcome {
-    put(STANDARD.encode(clock::random().get_seed()));
-    Ok(())
+table! {
+    /// What `keygen` takes: nothing.
+    pub(super) struct Keygen {}
+}
+
+impl Deed for Keygen {
+    /// 32 bytes of the operating system's randomness, which is what a generator is seeded with.
+    fn run(self: Box<Self>, _: Voice) -> Outcome {
+        put(STANDARD.encode(clock::random().get_seed()));
+        Ok(())
+    }
 }

@@ -3,53 +3,35 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use clap::Args;
 use serde::Serialize;
 
-use super::show::{columns, json, put, tame};
-use super::{Outcome, Rpc, Voice, pairs};
+use super::show::{Shape, columns, json, put, tame};
+use super::{Deed, Outcome, Rpc, Voice, pairs};
 use crate::announce::{self, State};
+use crate::argv::table;
 use crate::rpc::client::{Filter, MemberInfo};
 
-/// What `members` takes.
-#[derive(Args, Debug)]
-pub struct Members {
-    /// Only members with such a status (regular expression, of the whole)
-    #[arg(
-        long,
-        value_name = "REGEXP",
-        default_value = "",
-        hide_default_value = true
-    )]
-    status: String,
-    /// Only members with such a name
-    #[arg(
-        long,
-        value_name = "REGEXP",
-        default_value = "",
-        hide_default_value = true
-    )]
-    name: String,
-    /// Only members with such a tag (repeatable)
-    #[arg(long, value_name = "KEY=REGEXP")]
-    tag: Vec<String>,
-    /// Only members with such a role
-    #[arg(long, value_name = "REGEXP")]
-    role: Option<String>,
-    /// Show protocol versions too
-    #[arg(long)]
-    detailed: bool,
-    /// Show role, port and health of each service instead of tags
-    #[arg(long, conflicts_with = "detailed")]
-    wide: bool,
-    /// text or json, as Serf prints it
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
-    format: String,
-    /// Serf's JSON, with role, service_port and health
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `members` takes.
+    pub(super) struct Members {
+        /// Only members with such a status (regular expression, of the whole)
+        status: String => "--status <REGEXP>",
+        /// Only members with such a name
+        name: String => "--name <REGEXP>",
+        /// Only members with such a tag (repeatable)
+        tag: Vec<String> => "--tag <KEY=REGEXP>",
+        /// Only members with such a role
+        role: Option<String> => "--role <REGEXP>",
+        /// Show protocol versions too
+        detailed: bool => "--detailed",
+        /// Show role, port and health of each service instead of tags
+        wide: bool => "--wide",
+        /// text or json, as Serf prints it
+        format: Shape => "--format <FORMAT>" or "text",
+        /// Serf's JSON, with role, service_port and health
+        json: bool => "--json",
+        with rpc: Rpc,
+    }
 }
 
 /// In the order and under the names that Serf prints.
@@ -77,8 +59,15 @@ struct All<'m> {
     members: Option<Vec<Shown<'m>>>,
 }
 
-impl Members {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Members {
+    fn check(&self) -> Result<(), &'static str> {
+        match self.wide && self.detailed {
+            true => Err("--wide: shows other columns than --detailed; give one of them"),
+            false => Ok(()),
+        }
+    }
+
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut tags = pairs(voice, &self.tag)?;
         if let Some(role) = &self.role {
             tags.insert("role".to_owned(), role.clone());
@@ -99,7 +88,7 @@ impl Members {
         let mut members = members.map_err(voice.told("asking for members"))?;
         // Serf's own order is chance.
         members.sort_by(|one, other| one.name.cmp(&other.name));
-        if self.json || self.format == "json" {
+        if self.json || self.format == Shape::Json {
             let shown = members.iter().map(|member| shown(member, self.json));
             let shown: Vec<_> = shown.collect();
             // Go shows a list that was never begun.

@@ -1,11 +1,11 @@
 //! Serf's verbs, of both programs: asked of a running member through its RPC, shown as Serf shows them.
 //!
 //! ```text
-//! argv ─▶ Verb ─▶ Client (--rpc-addr) ─▶ a member: lb, lb-agent or serf agent
+//! argv ─▶ Deed ─▶ Client (--rpc-addr) ─▶ a member: lb, lb-agent or serf agent
 //!                    └─▶ stdout as `serf` prints it, or --json; all else on stderr; exit code of the contract
 //! ```
 //!
-//! Serf's own spelling of flags (`-status=alive`) becomes ours before clap sees it: see `super::dashes`.
+//! Serf's own spelling of flags (`-status=alive`) is one of ours: see `crate::argv`.
 
 mod keys;
 mod members;
@@ -14,66 +14,99 @@ mod query;
 mod show;
 mod simple;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
-
 use self::show::{note, put};
-use super::{complain, exit};
+use super::{complain, exit, usage};
+use crate::announce::gathered;
+use crate::argv::help::Page;
+use crate::argv::{Table, table};
 use crate::config;
 use crate::rpc::Secret;
 use crate::rpc::client::{Client, ClientError};
 
-/// Serf's verbs.
-#[derive(Subcommand, Debug)]
-pub enum Verb {
-    /// List the members of the cluster
-    Members(members::Members),
-    /// Have the member join a cluster through others
-    Join(simple::Join),
-    /// Have the member leave the cluster; an agent ends then, a front goes on routing
-    Leave(simple::Leave),
-    /// Turn a failed member into a left one
-    ForceLeave(simple::ForceLeave),
-    /// Send an event to every member
-    Event(simple::Event),
-    /// Ask every member, and show their answers
-    Query(query::Query),
-    /// Show events and the log of the member as they come
-    Monitor(monitor::Monitor),
-    /// Change the tags of the member
-    Tags(simple::Tags),
-    /// Change or list the keys of the whole cluster
-    Keys(keys::Keys),
-    /// Make a new key
-    Keygen,
-    /// Test whether every member can be reached
-    Reachability(query::Reachability),
-    /// Estimate the round-trip time between two members
-    Rtt(simple::Rtt),
-    /// Show what the member tells of itself
-    Info(simple::Info),
-    /// Say which version this is
-    Version,
+/// A verb, filled by its command line.
+trait Deed: Table {
+    /// What one row does not say.
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Does it.
+    fn run(self: Box<Self>, voice: Voice) -> Outcome;
 }
 
-/// Whom to ask.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Rpc {
-    /// RPC address of the member [default: 127.0.0.1:7373] [LB_RPC_ADDR, SERF_RPC_ADDR]
-    #[arg(long, value_name = "HOST:PORT")]
-    rpc_addr: Option<String>,
-    /// File with the secret that it wants [LB_RPC_AUTH_KEY_FILE, or the secret itself in LB_RPC_AUTH_KEY, SERF_RPC_AUTH]
-    #[arg(long, value_name = "FILE")]
-    rpc_auth_key_file: Option<String>,
-    /// The secret itself, as Serf has it; others on this machine can see it
-    #[arg(
-        long,
-        value_name = "SECRET",
-        hide = true,
-        conflicts_with = "rpc_auth_key_file"
-    )]
-    rpc_auth: Option<String>,
+/// Name and purpose of each of Serf's verbs.
+pub(super) const VERBS: &[(&str, &str)] = &[
+    ("members", "List the members of the cluster"),
+    ("join", "Have the member join a cluster through others"),
+    (
+        "leave",
+        "Have the member leave the cluster; an agent ends then, a front goes on routing",
+    ),
+    ("force-leave", "Turn a failed member into a left one"),
+    ("event", "Send an event to every member"),
+    ("query", "Ask every member, and show their answers"),
+    (
+        "monitor",
+        "Show events and the log of the member as they come",
+    ),
+    ("tags", "Change the tags of the member"),
+    ("keys", "Change or list the keys of the whole cluster"),
+    ("keygen", "Make a new key"),
+    ("reachability", "Test whether every member can be reached"),
+    ("rtt", "Estimate the round-trip time between two members"),
+    ("info", "Show what the member tells of itself"),
+    ("version", "Say which version this is"),
+];
+
+fn deed(verb: &str) -> Option<Box<dyn Deed>> {
+    Some(match verb {
+        "members" => Box::<members::Members>::default(),
+        "join" => Box::<simple::Join>::default(),
+        "leave" => Box::<simple::Leave>::default(),
+        "force-leave" => Box::<simple::ForceLeave>::default(),
+        "event" => Box::<simple::Event>::default(),
+        "query" => Box::<query::Query>::default(),
+        "monitor" => Box::<monitor::Monitor>::default(),
+        "tags" => Box::<simple::Tags>::default(),
+        "keys" => Box::<keys::Keys>::default(),
+        "keygen" => Box::<keys::Keygen>::default(),
+        "reachability" => Box::<query::Reachability>::default(),
+        "rtt" => Box::<simple::Rtt>::default(),
+        "info" => Box::<simple::Info>::default(),
+        "version" => Box::<Version>::default(),
+        _ => return None,
+    })
+}
+
+table! {
+    /// What `version` takes: nothing.
+    struct Version {}
+}
+
+impl Deed for Version {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
+        put(format_args!(
+            "{} {}\nAgent Protocol: 5 (Understands back to: 2)",
+            voice.program,
+            env!("CARGO_PKG_VERSION")
+        ));
+        Ok(())
+    }
+}
+
+table! {
+    /// Whom to ask.
+    struct Rpc {
+        /// RPC address of the member [default: 127.0.0.1:7373] [LB_RPC_ADDR, SERF_RPC_ADDR]
+        rpc_addr: Option<String> => "--rpc-addr <HOST:PORT>",
+        /// File with the secret that it wants [LB_RPC_AUTH_KEY_FILE, or the secret itself in LB_RPC_AUTH_KEY, SERF_RPC_AUTH]
+        rpc_auth_key_file: Option<String> => "--rpc-auth-key-file <FILE>",
+        /// The secret itself, as Serf has it; others on this machine can see it
+        rpc_auth: Option<String> => "--rpc-auth <SECRET>" [hidden],
+    }
 }
 
 /// Why a verb ended without what it was for; everything was said.
@@ -93,35 +126,34 @@ struct Voice {
     program: &'static str,
 }
 
-/// Does what `verb` says.
-pub fn run(program: &'static str, verb: Verb) -> ExitCode {
-    let voice = Voice { program };
-    let outcome = match verb {
-        Verb::Members(given) => given.run(voice),
-        Verb::Join(given) => given.run(voice),
-        Verb::Leave(given) => given.run(voice),
-        Verb::ForceLeave(given) => given.run(voice),
-        Verb::Event(given) => given.run(voice),
-        Verb::Query(given) => given.run(voice),
-        Verb::Monitor(given) => given.run(voice),
-        Verb::Tags(given) => given.run(voice),
-        Verb::Keys(given) => given.run(voice),
-        Verb::Keygen => keys::keygen(),
-        Verb::Reachability(given) => given.run(voice),
-        Verb::Rtt(given) => given.run(voice),
-        Verb::Info(given) => given.run(voice),
-        Verb::Version => {
-            put(format_args!(
-                "{program} {}\nAgent Protocol: 5 (Understands back to: 2)",
-                env!("CARGO_PKG_VERSION")
-            ));
-            Ok(())
-        }
+/// Does what `verb` and the `words` behind it say; `None` where it is none of Serf's.
+pub(super) fn run(program: &'static str, verb: &str, words: Vec<OsString>) -> Option<ExitCode> {
+    let deed = deed(verb)?;
+    let (_, about) = VERBS.iter().find(|(name, _)| *name == verb)?;
+    Some(
+        done(program, &format!("{program} {verb}"), about, deed, words).unwrap_or_else(|code| code),
+    )
+}
+
+fn done(
+    program: &'static str,
+    command: &str,
+    about: &str,
+    mut deed: Box<dyn Deed>,
+    words: Vec<OsString>,
+) -> Result<ExitCode, ExitCode> {
+    let page = Page {
+        command,
+        about,
+        verbs: &[],
+        note: &|_| String::new(),
+        behind: "",
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => failed.into(),
-    }
+    usage::fill(&page, &mut *deed, words)?;
+    deed.check()
+        .map_err(|wrong| usage::refused(program, wrong))?;
+    deed.run(Voice { program })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Voice {
@@ -168,6 +200,9 @@ impl Voice {
 
     fn secret(self, rpc: &Rpc) -> Result<Option<Secret>, Failed> {
         if let Some(secret) = &rpc.rpc_auth {
+            if rpc.rpc_auth_key_file.is_some() {
+                return Err(self.usage("--rpc-auth: excludes --rpc-auth-key-file"));
+            }
             note(
                 self.program,
                 "--rpc-auth shows the secret to everyone who can list processes; use --rpc-auth-key-file",
@@ -227,7 +262,8 @@ fn pairs(
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(voice.usage(format_args!("{text}: is not KEY=VALUE, like zone=eu-1"))),
     };
-    texts.iter().map(pair).collect()
+    let pairs: Vec<_> = texts.iter().map(pair).collect::<Result<_, _>>()?;
+    Ok(gathered(pairs))
 }
 
 #[cfg(test)]

@@ -1,27 +1,25 @@
 //! `monitor`: events and log lines as they come.
 
-use clap::Args;
 use serde_json::json;
 
 use super::show::{put, tame};
-use super::{Outcome, Rpc, Voice};
+use super::{Deed, Outcome, Rpc, Voice};
+use crate::argv::table;
 use crate::rpc::client::{ClientError, MemberInfo, Notice, Record};
 
-/// What `monitor` takes.
-#[derive(Args, Debug)]
-pub struct Monitor {
-    /// How much of the log: trace, debug, info, warn or err; more than the member writes, if asked for
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log_level: String,
-    /// A JSON object for each line and event
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `monitor` takes.
+    pub(super) struct Monitor {
+        /// How much of the log: trace, debug, info, warn or err; more than the member writes, if asked for
+        log_level: String => "--log-level <LEVEL>" or "info",
+        /// A JSON object for each line and event
+        json: bool => "--json",
+        with rpc: Rpc,
+    }
 }
 
-impl Monitor {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Monitor {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut client = voice.connect(&self.rpc)?;
         let ended = client.monitor(&self.log_level, |record| {
             if self.json {

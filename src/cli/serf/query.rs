@@ -1,50 +1,53 @@
 //! `query` and `reachability`: who answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::time::Duration;
 
-use clap::Args;
 use serde::Serialize;
 
-use super::show::{data, json, note, put, tame};
-use super::{Failed, Outcome, Rpc, Voice, pairs};
+use super::show::{Shape, data, json, note, put, tame};
+use super::{Deed, Failed, Outcome, Rpc, Voice, pairs};
+use crate::announce::gathered;
+use crate::argv::{Value, table};
 use crate::cli::exit;
 use crate::clock;
 use crate::gossip::core::io::{Answer, Question};
 use crate::rpc::client::{Client, Filter, MemberInfo};
 
-/// What `query` takes.
-#[derive(Args, Debug)]
-pub struct Query {
-    /// Name of the query
-    #[arg(value_name = "NAME")]
-    name: String,
-    /// What it carries
-    #[arg(value_name = "PAYLOAD", allow_hyphen_values = true)]
-    payload: Option<String>,
-    /// Only this member answers (repeatable)
-    #[arg(long, value_name = "NAME")]
-    node: Vec<String>,
-    /// Only members with such a tag answer (repeatable)
-    #[arg(long, value_name = "KEY=REGEXP")]
-    tag: Vec<String>,
-    /// How long answers are taken, like 500ms or 15s; default: by the size of the cluster
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    timeout: Option<Duration>,
-    /// Don't have members say that it reached them
-    #[arg(long)]
-    no_ack: bool,
-    /// Through how many others each answer comes as well
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    relay_factor: u8,
-    /// text or json, as Serf prints it
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
-    format: String,
-    /// Serf's JSON, with those who did not answer
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `query` takes.
+    pub(super) struct Query {
+        /// Name of the query
+        name: String => "<NAME>",
+        /// What it carries
+        payload: Option<String> => "[PAYLOAD]" [raw],
+        /// Only this member answers (repeatable)
+        node: Vec<String> => "--node <NAME>",
+        /// Only members with such a tag answer (repeatable)
+        tag: Vec<String> => "--tag <KEY=REGEXP>",
+        /// How long answers are taken, like 500ms or 15s; default: by the size of the cluster
+        timeout: Option<Wait> => "--timeout <DURATION>",
+        /// Don't have members say that it reached them
+        no_ack: bool => "--no-ack",
+        /// Through how many others each answer comes as well
+        relay_factor: u8 => "--relay-factor <N>" or "0",
+        /// text or json, as Serf prints it
+        format: Shape => "--format <FORMAT>" or "text",
+        /// Serf's JSON, with those who did not answer
+        json: bool => "--json",
+        with rpc: Rpc,
+    }
+}
+
+/// How long answers are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait(Duration);
+
+impl Value for Wait {
+    fn read(text: &OsStr) -> Result<Self, String> {
+        duration(&text.to_string_lossy()).map(Self)
+    }
 }
 
 /// Under the names that Serf prints.
@@ -58,8 +61,8 @@ struct Answers {
     missing: Option<Vec<String>>,
 }
 
-impl Query {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Query {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let tags = pairs(voice, &self.tag)?;
         let question = Question {
             name: self.name.clone(),
@@ -68,12 +71,12 @@ impl Query {
             tags,
             wants_ack: !self.no_ack,
             relay_factor: self.relay_factor,
-            timeout: self.timeout,
+            timeout: self.timeout.map(|Wait(timeout)| timeout),
         };
         let mut client = voice.connect(&self.rpc)?;
         let members = everyone(voice, &mut client)?;
         let mut missing = expected(&members, &question);
-        let text = !self.json && self.format == "text";
+        let text = !self.json && self.format == Shape::Text;
         let (mut acks, mut responses) = (Vec::new(), Vec::new());
         let started = || {
             if text {
@@ -108,7 +111,7 @@ impl Query {
         } else {
             put(json(&Answers {
                 acks: (!acks.is_empty() || self.json).then_some(acks),
-                responses: responses.into_iter().collect(),
+                responses: gathered(responses),
                 missing: self.json.then(|| missing.iter().cloned().collect()),
             }));
         }
@@ -126,7 +129,7 @@ fn expected(members: &[MemberInfo], question: &Question) -> BTreeSet<String> {
     if !question.nodes.is_empty() && question.tags.is_empty() {
         return question.nodes.iter().cloned().collect();
     }
-    let patterns: BTreeMap<_, _> = question
+    let patterns: Vec<_> = question
         .tags
         .iter()
         .filter_map(|(tag, pattern)| Some((tag, regex_lite::Regex::new(pattern).ok()?)))
@@ -185,21 +188,19 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What `reachability` takes.
-#[derive(Args, Debug)]
-pub struct Reachability {
-    /// Show each answer, and how long they took
-    #[arg(long)]
-    verbose: bool,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `reachability` takes.
+    pub(super) struct Reachability {
+        /// Show each answer, and how long they took
+        verbose: bool => "--verbose",
+        /// As JSON
+        json: bool => "--json",
+        with rpc: Rpc,
+    }
 }
 
-impl Reachability {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Reachability {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut client = voice.connect(&self.rpc)?;
         let members = everyone(voice, &mut client)?;
         let alive = members.iter().filter(|member| member.status == "alive");

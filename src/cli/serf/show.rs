@@ -1,8 +1,29 @@
 //! Text as `serf` prints it.
 
+use std::ffi::OsStr;
 use std::io::Write;
 
 use serde::Serialize;
+
+use crate::argv::Value;
+
+/// What `--format` asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Shape {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Value for Shape {
+    fn read(text: &OsStr) -> Result<Self, String> {
+        match text.to_str() {
+            Some("text") => Ok(Self::Text),
+            Some("json") => Ok(Self::Json),
+            _ => Err("is neither text nor json".to_owned()),
+        }
+    }
+}
 
 /// A line, or several, on stdout. A reader that has seen enough, like head, is content.
 pub(super) fn put(text: impl std::fmt::Display) {

@@ -1,25 +1,22 @@
 //! Verbs of one request and one answer.
 
-use clap::Args;
+use super::show::{Shape, json, put, tame};
+use super::{Deed, Outcome, Rpc, Voice, pairs};
+use crate::argv::table;
 
-use super::show::{json, put, tame};
-use super::{Outcome, Rpc, Voice, pairs};
-
-/// What `join` takes.
-#[derive(Args, Debug)]
-pub struct Join {
-    /// Members to join through
-    #[arg(value_name = "HOST[:PORT]", required = true)]
-    addresses: Vec<String>,
-    /// Have events of the past told too
-    #[arg(long)]
-    replay: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `join` takes.
+    pub(super) struct Join {
+        /// Members to join through
+        addresses: Vec<String> => "<HOST[:PORT]>...",
+        /// Have events of the past told too
+        replay: bool => "--replay",
+        with rpc: Rpc,
+    }
 }
 
-impl Join {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Join {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut client = voice.connect(&self.rpc)?;
         let joined = client.join(&self.addresses, self.replay);
         let reached = joined.map_err(voice.told("joining the cluster"))?;
@@ -30,15 +27,15 @@ impl Join {
     }
 }
 
-/// What `leave` takes.
-#[derive(Args, Debug)]
-pub struct Leave {
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `leave` takes.
+    pub(super) struct Leave {
+        with rpc: Rpc,
+    }
 }
 
-impl Leave {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Leave {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut client = voice.connect(&self.rpc)?;
         client.leave().map_err(voice.told("leaving"))?;
         put("Graceful leave complete");
@@ -46,46 +43,41 @@ impl Leave {
     }
 }
 
-/// What `force-leave` takes.
-#[derive(Args, Debug)]
-pub struct ForceLeave {
-    /// The failed member's name
-    #[arg(value_name = "NAME")]
-    node: String,
-    /// Forget it too, so that it is no longer listed
-    #[arg(long)]
-    prune: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `force-leave` takes.
+    pub(super) struct ForceLeave {
+        /// The failed member's name
+        node: String => "<NAME>",
+        /// Forget it too, so that it is no longer listed
+        prune: bool => "--prune",
+        with rpc: Rpc,
+    }
 }
 
-impl ForceLeave {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for ForceLeave {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut client = voice.connect(&self.rpc)?;
         let done = client.force_leave(&self.node, self.prune);
         done.map_err(voice.told("force leaving"))
     }
 }
 
-/// What `event` takes.
-#[derive(Args, Debug)]
-pub struct Event {
-    /// Name of the event
-    #[arg(value_name = "NAME")]
-    name: String,
-    /// What it carries; at most 512 bytes with the name
-    #[arg(value_name = "PAYLOAD", allow_hyphen_values = true)]
-    payload: Option<String>,
-    /// Of several with this name within seconds, members are told the last only
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = go_bool)]
-    coalesce: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `event` takes.
+    pub(super) struct Event {
+        /// Name of the event
+        name: String => "<NAME>",
+        /// What it carries; at most 512 bytes with the name
+        payload: Option<String> => "[PAYLOAD]" [raw],
+        /// Of several with this name within seconds, members are told the last only
+        coalesce: bool => "--coalesce[=<BOOL>]" or "true",
+        with rpc: Rpc,
+    }
 }
 
-impl Event {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
-        let Self { name, coalesce, .. } = &self;
+impl Deed for Event {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
+        let Self { name, coalesce, .. } = &*self;
         let payload = self.payload.as_deref().unwrap_or_default();
         let mut client = voice.connect(&self.rpc)?;
         let sent = client.event(name, payload.as_bytes(), *coalesce);
@@ -97,30 +89,26 @@ impl Event {
     }
 }
 
-/// As Go's flags take them.
-fn go_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("is neither true nor false".to_owned()),
+table! {
+    /// What `tags` takes.
+    pub(super) struct Tags {
+        /// Tag to add or replace (repeatable)
+        set: Vec<String> => "--set <KEY=VALUE>",
+        /// Tag to remove (repeatable)
+        delete: Vec<String> => "--delete <KEY>",
+        with rpc: Rpc,
     }
 }
 
-/// What `tags` takes.
-#[derive(Args, Debug)]
-pub struct Tags {
-    /// Tag to add or replace (repeatable)
-    #[arg(long, value_name = "KEY=VALUE", required_unless_present = "delete")]
-    set: Vec<String>,
-    /// Tag to remove (repeatable)
-    #[arg(long, value_name = "KEY")]
-    delete: Vec<String>,
-    #[command(flatten)]
-    rpc: Rpc,
-}
+impl Deed for Tags {
+    fn check(&self) -> Result<(), &'static str> {
+        match self.set.is_empty() && self.delete.is_empty() {
+            true => Err("--set <KEY=VALUE>: is missing"),
+            false => Ok(()),
+        }
+    }
 
-impl Tags {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let set = pairs(voice, &self.set)?;
         let mut client = voice.connect(&self.rpc)?;
         let changed = client.change_tags(&set, &self.delete);
@@ -130,26 +118,23 @@ impl Tags {
     }
 }
 
-/// What `rtt` takes.
-#[derive(Args, Debug)]
-pub struct Rtt {
-    /// A member
-    #[arg(value_name = "NODE")]
-    one: String,
-    /// Another; default: the one that is asked
-    #[arg(value_name = "NODE")]
-    other: Option<String>,
-    /// As JSON, in seconds
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `rtt` takes.
+    pub(super) struct Rtt {
+        /// A member
+        one: String => "<NODE>",
+        /// Another; default: the one that is asked
+        other: Option<String> => "[NODE]",
+        /// As JSON, in seconds
+        json: bool => "--json",
+        with rpc: Rpc,
+    }
 }
 
-impl Rtt {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Rtt {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut client = voice.connect(&self.rpc)?;
-        let other = match self.other {
+        let other = match self.other.clone() {
             Some(other) => other,
             None => {
                 let stats = client.stats().map_err(voice.told("querying the agent"))?;
@@ -182,24 +167,22 @@ impl Rtt {
     }
 }
 
-/// What `info` takes.
-#[derive(Args, Debug)]
-pub struct Info {
-    /// text or json, as Serf prints it
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
-    format: String,
-    /// The same as --format json
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    rpc: Rpc,
+table! {
+    /// What `info` takes.
+    pub(super) struct Info {
+        /// text or json, as Serf prints it
+        format: Shape => "--format <FORMAT>" or "text",
+        /// The same as --format json
+        json: bool => "--json",
+        with rpc: Rpc,
+    }
 }
 
-impl Info {
-    pub(super) fn run(self, voice: Voice) -> Outcome {
+impl Deed for Info {
+    fn run(self: Box<Self>, voice: Voice) -> Outcome {
         let mut client = voice.connect(&self.rpc)?;
         let stats = client.stats().map_err(voice.told("querying the agent"))?;
-        if self.json || self.format == "json" {
+        if self.json || self.format == Shape::Json {
             put(json(&stats));
             return Ok(());
         }

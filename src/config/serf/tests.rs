@@ -4,11 +4,11 @@ use super::*;
 
 fn translated(arguments: &[&str]) -> Result<Translated, String> {
     let arguments = arguments.iter().map(OsString::from).collect();
-    translate(arguments, &flags::agent())
+    translate(arguments)
 }
 
 fn argv(translated: &Translated) -> Vec<&str> {
-    let texts = translated.argv.iter().skip(1);
+    let texts = translated.words.iter();
     texts.map(|text| text.to_str().expect("text")).collect()
 }
 

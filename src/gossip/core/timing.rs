@@ -3,17 +3,7 @@
 use std::time::Duration;
 
 /// Which set of constants.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    serde::Serialize,
-    serde::Deserialize,
-    clap::ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// One data centre. The default.
@@ -23,6 +13,15 @@ pub enum Profile {
     Wan,
     /// Loopback.
     Local,
+}
+
+impl Profile {
+    /// How each is written.
+    pub const WORDS: &[(&str, Self)] = &[
+        ("lan", Self::Lan),
+        ("wan", Self::Wan),
+        ("local", Self::Local),
+    ];
 }
 
 /// Every interval and multiplier of a member.

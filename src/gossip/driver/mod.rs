@@ -43,6 +43,7 @@ use super::core::serf::snapshot::Clocks;
 use super::core::timing::{Profile, Timing};
 use crate::announce::Tags;
 use crate::clock;
+use crate::task;
 
 /// What the driver needs to know; keys of `[gossip]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -423,10 +424,10 @@ async fn start_timed(
         mdns::run(discovery, commands.downgrade(), members.clone())
     });
     let begin = |owner: owner::Owner| {
-        tokio::spawn(owner.run());
-        tokio::spawn(keeper);
+        task::spawn(owner.run());
+        task::spawn(keeper);
         if let Some(discovery) = discovery {
-            tokio::spawn(discovery);
+            task::spawn(discovery);
         }
     };
     match turn {

@@ -29,6 +29,7 @@ use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::member::Members;
 use crate::gossip::core::node::Node;
 use crate::gossip::core::serf::snapshot::Clocks;
+use crate::task;
 
 /// Datagrams handled before outputs are drained: enough for a burst, few enough that acks do not wait.
 const BURST: usize = 32;
@@ -192,8 +193,11 @@ impl Owner {
         match action {
             StreamAction::Connect { id, to } => {
                 let link = self.link(id);
-                self.tasks
-                    .spawn(tcp::connect(to, link, self.identity.stream_timeout()));
+                self.tasks.spawn(task::work(tcp::connect(
+                    to,
+                    link,
+                    self.identity.stream_timeout(),
+                )));
             }
             StreamAction::Send { id, bytes } => {
                 if let Some(stream) = self.streams.get(&id) {
@@ -286,8 +290,11 @@ impl Owner {
                 // `None`: too many already, so it is closed by being dropped.
                 if let Some(id) = self.node.handle_stream_accepted(now, from) {
                     let link = self.link(id);
-                    self.tasks
-                        .spawn(tcp::accepted(socket, link, self.identity.stream_timeout()));
+                    self.tasks.spawn(task::work(tcp::accepted(
+                        socket,
+                        link,
+                        self.identity.stream_timeout(),
+                    )));
                 }
             }
             Err(error) => {
@@ -348,7 +355,7 @@ impl Owner {
         turn: oneshot::Receiver<Heritage>,
         begin: impl FnOnce(Self) + Send + 'static,
     ) {
-        tokio::spawn(async move {
+        task::spawn(async move {
             if let Ok(heritage) = turn.await {
                 self.node.inherit(clock::now(), heritage);
                 begin(self);

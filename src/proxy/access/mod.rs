@@ -32,13 +32,18 @@ use super::fault::in_words;
 const QUEUE_MAX: usize = 32;
 
 /// How a line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// One object a line, with everything that is known.
     #[default]
     Json,
     /// Apache's and nginx's `combined`, and nothing else, so that what reads those reads it.
     Combined,
+}
+
+impl Format {
+    /// How each is written.
+    pub const WORDS: &[(&str, Self)] = &[("json", Self::Json), ("combined", Self::Combined)];
 }
 
 /// Where lines go.

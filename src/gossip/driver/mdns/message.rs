@@ -13,10 +13,9 @@
 //! `server.go`, `client.go`, `zone.go`; `serf` `agent/mdns.go`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use simple_dns::rdata::{A, AAAA, PTR, RData, SRV, TXT};
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
+use super::dns::{self, Data, LABEL_BYTES_MAX, Packet, Writer};
 
 /// Seconds that an answer holds; as Serf's.
 const TTL: u32 = 120;
@@ -24,9 +23,6 @@ const TTL: u32 = 120;
 /// As Serf's; nobody looks at them.
 const PRIORITY: u16 = 10;
 const WEIGHT: u16 = 1;
-
-/// Bytes of one label (RFC 1035).
-const LABEL_BYTES_MAX: usize = 63;
 
 /// Who we are, in the words of DNS.
 #[derive(Clone, Debug)]
@@ -54,7 +50,7 @@ pub(super) enum Said {
 impl Names {
     /// `None` where the names are too long for DNS.
     pub(super) fn new(cluster: &str, node: &str) -> Option<Self> {
-        let node = label_bytes_fit(&node.replace('\\', "\\\\"));
+        let node = label_bytes_fit(node);
         let service = format!("_serf_{cluster}._tcp.local.");
         let names = Self {
             instance: format!("{node}.{service}"),
@@ -64,109 +60,90 @@ impl Names {
         };
         let valid = [&names.service, &names.instance, &names.host]
             .iter()
-            .all(|name| Name::new(name).is_ok());
+            .all(|name| dns::fits(name));
         valid.then_some(names)
     }
 
     /// The packet that tells our address.
     pub(super) fn answer(&self, address: SocketAddr) -> Option<Vec<u8>> {
-        let record = |name, rdata| Some(ResourceRecord::new(name, CLASS::IN, TTL, rdata));
-        let service = Name::new(&self.service).ok()?;
-        let instance = Name::new(&self.instance).ok()?;
-        let host = Name::new(&self.host).ok()?;
-        let srv = SRV {
-            priority: PRIORITY,
-            weight: WEIGHT,
-            port: address.port(),
-            target: host.clone(),
-        };
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => RData::A(A {
-                address: ip.to_bits(),
-            }),
-            IpAddr::V6(ip) => RData::AAAA(AAAA {
-                address: ip.to_bits(),
-            }),
-        };
-        let text = TXT::new().with_string(&self.text).ok()?;
-        let mut packet = Packet::new_reply(0);
-        packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
-        packet.answers = [
-            record(service, RData::PTR(PTR(instance.clone())))?,
-            record(instance.clone(), RData::SRV(srv))?,
-            record(host, ip)?,
-            record(instance, RData::TXT(text))?,
-        ]
-        .into();
-        packet.build_bytes_vec_compressed().ok()
+        let Self {
+            service,
+            instance,
+            host,
+            text,
+        } = self;
+        let mut packet = Writer::answer(4);
+        packet.ptr(service, TTL, instance)?;
+        packet.srv(instance, TTL, [PRIORITY, WEIGHT, address.port()], host)?;
+        packet.address(host, TTL, address.ip())?;
+        packet.txt(instance, TTL, text)?;
+        Some(packet.done())
     }
 
     /// What `packet` says; `None` where it is no business of ours, or no DNS.
     pub(super) fn read(&self, packet: &[u8]) -> Option<Said> {
-        let packet = Packet::parse(packet).ok()?;
-        let service = Name::new(&self.service).ok()?;
-        let instance = Name::new(&self.instance).ok()?;
-        if !packet.has_flags(PacketFlag::RESPONSE) {
-            let asks = |question: &Question<'_>| {
-                let all = matches!(question.qtype, QTYPE::TYPE(TYPE::PTR) | QTYPE::ANY);
-                (question.qname == service && all) || question.qname == instance
+        let packet = Packet::read(packet)?;
+        if !packet.is_response {
+            let asks = |(name, kind): &(String, u16)| {
+                let all = [dns::PTR, dns::ANY].contains(kind);
+                (key(name) == key(&self.service) && all) || key(name) == key(&self.instance)
             };
             return packet.questions.iter().any(asks).then_some(Said::Asked);
         }
-        told(&packet, &service)
+        told(packet, &key(&self.service))
     }
 }
 
 /// The question for `name`: for the service all its members, for an instance its place.
 pub(super) fn question(id: u16, name: &str, instance: bool) -> Option<Vec<u8>> {
-    let kind = if instance { TYPE::SRV } else { TYPE::PTR };
-    let mut packet = Packet::new_query(id);
-    packet.questions.push(Question::new(
-        Name::new(name).ok()?,
-        QTYPE::TYPE(kind),
-        QCLASS::CLASS(CLASS::IN),
-        false,
-    ));
-    packet.build_bytes_vec().ok()
+    Writer::question(id, name, if instance { dns::SRV } else { dns::PTR })
 }
 
-fn told(packet: &Packet<'_>, service: &Name<'_>) -> Option<Said> {
-    let mut instances: Vec<&Name<'_>> = Vec::new();
+/// Case does not count in DNS, nor the dot at the end.
+fn key(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn told(packet: Packet, service: &str) -> Option<Said> {
+    let of_service = |name: &str| {
+        let parent = name.strip_suffix(service);
+        parent.is_some_and(|instance| instance.len() > 1 && instance.ends_with('.'))
+    };
+    let mut instances: Vec<String> = Vec::new();
     let mut places: BTreeMap<String, (u16, String)> = BTreeMap::new();
     let mut hosts: BTreeMap<String, IpAddr> = BTreeMap::new();
-    // Case does not count in DNS.
-    let key = |name: &Name<'_>| name.to_string().to_ascii_lowercase();
-    for record in packet.answers.iter().chain(&packet.additional_records) {
-        match &record.rdata {
-            RData::PTR(PTR(instance)) if record.name == *service => instances.push(instance),
-            RData::SRV(srv) if record.name.is_subdomain_of(service) => {
-                instances.push(&record.name);
-                places.insert(key(&record.name), (srv.port, key(&srv.target)));
+    for (name, data) in packet.records {
+        let about = key(&name);
+        match data {
+            Data::Ptr(instance) if about == service => instances.push(instance),
+            Data::Srv { port, target } if of_service(&about) => {
+                instances.push(name);
+                places.insert(about, (port, key(&target)));
             }
-            RData::A(a) => {
-                hosts.insert(key(&record.name), Ipv4Addr::from(a.address).into());
+            Data::Address(ip) if ip.is_ipv4() => {
+                hosts.insert(about, ip);
             }
-            RData::AAAA(aaaa) => {
-                // Of two addresses of one host the IPv4 one, as Serf does.
-                let ip = Ipv6Addr::from(aaaa.address).to_canonical();
-                hosts.entry(key(&record.name)).or_insert(ip);
+            // Of two addresses of one host the IPv4 one, as Serf does.
+            Data::Address(ip) => {
+                hosts.entry(about).or_insert_with(|| ip.to_canonical());
             }
             _ => {}
         }
     }
     let (mut found, mut unfinished) = (Vec::new(), Vec::new());
     for instance in instances {
-        if !instance.is_subdomain_of(service) {
+        let about = key(&instance);
+        if !of_service(&about) {
             continue;
         }
-        let place = places.get(&key(instance)).and_then(|(port, host)| {
+        let place = places.get(&about).and_then(|(port, host)| {
             let ip = hosts.get(host)?;
             (*port != 0).then(|| SocketAddr::new(*ip, *port))
         });
         match place {
             Some(place) if !found.contains(&place) => found.push(place),
             Some(_) => {}
-            None => unfinished.push(instance.to_string()),
+            None => unfinished.push(instance),
         }
     }
     let something = !found.is_empty() || !unfinished.is_empty();
@@ -187,6 +164,9 @@ fn label_bytes_fit(node: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use simple_dns::rdata::{PTR, RData};
+    use simple_dns::{CLASS, Name, Packet, PacketFlag, ResourceRecord};
+
     use super::*;
 
     /// Captured from stock agents.

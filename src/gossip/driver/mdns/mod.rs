@@ -10,6 +10,7 @@
 //! A member that was told whom to join, or remembers its peers, answers only. Without encryption an answer
 //! counts only if it names a private or loopback address.
 
+mod dns;
 mod link;
 mod message;
 
@@ -33,6 +34,7 @@ use super::{Command, join};
 use crate::clock;
 use crate::gossip::core::io::Past;
 use crate::gossip::core::member::{Members, Status};
+use crate::task;
 
 /// Between two questions while alone, at first; doubled after each.
 const ALONE_MIN: Duration = Duration::from_secs(1);
@@ -122,7 +124,7 @@ pub(super) async fn run(
     for (index, link) in links.iter().enumerate() {
         let sockets = [Some(&link.asking), link.listening.as_ref()];
         for socket in sockets.into_iter().flatten() {
-            readers.spawn(read(Arc::clone(socket), packets.clone(), index));
+            readers.spawn(task::work(read(Arc::clone(socket), packets.clone(), index)));
         }
     }
     let now = clock::now();
