@@ -16,6 +16,7 @@ use http::Method;
 
 use super::Listener;
 use super::fault::{Fault, Moved};
+use super::h1::field::Known;
 use super::h1::head::Bytes;
 use super::h1::refusal::Refusal;
 use super::h1::request::Request;
@@ -50,7 +51,7 @@ pub(super) fn answer(listener: &Listener, request: &Request<'_, '_>) -> Option<F
     let port = listener.redirect_https?;
     let named = || {
         let mut fields = request.fields.iter();
-        let host = fields.find(|field| field.name.eq_ignore_ascii_case("host"))?;
+        let host = fields.find(|field| field.known == Known::Host)?;
         Host::read(host.value.trim_ascii())
     };
     let Some(host) = target.host.or_else(named) else {

@@ -171,7 +171,7 @@ fn fields(
     let mut way = Way::default();
     let mut lines = Lines::of(request.head);
     for field in request.fields {
-        let known = Known::of(field.name.as_bytes());
+        let known = field.known;
         if known.is_hop_by_hop() || known == Known::Host || is_listed(field, &meaning.listed) {
             continue;
         }
@@ -214,10 +214,10 @@ fn fields(
 /// Whether this request ends here by its own wish (RFC 9110 §7.6.2).
 pub(super) fn goes_no_further(request: &Request<'_, '_>) -> bool {
     request.method == Method::OPTIONS
-        && request.fields.iter().any(|field| {
-            Known::of(field.name.as_bytes()) == Known::MaxForwards
-                && head::length(field.value) == Some(0)
-        })
+        && request
+            .fields
+            .iter()
+            .any(|field| field.known == Known::MaxForwards && head::length(field.value) == Some(0))
 }
 
 fn is_empty(length: Length) -> bool {
@@ -225,10 +225,9 @@ fn is_empty(length: Length) -> bool {
 }
 
 fn is_listed(field: &Field<'_>, listed: &[&[u8]]) -> bool {
-    let name = field.name.as_bytes();
     listed
         .iter()
-        .any(|listed| name.eq_ignore_ascii_case(listed))
+        .any(|listed| field.name.eq_ignore_ascii_case(listed))
 }
 
 /// The `Host` for the backend: the target's own, else the field's, else the address that was asked.
@@ -377,7 +376,7 @@ pub(super) fn response(
     );
     let mut lines = Lines::of(response.head);
     for field in response.fields {
-        let known = Known::of(field.name.as_bytes());
+        let known = field.known;
         if !known.is_hop_by_hop() && !is_listed(field, &meaning.listed) {
             lines.keep(&mut wire, field);
         }

@@ -22,7 +22,7 @@ use super::client::{Heard, HttpOne, Inbox, Then};
 use super::fault::Fault;
 use super::forward::{self, Client, Origin, RequestHead};
 use super::guards::Counted;
-use super::h1::head;
+use super::h1::head::{self, Scan};
 use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
 use super::peer::Peer;
@@ -115,7 +115,7 @@ impl Connection {
     }
 
     /// Waits for a request's head, within limits.
-    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Option<Fault>>> {
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Option<Fault>>> {
         let worker = &self.worker;
         worker.begin_poll();
         if self.slot.get().is_none() {
@@ -131,7 +131,7 @@ impl Connection {
         if let Poll::Ready(heard) = polled {
             self.idle_until(None);
             return Poll::Ready(match heard {
-                Heard::Head(length) => Ok(length),
+                Heard::Head => Ok(()),
                 Heard::Refused(refusal) => Err(Some(refusal.into())),
                 Heard::Closed => Err(None),
             });
@@ -174,8 +174,8 @@ impl Connection {
         }
     }
 
-    /// A head of `length` bytes has come, or it is clear that none will.
-    fn begin(&mut self, length: usize, refused: Option<Fault>) -> Begun {
+    /// A head has come, or it is clear that none will.
+    fn begin(&mut self, refused: Option<Fault>) -> Begun {
         let worker = &self.worker;
         let waited = self.waiting.take().filter(|waited| waited.begun());
         let mut record = Record::begin(worker, self.peer);
@@ -183,9 +183,10 @@ impl Connection {
             let since = waited.map(|waited| waited.since(worker.started));
             entry.came(self.inbox.input.bytes(), since);
         });
+        let mut length = 0;
         let head = match refused {
             Some(fault) => Err(fault),
-            None => self.read_head(length, &mut record),
+            None => self.read_head(&mut length, &mut record),
         };
         let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
@@ -209,7 +210,7 @@ impl Connection {
     /// is small.
     fn take_on(
         &mut self,
-        heard: Result<usize, Option<Fault>>,
+        heard: Result<(), Option<Fault>>,
     ) -> Option<Pin<Box<impl Future<Output = Then>>>> {
         let first = !std::mem::replace(&mut self.inbox.used, true);
         if first && heard.is_ok() && front_h2::is_preface(self.inbox.input.bytes()) {
@@ -218,8 +219,8 @@ impl Connection {
             return None;
         }
         let begun = match heard {
-            Ok(length) => self.begin(length, None),
-            Err(fault) => self.begin(0, Some(fault?)),
+            Ok(()) => self.begin(None),
+            Err(fault) => self.begin(Some(fault?)),
         };
         Some(Box::pin(self.exchange(begun)))
     }
@@ -262,12 +263,12 @@ impl Connection {
         }
     }
 
-    /// Reads the head that has come, and makes it fit for a backend.
-    fn read_head(&self, length: usize, record: &mut Record) -> Result<RequestHead, Fault> {
+    /// Reads the head that has come, and makes it fit for a backend. `length` is what it takes of what has come.
+    fn read_head(&self, length: &mut usize, record: &mut Record) -> Result<RequestHead, Fault> {
         let worker = &self.worker;
         let limits = &worker.settings.limits;
         let listener = worker.listener(self.peer.listener());
-        let bytes = &self.inbox.input.bytes()[..length];
+        let bytes = self.inbox.input.bytes();
         let local = || {
             let local = self.socket.local();
             local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
@@ -290,8 +291,9 @@ impl Connection {
             local: &local,
         };
         let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
-        head::with_room(limits.header_fields, too_many, |room| {
+        let read = head::with_room(limits.header_fields, too_many, |room| {
             let request = request::read(bytes, limits.request_line_bytes, room)?;
+            *length = request.head.len();
             record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
             if let Some(fault) = doorman::answer(listener, &request) {
                 return Err(fault);
@@ -302,7 +304,15 @@ impl Connection {
             let wire = worker.buffers.take_head();
             let mut dice = worker.dice.borrow_mut();
             forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
-        })
+        });
+        if *length == 0 {
+            // It was not even understood. Two lines of it may be one to somebody else, which is worse than all else.
+            match head::scan(bytes) {
+                Scan::Whole(whole) => *length = whole,
+                _ => return Err(Refusal::Malformed(head::BARE_LF).into()),
+            }
+        }
+        read
     }
 }
 

@@ -150,7 +150,7 @@ impl Entry {
         trusted: impl Fn(IpAddr) -> bool,
     ) {
         for field in request.fields {
-            let name = field.name.as_bytes();
+            let name = field.name;
             let text = match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => Text::Host,
                 7 if name.eq_ignore_ascii_case(b"referer") => Text::Referer,
@@ -171,7 +171,7 @@ impl Entry {
         let lines = request
             .fields
             .iter()
-            .filter(|field| Known::of(field.name.as_bytes()) == Known::XForwardedFor)
+            .filter(|field| field.known == Known::XForwardedFor)
             .map(|field| field.value);
         let all = lines.collect::<Vec<_>>().join(&b", "[..]);
         for address in all.rsplit(|byte| *byte == b',') {

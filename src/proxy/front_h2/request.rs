@@ -53,11 +53,11 @@ pub(super) fn read(
     let (mut few, mut many);
     let room = match fields.len() < FEW_FIELDS {
         true => {
-            few = [httparse::EMPTY_HEADER; FEW_FIELDS];
+            few = [Field::NONE; FEW_FIELDS];
             &mut few[..]
         }
         false => {
-            many = vec![httparse::EMPTY_HEADER; fields.len() + 1];
+            many = vec![Field::NONE; fields.len() + 1];
             &mut many[..]
         }
     };
@@ -141,7 +141,7 @@ fn as_lines<'r, 'p>(
 ) -> Result<&'r [Field<'p>], Refusal> {
     let mut count = 0;
     let mut put = |name: &'p str, value: &'p [u8]| {
-        room[count] = Field { name, value };
+        room[count] = Field::new(name.as_bytes(), value);
         count += 1;
     };
     let authority = parts.uri.authority().map(|authority| authority.as_str());

@@ -103,6 +103,13 @@ impl Known {
     }
 
     fn of_others(name: &[u8]) -> Self {
+        // The letter behind `x-`: most names are told by it.
+        if !matches!(
+            name.get(2).map(|byte| byte | 0x20),
+            Some(b'f' | b'r' | b'c')
+        ) {
+            return Self::Other;
+        }
         match name.get(..FORWARDED_PREFIX.len()) {
             Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
             _ if is_of_client(name) => Self::XClient,

@@ -2,10 +2,41 @@
 
 use memchr::memchr_iter;
 
+use super::field::Known;
 use super::refusal::Refusal;
 
-/// A field line as received: name (any case), value without the white space around it.
-pub type Field<'h> = httparse::Header<'h>;
+/// A field as received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'h> {
+    /// A token, in any case.
+    pub name: &'h [u8],
+    /// Without the white space around it.
+    pub value: &'h [u8],
+    /// By its name.
+    pub known: Known,
+    /// Its line is `name: value` and CRLF, to the byte.
+    pub plain: bool,
+}
+
+impl<'h> Field<'h> {
+    /// None yet: what room is made of.
+    pub const NONE: Self = Field {
+        name: &[],
+        value: &[],
+        known: Known::Other,
+        plain: false,
+    };
+
+    /// One that did not come as a line.
+    pub fn new(name: &'h [u8], value: &'h [u8]) -> Self {
+        Self {
+            name,
+            value,
+            known: Known::of(name),
+            plain: false,
+        }
+    }
+}
 
 /// Fields that need no allocation.
 const FEW_FIELDS: usize = 32;
@@ -19,10 +50,10 @@ pub fn with_room<'h, T, E>(
     is_too_many: impl Fn(&E) -> bool,
     mut read: impl FnMut(&mut [Field<'h>]) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut few = [httparse::EMPTY_HEADER; FEW_FIELDS];
+    let mut few = [Field::NONE; FEW_FIELDS];
     match read(&mut few[..FEW_FIELDS.min(most)]) {
         Err(error) if most > FEW_FIELDS && is_too_many(&error) => {
-            read(&mut vec![httparse::EMPTY_HEADER; most])
+            read(&mut vec![Field::NONE; most])
         }
         done => done,
     }
@@ -37,6 +68,15 @@ pub enum Scan {
     Partial,
     /// There is a line that ends in LF alone.
     BareLf,
+}
+
+/// What [`Scan::BareLf`] is to people.
+pub const BARE_LF: &str = "a line that ends in LF alone";
+
+/// Whether a head's last line may be here: the empty one, where nothing follows. Then [`scan`] finds a whole head, or
+/// [`Scan::BareLf`], and who reads it finds out which.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\r\n\r\n")
 }
 
 /// Looks for the end of a head in `bytes`, which begin with its first line.
@@ -54,29 +94,101 @@ pub fn scan(bytes: &[u8]) -> Scan {
     Scan::Partial
 }
 
-/// The first line without its end, and the rest. `head` is whole (see [`scan`]).
+/// The first line without its CRLF, and the rest. Without one it is all there is.
 pub fn split_first_line(head: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b'\n', head) {
-        Some(lf) if lf > 0 => (&head[..lf - 1], &head[lf + 1..]),
+    let lf = memchr::memchr(b'\n', head).unwrap_or_default();
+    match head.split_at(lf) {
+        ([line @ .., b'\r'], [_, rest @ ..]) => (line, rest),
         _ => (head, &[]),
     }
 }
 
-/// Reads field lines and the empty line into `room`.
+/// Reads field lines and the empty line into `room`; the rest is not looked at. The fields, and the bytes they took.
 ///
 /// # Errors
 /// Anything but `name: value`, and more fields than there is room for.
 pub fn fields<'h, 'r>(
     lines: &'h [u8],
     room: &'r mut [Field<'h>],
-) -> Result<&'r [Field<'h>], Refusal> {
-    match httparse::parse_headers(lines, room) {
-        Ok(httparse::Status::Complete((_, fields))) => Ok(fields),
-        Ok(httparse::Status::Partial) => Err(Refusal::Malformed("an incomplete head")),
-        Err(httparse::Error::TooManyHeaders) => Err(Refusal::TooManyFields),
-        Err(httparse::Error::HeaderName) => Err(Refusal::Malformed("an invalid field name")),
-        Err(_) => Err(Refusal::Malformed("an invalid field value")),
+) -> Result<(&'r [Field<'h>], usize), Refusal> {
+    let (mut count, mut rest) = (0, lines);
+    loop {
+        if let [b'\r', after @ ..] = rest {
+            return match after {
+                [b'\n', after @ ..] => Ok((&room[..count], lines.len() - after.len())),
+                [] => Err(INCOMPLETE),
+                _ => Err(BAD_VALUE),
+            };
+        }
+        let (field, after) = field(rest)?;
+        *room.get_mut(count).ok_or(Refusal::TooManyFields)? = field;
+        (count, rest) = (count + 1, after);
     }
+}
+
+const INCOMPLETE: Refusal = Refusal::Malformed("an incomplete head");
+const BAD_NAME: Refusal = Refusal::Malformed("an invalid field name");
+const BAD_VALUE: Refusal = Refusal::Malformed("an invalid field value");
+
+/// The field of the first line, and what follows the line.
+fn field(lines: &[u8]) -> Result<(Field<'_>, &[u8]), Refusal> {
+    let (name, rest) = lines.split_at(TOKEN.run(lines));
+    let [b':', rest @ ..] = rest else {
+        return Err(if rest.is_empty() {
+            INCOMPLETE
+        } else {
+            BAD_NAME
+        });
+    };
+    if name.is_empty() {
+        return Err(BAD_NAME);
+    }
+    let (mut value, mut plain) = match rest {
+        [b' ', value @ ..] => (value, true),
+        value => (value, false),
+    };
+    while let [b' ' | b'\t', after @ ..] = value {
+        (value, plain) = (after, false);
+    }
+    let (mut value, rest) = value.split_at(text(value));
+    let rest = match rest {
+        [b'\r', b'\n', rest @ ..] => rest,
+        [] | [b'\r'] => return Err(INCOMPLETE),
+        _ => return Err(BAD_VALUE),
+    };
+    while let [before @ .., b' ' | b'\t'] = value {
+        (value, plain) = (before, false);
+    }
+    let known = Known::of(name);
+    let field = Field {
+        name,
+        value,
+        known,
+        plain,
+    };
+    Ok((field, rest))
+}
+
+/// How many bytes from the first on may stand in a value: visible ones, spaces, tabs, and all above ASCII.
+fn text(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    let mut at = 0;
+    // Eight at a time, up to the first that is below a space, DEL or above. In what is left over of `odd` that first one
+    // is certain, and only it: carries go up.
+    for word in bytes.as_chunks::<8>().0 {
+        let word = u64::from_le_bytes(*word);
+        let odd = word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES) | word;
+        if odd & HIGH != 0 {
+            at += (odd & HIGH).trailing_zeros() as usize / 8;
+            break;
+        }
+        at += 8;
+    }
+    // It is the end, usually.
+    let rest = bytes[at..].iter();
+    let legal = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 128..);
+    at + rest.take_while(|byte| legal(byte)).count()
 }
 
 /// The one number of a Content-Length; `None` for anything else.
@@ -118,6 +230,12 @@ impl Bytes {
         Self(set)
     }
 
+    /// How many bytes from the first on are in the set.
+    fn run(&self, bytes: &[u8]) -> usize {
+        let outside = bytes.iter().position(|byte| !self.0[usize::from(*byte)]);
+        outside.unwrap_or(bytes.len())
+    }
+
     /// No byte is outside of the set.
     pub fn has_all(&self, bytes: &[u8]) -> bool {
         bytes.iter().all(|byte| self.0[usize::from(*byte)])
@@ -140,6 +258,28 @@ mod tests {
         assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r\nrest"), Scan::Whole(24));
         assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r"), Scan::Partial);
         assert_eq!(scan(b""), Scan::Partial);
+    }
+
+    #[test]
+    fn what_ends_with_an_empty_line_is_whole_or_has_a_line_feed_alone() {
+        for head in [
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            b"GET / HTTP/1.1\n\r\n\r\n",
+            b"\r\n\r\n",
+            b"a\r\n\r\nb\r\n\r\n",
+            b"a\n\nb\r\n\r\n",
+        ] {
+            assert!(is_whole(head) && scan(head) != Scan::Partial, "{head:?}");
+        }
+        assert!(!is_whole(b"a\r\n\r\nb") && !is_whole(b"\n\r\n"));
+    }
+
+    #[test]
+    fn a_first_line_ends_with_both_of_its_characters() {
+        assert_eq!(split_first_line(b"a\r\nb\r\n"), (&b"a"[..], &b"b\r\n"[..]));
+        for line in [&b"ab\nc\r\n"[..], b"\nc\r\n", b"ab\r", b""] {
+            assert_eq!(split_first_line(line), (line, &b""[..]));
+        }
     }
 
     #[test]
@@ -176,5 +316,86 @@ mod tests {
         ] {
             assert_eq!(length(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    /// What the reader before this one made of the same lines.
+    fn as_httparse<'h>(
+        lines: &'h [u8],
+        room: &mut [httparse::Header<'h>],
+    ) -> Option<(Vec<(&'h [u8], &'h [u8])>, usize)> {
+        match httparse::parse_headers(lines, room) {
+            Ok(httparse::Status::Complete((length, fields))) => {
+                let pair = |field: &httparse::Header<'h>| (field.name.as_bytes(), field.value);
+                Some((fields.iter().map(pair).collect(), length))
+            }
+            _ => None,
+        }
+    }
+
+    /// Both readers, where no LF stands alone: that is refused before.
+    fn compare(lines: &[u8]) {
+        if scan(lines) == Scan::BareLf {
+            assert!(fields(lines, &mut [Field::NONE; 8]).is_err(), "{lines:?}");
+            return;
+        }
+        let mut room = [httparse::EMPTY_HEADER; 8];
+        let theirs = as_httparse(lines, &mut room);
+        let mut room = [Field::NONE; 8];
+        let ours = fields(lines, &mut room).ok().map(|(fields, length)| {
+            let pair = |field: &Field<'_>| (field.name.to_vec(), field.value.to_vec());
+            (fields.iter().map(pair).collect::<Vec<_>>(), length)
+        });
+        let theirs = theirs.map(|(fields, length)| {
+            let pair = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
+            (fields.into_iter().map(pair).collect(), length)
+        });
+        assert_eq!(ours, theirs, "{:?}", String::from_utf8_lossy(lines));
+    }
+
+    const LINES: &[u8] = b"Host: a\r\nAccept-Encoding: gzip, deflate\r\nx-y:\tb c \r\ne:\r\nf: \xc3\xa4\tz\r\n\r\nrest";
+
+    #[test]
+    fn any_byte_anywhere_is_read_as_another_reader_reads_it() {
+        for at in 0..LINES.len() {
+            for byte in 0..=255 {
+                let mut lines = LINES.to_vec();
+                lines[at] = byte;
+                compare(&lines);
+                lines.insert(at, byte);
+                compare(&lines);
+            }
+            let mut lines = LINES.to_vec();
+            lines.remove(at);
+            compare(&lines);
+            compare(&LINES[..at]);
+        }
+    }
+
+    #[test]
+    fn values_of_any_length_end_at_the_first_byte_that_is_none() {
+        for length in 0..40 {
+            for bad in [0, 9, 10, 13, 31, 32, 126, 127, 128, 255] {
+                let mut lines = b"n: ".to_vec();
+                lines.resize(3 + length, b'v');
+                lines.push(bad);
+                lines.extend_from_slice(b"\r\n\r\n");
+                compare(&lines);
+                lines.splice(4 + length..4 + length, [0x20, 0x1f, 0x80]);
+                compare(&lines);
+            }
+        }
+    }
+
+    #[test]
+    fn only_lines_that_stand_as_they_are_written_are_plain() {
+        let lines = b"a: 1\r\nb:2\r\nc: 3 \r\nd:  4\r\ne:\t5\r\nf: \r\ng:\r\n\r\n";
+        let mut room = [Field::NONE; 8];
+
+        let (fields, length) = fields(lines, &mut room).unwrap();
+
+        let plain = fields.iter().filter(|field| field.plain);
+        let names: Vec<&[u8]> = plain.map(|field| field.name).collect();
+        assert_eq!(names, [b"a", b"f"]);
+        assert_eq!(length, lines.len());
     }
 }

@@ -40,15 +40,17 @@ pub struct Meaning<'h> {
 /// There was no room for all fields.
 pub const TOO_MANY_FIELDS: &str = "too many fields";
 
-/// Reads a whole head (see [`head::scan`]), its fields into `room`.
+/// Reads the head that `bytes` begin with, its fields into `room`.
+///
+/// What it takes is a whole head to [`head::scan`] too, of the same length: of what it refuses only that knows the end.
 ///
 /// # Errors
 /// In a person's words.
 pub fn read<'h, 'r>(
-    head: &'h [u8],
+    bytes: &'h [u8],
     room: &'r mut [Field<'h>],
 ) -> Result<Response<'h, 'r>, &'static str> {
-    let (line, lines) = head::split_first_line(head);
+    let (line, lines) = head::split_first_line(bytes);
     let old = match line.get(..9) {
         Some(b"HTTP/1.0 ") => true,
         Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9', b' ']) => false,
@@ -69,15 +71,16 @@ pub fn read<'h, 'r>(
         return Err("an invalid status line");
     }
     let [hundreds, tens, ones] = code.map(|digit| u16::from(digit - b'0'));
+    let (fields, length) = head::fields(lines, room).map_err(|refusal| match refusal {
+        Refusal::TooManyFields => TOO_MANY_FIELDS,
+        _ => "an invalid field",
+    })?;
     Ok(Response {
-        head,
+        head: &bytes[..bytes.len() - lines.len() + length],
         status: hundreds * 100 + tens * 10 + ones,
         reason,
         old,
-        fields: head::fields(lines, room).map_err(|refusal| match refusal {
-            Refusal::TooManyFields => TOO_MANY_FIELDS,
-            _ => "an invalid field",
-        })?,
+        fields,
     })
 }
 
@@ -92,7 +95,7 @@ impl<'h> Response<'h, '_> {
         let mut listed = Vec::new();
         for field in self.fields {
             let value: &'h [u8] = field.value;
-            match Known::of(field.name.as_bytes()) {
+            match field.known {
                 Known::ContentLength if length.is_some() => {
                     return Err("a response with two lengths");
                 }
