@@ -34,7 +34,7 @@ const ANSWER_MAX: u64 = 8 * 1024;
 static TOKEN: Bytes = Bytes::alphanumeric_and(b"-_");
 
 /// An answer for `request`, if its listener has one without asking a backend.
-pub(super) fn answer(listener: &Listener, request: &Request<'_, '_>) -> Option<Fault> {
+pub(super) fn answer(listener: &Listener, request: &Request<'_>) -> Option<Fault> {
     if listener.acme_dir.is_none() && listener.redirect_https.is_none() {
         return None;
     }
@@ -110,7 +110,7 @@ fn small_file(path: &Path) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::proxy::Listen;
-    use crate::proxy::h1::{head, request};
+    use crate::proxy::h1::request;
 
     fn listener(redirect: Option<u16>, acme: Option<&Path>) -> Listener {
         Listener {
@@ -121,15 +121,11 @@ mod tests {
     }
 
     fn told(listener: &Listener, head: &str) -> Option<(u16, String, String)> {
-        let all = |_: &Refusal| false;
-        head::with_room(100, all, |room| {
-            let request = request::read(head.as_bytes(), 8192, room)?;
-            Ok(answer(listener, &request).map(|fault| {
-                let text = String::from_utf8(fault.text().into_owned()).unwrap();
-                (fault.status(), fault.fields().into_owned(), text)
-            }))
+        let request = request::read(head.as_bytes(), 8192, 100).unwrap();
+        answer(listener, &request).map(|fault| {
+            let text = String::from_utf8(fault.text().into_owned()).unwrap();
+            (fault.status(), fault.fields().into_owned(), text)
         })
-        .unwrap()
     }
 
     #[test]

@@ -240,18 +240,9 @@ impl Flight {
         if bytes[..seen] != START[..seen] {
             return Err("not HTTP");
         }
-        let too_many = |why: &&str| *why == response::TOO_MANY_FIELDS;
-        let read = head::with_room(limits.fields, too_many, |room| {
-            let response = response::read(bytes, room)?;
-            let length = response.head.len();
-            if length > limits.bytes {
-                return Err(TOO_LARGE);
-            }
-            let wire = self.input.lender().take_head();
-            Ok((forward::response(&response, asked, wire)?, length))
-        });
-        let (head, length) = match read {
-            Ok(read) => read,
+        let response = match response::read(bytes, limits.fields) {
+            Ok(response) if response.head.len() <= limits.bytes => response,
+            Ok(_) => return Err(TOO_LARGE),
             // Not all of it is here, perhaps.
             Err(why) => match head::scan(bytes) {
                 Scan::Whole(length) if length <= limits.bytes => return Err(why),
@@ -260,6 +251,8 @@ impl Flight {
                 Scan::Whole(_) | Scan::Partial => return Err(TOO_LARGE),
             },
         };
+        let length = response.head.len();
+        let head = forward::response(&response, asked, self.input.lender().take_head())?;
         self.input.consume(length);
         Ok(Some(head))
     }

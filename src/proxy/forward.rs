@@ -28,8 +28,8 @@ use super::target::{self, Host};
 pub(super) struct Origin<'a> {
     /// The client's address.
     pub(super) address: &'a [u8],
-    /// `http` or `https`.
-    pub(super) proto: &'static str,
+    /// It came within TLS.
+    pub(super) secured: bool,
     /// It may say on whose behalf it asks.
     pub(super) trusted: bool,
     /// What is known of its certificate.
@@ -88,7 +88,7 @@ pub(super) struct ResponseHead {
 ///
 /// `upgrades`: protocols that may be changed to, in lower case.
 pub(super) fn request(
-    request: &Request<'_, '_>,
+    request: &Request<'_>,
     origin: &Origin<'_>,
     upgrades: &[String],
     dice: &mut impl Rng,
@@ -96,17 +96,17 @@ pub(super) fn request(
 ) -> Result<RequestHead, Fault> {
     let meaning = request.meaning()?;
     let version = match request.old {
-        true => "1.0",
-        false => "1.1",
+        true => b"1.0",
+        false => b"1.1",
     };
     fit(request, &meaning, version, origin, upgrades, dice, wire)
 }
 
 /// The same, with what its fields mean and the HTTP version that it came by, as `Via` tells it.
 pub(super) fn fit(
-    request: &Request<'_, '_>,
+    request: &Request<'_>,
     meaning: &request::Meaning<'_>,
-    version: &str,
+    version: &[u8; 3],
     origin: &Origin<'_>,
     upgrades: &[String],
     dice: &mut impl Rng,
@@ -136,7 +136,7 @@ pub(super) fn fit(
         &[target.path, b" HTTP/1.1\r\nhost: ", host, b"\r\n"],
     );
     let traced = fields(&mut wire, request, meaning, origin, host);
-    put(&mut wire, &[b"via: ", version.as_bytes(), b" lb\r\n"]);
+    put(&mut wire, &[b"via: ", version, b" lb\r\n"]);
     if !traced {
         trace(&mut wire, dice);
     }
@@ -162,7 +162,7 @@ pub(super) fn fit(
 /// The client's own fields, as far as they go on, and who asked by which way. True: there is a trace context.
 fn fields(
     wire: &mut Vec<u8>,
-    request: &Request<'_, '_>,
+    request: &Request<'_>,
     meaning: &request::Meaning<'_>,
     origin: &Origin<'_>,
     host: &[u8],
@@ -170,7 +170,7 @@ fn fields(
     let mut traced = false;
     let mut way = Way::default();
     let mut lines = Lines::of(request.head);
-    for field in request.fields {
+    for field in &request.fields {
         let known = field.known;
         if known.is_hop_by_hop() || known == Known::Host || is_listed(field, &meaning.listed) {
             continue;
@@ -212,7 +212,7 @@ fn fields(
 }
 
 /// Whether this request ends here by its own wish (RFC 9110 §7.6.2).
-pub(super) fn goes_no_further(request: &Request<'_, '_>) -> bool {
+pub(super) fn goes_no_further(request: &Request<'_>) -> bool {
     request.method == Method::OPTIONS
         && request
             .fields
@@ -287,26 +287,41 @@ impl Way {
     }
 
     fn write(&self, wire: &mut Vec<u8>, origin: &Origin<'_>, host: &[u8]) {
-        let (address, proto) = (origin.address, origin.proto.as_bytes());
-        put(
-            wire,
-            &[b"x-forwarded-for: ", &self.addresses, address, b"\r\n"],
-        );
+        let address = origin.address;
+        // Each line's end goes with the beginning of the next: copies are what this costs.
+        let (proto_line, proto_end) = match origin.secured {
+            true => (
+                &b"\r\nx-forwarded-proto: https"[..],
+                &b"\";proto=https\r\n"[..],
+            ),
+            false => (
+                &b"\r\nx-forwarded-proto: http"[..],
+                &b"\";proto=http\r\n"[..],
+            ),
+        };
+        wire.extend_from_slice(b"x-forwarded-for: ");
+        if !self.addresses.is_empty() {
+            wire.extend_from_slice(&self.addresses);
+        }
+        wire.extend_from_slice(address);
         if !self.proto {
-            put(wire, &[b"x-forwarded-proto: ", proto, b"\r\n"]);
+            wire.extend_from_slice(proto_line);
         }
         if !self.host {
-            put(wire, &[b"x-forwarded-host: ", host, b"\r\n"]);
+            put(wire, &[b"\r\nx-forwarded-host: ", host]);
         }
         if !self.real {
-            put(wire, &[b"x-real-ip: ", address, b"\r\n"]);
+            put(wire, &[b"\r\nx-real-ip: ", address]);
         }
-        put(wire, &[b"forwarded: ", &self.forwarded]);
+        wire.extend_from_slice(b"\r\nforwarded: ");
+        if !self.forwarded.is_empty() {
+            wire.extend_from_slice(&self.forwarded);
+        }
         match address.contains(&b':') {
             true => put(wire, &[b"for=\"[", address, b"]\";host=\""]),
             false => put(wire, &[b"for=", address, b";host=\""]),
         }
-        put(wire, &[host, b"\";proto=", proto, b"\r\n"]);
+        put(wire, &[host, proto_end]);
     }
 }
 
@@ -355,7 +370,7 @@ pub(super) fn frame(wire: &mut Vec<u8>, length: Length) {
 
 /// Makes a backend's response fit for a client, or says why it is none.
 pub(super) fn response(
-    response: &response::Response<'_, '_>,
+    response: &response::Response<'_>,
     asked: &RequestHead,
     mut wire: Vec<u8>,
 ) -> Result<ResponseHead, &'static str> {
@@ -375,7 +390,7 @@ pub(super) fn response(
         &[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"],
     );
     let mut lines = Lines::of(response.head);
-    for field in response.fields {
+    for field in &response.fields {
         let known = field.known;
         if !known.is_hop_by_hop() && !is_listed(field, &meaning.listed) {
             lines.keep(&mut wire, field);

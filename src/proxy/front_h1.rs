@@ -99,7 +99,7 @@ impl Connection {
                     break Then::Close;
                 };
                 match exchange.await {
-                    Then::Again => {}
+                    Then::Again => self.worker.go_on(),
                     end => break end,
                 }
             };
@@ -222,6 +222,7 @@ impl Connection {
             Ok(()) => self.begin(None),
             Err(fault) => self.begin(Some(fault?)),
         };
+        self.worker.go_on();
         Some(Box::pin(self.exchange(begun)))
     }
 
@@ -267,8 +268,27 @@ impl Connection {
     fn read_head(&self, length: &mut usize, record: &mut Record) -> Result<RequestHead, Fault> {
         let worker = &self.worker;
         let limits = &worker.settings.limits;
-        let listener = worker.listener(self.peer.listener());
         let bytes = self.inbox.input.bytes();
+        let request = match request::read(bytes, limits.request_line_bytes, limits.header_fields) {
+            Ok(request) => request,
+            Err(refusal) => {
+                // What two readers could take for different lines is worse than all else.
+                let Scan::Whole(whole) = head::scan(bytes) else {
+                    return Err(Refusal::Malformed(head::BARE_LF).into());
+                };
+                *length = whole;
+                return Err(refusal.into());
+            }
+        };
+        *length = request.head.len();
+        let listener = worker.listener(self.peer.listener());
+        record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
+        if let Some(fault) = doorman::answer(listener, &request) {
+            return Err(fault);
+        }
+        if forward::goes_no_further(&request) {
+            return Err(Fault::EndsHere);
+        }
         let local = || {
             let local = self.socket.local();
             local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
@@ -278,10 +298,7 @@ impl Connection {
         let told = self.socket.told();
         let origin = Origin {
             address: address.as_bytes(),
-            proto: match self.socket.is_secured() {
-                true => "https",
-                false => "http",
-            },
+            secured: self.socket.is_secured(),
             trusted,
             client: match &told {
                 Some(lines) => Client::Told(lines),
@@ -290,29 +307,9 @@ impl Connection {
             },
             local: &local,
         };
-        let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
-        let read = head::with_room(limits.header_fields, too_many, |room| {
-            let request = request::read(bytes, limits.request_line_bytes, room)?;
-            *length = request.head.len();
-            record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
-            if let Some(fault) = doorman::answer(listener, &request) {
-                return Err(fault);
-            }
-            if forward::goes_no_further(&request) {
-                return Err(Fault::EndsHere);
-            }
-            let wire = worker.buffers.take_head();
-            let mut dice = worker.dice.borrow_mut();
-            forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
-        });
-        if *length == 0 {
-            // It was not even understood. Two lines of it may be one to somebody else, which is worse than all else.
-            match head::scan(bytes) {
-                Scan::Whole(whole) => *length = whole,
-                _ => return Err(Refusal::Malformed(head::BARE_LF).into()),
-            }
-        }
-        read
+        let wire = worker.buffers.take_head();
+        let mut dice = worker.dice.borrow_mut();
+        forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
     }
 }
 

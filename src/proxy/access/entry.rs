@@ -146,10 +146,10 @@ impl Entry {
     /// What its fields say. `trusted`: whether that address may say on whose behalf it asks.
     pub(in crate::proxy) fn said(
         &mut self,
-        request: &Request<'_, '_>,
+        request: &Request<'_>,
         trusted: impl Fn(IpAddr) -> bool,
     ) {
-        for field in request.fields {
+        for field in &request.fields {
             let name = field.name;
             let text = match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => Text::Host,
@@ -167,7 +167,7 @@ impl Entry {
     }
 
     /// The nearest address that is not a trusted proxy's own is who asked.
-    fn forwarded(&mut self, request: &Request<'_, '_>, trusted: impl Fn(IpAddr) -> bool) {
+    fn forwarded(&mut self, request: &Request<'_>, trusted: impl Fn(IpAddr) -> bool) {
         let lines = request
             .fields
             .iter()

@@ -104,21 +104,22 @@ impl Known {
 
     fn of_others(name: &[u8]) -> Self {
         // The letter behind `x-`: most names are told by it.
-        if !matches!(
-            name.get(2).map(|byte| byte | 0x20),
-            Some(b'f' | b'r' | b'c')
-        ) {
-            return Self::Other;
-        }
-        match name.get(..FORWARDED_PREFIX.len()) {
-            Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
-            _ if is_of_client(name) => Self::XClient,
-            _ if name.contains(&b'_') => Self::of_lookalike(name),
+        match name.get(2).map(|byte| byte | 0x20) {
+            Some(b'f') => match name.get(..FORWARDED_PREFIX.len()) {
+                Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
+                _ => Self::of_lookalike(name),
+            },
+            Some(b'c') if is_of_client(name) => Self::XClient,
+            Some(b'c') => Self::of_lookalike(name),
+            Some(b'r') if name.len() == "x-real-ip".len() => Self::of_lookalike(name),
             _ => Self::Other,
         }
     }
 
     fn of_lookalike(name: &[u8]) -> Self {
+        if !name.contains(&b'_') {
+            return Self::Other;
+        }
         let plain = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
         let name: Vec<u8> = name.iter().map(plain).collect();
         match Self::of(&name) {

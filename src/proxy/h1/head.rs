@@ -19,14 +19,6 @@ pub struct Field<'h> {
 }
 
 impl<'h> Field<'h> {
-    /// None yet: what room is made of.
-    pub const NONE: Self = Field {
-        name: &[],
-        value: &[],
-        known: Known::Other,
-        plain: false,
-    };
-
     /// One that did not come as a line.
     pub fn new(name: &'h [u8], value: &'h [u8]) -> Self {
         Self {
@@ -38,26 +30,8 @@ impl<'h> Field<'h> {
     }
 }
 
-/// Fields that need no allocation.
-const FEW_FIELDS: usize = 32;
-
-/// Reads with room for up to `most` fields: few at first, since hardly any head has more.
-///
-/// # Errors
-/// Those of `read`.
-pub fn with_room<'h, T, E>(
-    most: usize,
-    is_too_many: impl Fn(&E) -> bool,
-    mut read: impl FnMut(&mut [Field<'h>]) -> Result<T, E>,
-) -> Result<T, E> {
-    let mut few = [Field::NONE; FEW_FIELDS];
-    match read(&mut few[..FEW_FIELDS.min(most)]) {
-        Err(error) if most > FEW_FIELDS && is_too_many(&error) => {
-            read(&mut vec![Field::NONE; most])
-        }
-        done => done,
-    }
-}
+/// Fields that there is room for at first; browsers send up to twenty.
+const FEW_FIELDS: usize = 24;
 
 /// What the bytes so far are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,26 +77,27 @@ pub fn split_first_line(head: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Reads field lines and the empty line into `room`; the rest is not looked at. The fields, and the bytes they took.
+/// Reads up to `most` field lines and the empty line; the rest is not looked at. The fields, and the bytes they took.
 ///
 /// # Errors
-/// Anything but `name: value`, and more fields than there is room for.
-pub fn fields<'h, 'r>(
-    lines: &'h [u8],
-    room: &'r mut [Field<'h>],
-) -> Result<(&'r [Field<'h>], usize), Refusal> {
-    let (mut count, mut rest) = (0, lines);
+/// Anything but `name: value`, and more fields than that.
+pub fn fields(lines: &[u8], most: usize) -> Result<(Vec<Field<'_>>, usize), Refusal> {
+    let mut fields = Vec::with_capacity(FEW_FIELDS.min(most));
+    let mut rest = lines;
     loop {
         if let [b'\r', after @ ..] = rest {
             return match after {
-                [b'\n', after @ ..] => Ok((&room[..count], lines.len() - after.len())),
+                [b'\n', after @ ..] => Ok((fields, lines.len() - after.len())),
                 [] => Err(INCOMPLETE),
                 _ => Err(BAD_VALUE),
             };
         }
         let (field, after) = field(rest)?;
-        *room.get_mut(count).ok_or(Refusal::TooManyFields)? = field;
-        (count, rest) = (count + 1, after);
+        if fields.len() == most {
+            return Err(Refusal::TooManyFields);
+        }
+        fields.push(field);
+        rest = after;
     }
 }
 
@@ -132,7 +107,7 @@ const BAD_VALUE: Refusal = Refusal::Malformed("an invalid field value");
 
 /// The field of the first line, and what follows the line.
 fn field(lines: &[u8]) -> Result<(Field<'_>, &[u8]), Refusal> {
-    let (name, rest) = lines.split_at(TOKEN.run(lines));
+    let (name, rest) = lines.split_at(token(lines));
     let [b':', rest @ ..] = rest else {
         return Err(if rest.is_empty() {
             INCOMPLETE
@@ -169,13 +144,39 @@ fn field(lines: &[u8]) -> Result<(Field<'_>, &[u8]), Refusal> {
     Ok((field, rest))
 }
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = ONES << 7;
+
+/// How many bytes from the first on may stand in a token.
+fn token(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    // Eight at a time, up to the first that is neither a letter nor `-`: the colon, usually. Each byte's upper bit is
+    // exact, as no carry leaves a byte.
+    for word in bytes.as_chunks::<8>().0 {
+        let word = u64::from_le_bytes(*word);
+        let letter = word | ONES * 0x20;
+        let below = !((letter | HIGH) - ONES * u64::from(b'a'));
+        let above = (letter & !HIGH) + ONES * (0x7f - u64::from(b'z'));
+        let dash = word ^ (ONES * u64::from(b'-'));
+        let no_dash = ((dash & !HIGH) + (HIGH - ONES)) | dash;
+        let others = (below | above | letter) & no_dash & HIGH;
+        if others != 0 {
+            at += others.trailing_zeros() as usize / 8;
+            break;
+        }
+        at += 8;
+    }
+    match bytes.get(at) {
+        Some(b':') => at,
+        _ => at + TOKEN.run(&bytes[at..]),
+    }
+}
+
 /// How many bytes from the first on may stand in a value: visible ones, spaces, tabs, and all above ASCII.
 fn text(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
     let mut at = 0;
-    // Eight at a time, up to the first that is below a space, DEL or above. In what is left over of `odd` that first one
-    // is certain, and only it: carries go up.
+    // Eight at a time, up to the first that is below a space, DEL or above: the end, usually. In `odd` only that first one
+    // is certain, as carries go up.
     for word in bytes.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*word);
         let odd = word.wrapping_sub(ONES * 0x20) | word.wrapping_add(ONES) | word;
@@ -185,7 +186,9 @@ fn text(bytes: &[u8]) -> usize {
         }
         at += 8;
     }
-    // It is the end, usually.
+    if let Some(b'\r') = bytes.get(at) {
+        return at;
+    }
     let rest = bytes[at..].iter();
     let legal = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 128..);
     at + rest.take_while(|byte| legal(byte)).count()
@@ -231,7 +234,7 @@ impl Bytes {
     }
 
     /// How many bytes from the first on are in the set.
-    fn run(&self, bytes: &[u8]) -> usize {
+    pub fn run(&self, bytes: &[u8]) -> usize {
         let outside = bytes.iter().position(|byte| !self.0[usize::from(*byte)]);
         outside.unwrap_or(bytes.len())
     }
@@ -335,13 +338,12 @@ mod tests {
     /// Both readers, where no LF stands alone: that is refused before.
     fn compare(lines: &[u8]) {
         if scan(lines) == Scan::BareLf {
-            assert!(fields(lines, &mut [Field::NONE; 8]).is_err(), "{lines:?}");
+            assert!(fields(lines, 8).is_err(), "{lines:?}");
             return;
         }
         let mut room = [httparse::EMPTY_HEADER; 8];
         let theirs = as_httparse(lines, &mut room);
-        let mut room = [Field::NONE; 8];
-        let ours = fields(lines, &mut room).ok().map(|(fields, length)| {
+        let ours = fields(lines, 8).ok().map(|(fields, length)| {
             let pair = |field: &Field<'_>| (field.name.to_vec(), field.value.to_vec());
             (fields.iter().map(pair).collect::<Vec<_>>(), length)
         });
@@ -372,6 +374,20 @@ mod tests {
     }
 
     #[test]
+    fn names_of_any_length_end_at_the_first_byte_that_is_none() {
+        for length in 0..20 {
+            for byte in 0..=255 {
+                for at in 0..=length {
+                    let mut lines = b"Ab-Cd-xyZa-A-bcdefgh"[..length].to_vec();
+                    lines.insert(at, byte);
+                    lines.extend_from_slice(b": value\r\n\r\n");
+                    compare(&lines);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn values_of_any_length_end_at_the_first_byte_that_is_none() {
         for length in 0..40 {
             for bad in [0, 9, 10, 13, 31, 32, 126, 127, 128, 255] {
@@ -389,9 +405,7 @@ mod tests {
     #[test]
     fn only_lines_that_stand_as_they_are_written_are_plain() {
         let lines = b"a: 1\r\nb:2\r\nc: 3 \r\nd:  4\r\ne:\t5\r\nf: \r\ng:\r\n\r\n";
-        let mut room = [Field::NONE; 8];
-
-        let (fields, length) = fields(lines, &mut room).unwrap();
+        let (fields, length) = fields(lines, 8).unwrap();
 
         let plain = fields.iter().filter(|field| field.plain);
         let names: Vec<&[u8]> = plain.map(|field| field.name).collect();

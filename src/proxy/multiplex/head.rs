@@ -17,7 +17,7 @@ use http::{Method, Request, Response, Uri, Version};
 
 use super::super::forward::{RequestHead, ResponseHead};
 use super::super::h1::field::Known;
-use super::super::h1::head::{self, Field};
+use super::super::h1::head;
 use super::super::h1::lines::put;
 use super::super::h1::request::Length;
 
@@ -49,8 +49,7 @@ pub(super) fn request(
         .get(asked.method.as_str().len() + 1..line.len().saturating_sub(" HTTP/1.1".len()))
         .ok_or("an invalid target")?;
     let path = PathAndQuery::try_from(path).map_err(|_| "a target that HTTP/2 can't carry")?;
-    let mut room = vec![Field::NONE; lines.iter().filter(|byte| **byte == b'\n').count()];
-    let (fields, _) = head::fields(lines, &mut room).map_err(|_| "an invalid field")?;
+    let (fields, _) = head::fields(lines, usize::MAX).map_err(|_| "an invalid field")?;
     let mut headers = HeaderMap::with_capacity(fields.len() + 1);
     let mut authority = None;
     for field in fields {
