@@ -22,12 +22,13 @@ use super::h1::lines::{Lines, put};
 use super::h1::refusal::Refusal;
 use super::h1::request::{Length, Request};
 use super::h1::{request, response};
+use super::peer::Text;
 use super::target::{self, Host};
 
 /// Who asks, as a backend is told.
 pub(super) struct Origin<'a> {
     /// The client's address.
-    pub(super) address: &'a [u8],
+    pub(super) address: &'a Text,
     /// It came within TLS.
     pub(super) secured: bool,
     /// It may say on whose behalf it asks.
@@ -95,18 +96,18 @@ pub(super) fn request(
     wire: Vec<u8>,
 ) -> Result<RequestHead, Fault> {
     let meaning = request.meaning()?;
-    let version = match request.old {
-        true => b"1.0",
-        false => b"1.1",
+    let via = match request.old {
+        true => b"via: 1.0 lb\r\n",
+        false => b"via: 1.1 lb\r\n",
     };
-    fit(request, &meaning, version, origin, upgrades, dice, wire)
+    fit(request, &meaning, via, origin, upgrades, dice, wire)
 }
 
-/// The same, with what its fields mean and the HTTP version that it came by, as `Via` tells it.
+/// The same, with what its fields mean and a `Via` line for the HTTP version that it came by.
 pub(super) fn fit(
     request: &Request<'_>,
     meaning: &request::Meaning<'_>,
-    version: &[u8; 3],
+    via: &[u8],
     origin: &Origin<'_>,
     upgrades: &[String],
     dice: &mut impl Rng,
@@ -136,7 +137,7 @@ pub(super) fn fit(
         &[target.path, b" HTTP/1.1\r\nhost: ", host, b"\r\n"],
     );
     let traced = fields(&mut wire, request, meaning, origin, host);
-    put(&mut wire, &[b"via: ", version, b" lb\r\n"]);
+    wire.extend_from_slice(via);
     if !traced {
         trace(&mut wire, dice);
     }
@@ -287,7 +288,7 @@ impl Way {
     }
 
     fn write(&self, wire: &mut Vec<u8>, origin: &Origin<'_>, host: &[u8]) {
-        let address = origin.address;
+        let address = origin.address.as_bytes();
         // Each line's end goes with the beginning of the next: copies are what this costs.
         let (proto_line, proto_end) = match origin.secured {
             true => (
@@ -317,7 +318,7 @@ impl Way {
         if !self.forwarded.is_empty() {
             wire.extend_from_slice(&self.forwarded);
         }
-        match address.contains(&b':') {
+        match origin.address.is_v6() {
             true => put(wire, &[b"for=\"[", address, b"]\";host=\""]),
             false => put(wire, &[b"for=", address, b";host=\""]),
         }

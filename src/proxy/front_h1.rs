@@ -69,6 +69,7 @@ impl Drop for Connection {
         if let Some(slot) = self.slot.get() {
             self.worker.wakers.remove(slot);
         }
+        self.worker.give_alarm(std::mem::take(&mut self.alarm));
     }
 }
 
@@ -177,6 +178,9 @@ impl Connection {
     /// A head has come, or it is clear that none will.
     fn begin(&mut self, refused: Option<Fault>) -> Begun {
         let worker = &self.worker;
+        if !self.alarm.has_timer() {
+            self.alarm = worker.take_alarm();
+        }
         let waited = self.waiting.take().filter(|waited| waited.begun());
         let mut record = Record::begin(worker, self.peer);
         record.note(|entry, _| {
@@ -297,7 +301,7 @@ impl Connection {
         let trusted = listener.trusts(self.peer.address().ip());
         let told = self.socket.told();
         let origin = Origin {
-            address: address.as_bytes(),
+            address: &address,
             secured: self.socket.is_secured(),
             trusted,
             client: match &told {

@@ -45,6 +45,7 @@ impl Peer {
         let mut text = Text {
             bytes: [0; TEXT_MAX],
             length: 0,
+            v6: false,
         };
         match Ipv6Addr::from(self.ip).to_canonical() {
             IpAddr::V4(ip) => {
@@ -54,7 +55,10 @@ impl Peer {
                 // The last dot.
                 text.length -= 1;
             }
-            IpAddr::V6(ip) => text.put(ip.to_string().as_bytes()),
+            IpAddr::V6(ip) => {
+                text.put(ip.to_string().as_bytes());
+                text.v6 = true;
+            }
         }
         text
     }
@@ -89,6 +93,7 @@ const TEXT_MAX: usize = 39;
 pub(super) struct Text {
     bytes: [u8; TEXT_MAX],
     length: usize,
+    v6: bool,
 }
 
 impl Text {
@@ -106,6 +111,11 @@ impl Text {
             room.copy_from_slice(piece);
             self.length = end;
         }
+    }
+
+    /// It has colons.
+    pub(super) fn is_v6(&self) -> bool {
+        self.v6
     }
 
     /// Its bytes.

@@ -131,6 +131,8 @@ pub(super) struct Worker {
     /// By the address of their `Live`, which they keep from being used again.
     sites: RefCell<HashMap<*const Live, Rc<Site>, BuildHasherDefault<Address>>>,
     share: RefCell<Share>,
+    /// The last one in which a request came, since the start, and its end.
+    second: Cell<(u64, Instant)>,
     /// For pools that say nothing of it.
     tls: Arc<tls::client::Client>,
 }
@@ -237,6 +239,7 @@ impl Worker {
             routes: RefCell::new(Cache::new(Arc::clone(&shared.routes))),
             homes: RefCell::default(),
             sites: RefCell::default(),
+            second: Cell::new((0, shared.started)),
             share: RefCell::new(Share::new(settings.limits.retry_percent)),
             settings,
             tls: shared.tls.clone(),
@@ -299,9 +302,9 @@ impl Worker {
     }
 
     /// Its request has ended.
-    pub(super) fn give_alarm(&self, alarm: Alarm) {
+    pub(super) fn give_alarm(&self, mut alarm: Alarm) {
         let mut kept = self.alarms.borrow_mut();
-        if kept.len() < ALARMS_KEPT {
+        if alarm.has_timer() && kept.len() < ALARMS_KEPT {
             kept.push(alarm.hand_over());
         }
     }
@@ -319,7 +322,12 @@ impl Worker {
 
     /// One more request that retries are weighed against.
     pub(super) fn count_request(&self, now: Instant) {
-        let second = now.saturating_duration_since(self.started).as_secs();
+        let (mut second, end) = self.second.get();
+        if now >= end {
+            second = now.saturating_duration_since(self.started).as_secs();
+            let end = self.started + Duration::from_secs(second + 1);
+            self.second.set((second, end));
+        }
         self.share.borrow_mut().request(second);
     }
 

@@ -79,7 +79,7 @@ pub(super) fn read(
     let address = hub.peer.text();
     let trusted = listener.trusts(hub.peer.address().ip());
     let origin = forward::Origin {
-        address: address.as_bytes(),
+        address: &address,
         secured: hub.secured,
         trusted,
         client: match &hub.told {
@@ -94,7 +94,15 @@ pub(super) fn read(
     };
     let wire = worker.buffers.take_head();
     let mut dice = worker.dice.borrow_mut();
-    forward::fit(&request, &meaning, b"2.0", &origin, &[], &mut *dice, wire)
+    forward::fit(
+        &request,
+        &meaning,
+        b"via: 2.0 lb\r\n",
+        &origin,
+        &[],
+        &mut *dice,
+        wire,
+    )
 }
 
 /// Whether it is gRPC that asks.

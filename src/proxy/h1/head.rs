@@ -83,65 +83,52 @@ pub fn split_first_line(head: &[u8]) -> (&[u8], &[u8]) {
 /// Anything but `name: value`, and more fields than that.
 pub fn fields(lines: &[u8], most: usize) -> Result<(Vec<Field<'_>>, usize), Refusal> {
     let mut fields = Vec::with_capacity(FEW_FIELDS.min(most));
-    let mut rest = lines;
+    let mut start = 0;
     loop {
-        if let [b'\r', after @ ..] = rest {
-            return match after {
-                [b'\n', after @ ..] => Ok((fields, lines.len() - after.len())),
-                [] => Err(INCOMPLETE),
-                _ => Err(BAD_VALUE),
-            };
+        let colon = start + token(&lines[start..]);
+        match lines.get(colon) {
+            Some(b':') if colon > start => {}
+            Some(b'\r') if colon == start => break,
+            Some(_) => return Err(Refusal::Malformed("an invalid field name")),
+            None => return Err(INCOMPLETE),
         }
-        let (field, after) = field(rest)?;
+        let (mut from, mut plain) = match lines.get(colon + 1) {
+            Some(b' ') => (colon + 2, true),
+            _ => (colon + 1, false),
+        };
+        while let Some(b' ' | b'\t') = lines.get(from) {
+            (from, plain) = (from + 1, false);
+        }
+        let end = from + text(&lines[from..]);
+        let mut value = &lines[from..end];
+        while let [before @ .., b' ' | b'\t'] = value {
+            (value, plain) = (before, false);
+        }
+        let next = end_of_line(lines, end)?;
         if fields.len() == most {
             return Err(Refusal::TooManyFields);
         }
-        fields.push(field);
-        rest = after;
+        let name = &lines[start..colon];
+        fields.push(Field {
+            name,
+            value,
+            known: Known::of(name),
+            plain,
+        });
+        start = next;
     }
+    Ok((fields, end_of_line(lines, start)?))
 }
 
 const INCOMPLETE: Refusal = Refusal::Malformed("an incomplete head");
-const BAD_NAME: Refusal = Refusal::Malformed("an invalid field name");
-const BAD_VALUE: Refusal = Refusal::Malformed("an invalid field value");
 
-/// The field of the first line, and what follows the line.
-fn field(lines: &[u8]) -> Result<(Field<'_>, &[u8]), Refusal> {
-    let (name, rest) = lines.split_at(token(lines));
-    let [b':', rest @ ..] = rest else {
-        return Err(if rest.is_empty() {
-            INCOMPLETE
-        } else {
-            BAD_NAME
-        });
-    };
-    if name.is_empty() {
-        return Err(BAD_NAME);
+/// What follows the CRLF at `at`.
+fn end_of_line(lines: &[u8], at: usize) -> Result<usize, Refusal> {
+    match lines[at..] {
+        [b'\r', b'\n', ..] => Ok(at + 2),
+        [] | [b'\r'] => Err(INCOMPLETE),
+        _ => Err(Refusal::Malformed("an invalid field value")),
     }
-    let (mut value, mut plain) = match rest {
-        [b' ', value @ ..] => (value, true),
-        value => (value, false),
-    };
-    while let [b' ' | b'\t', after @ ..] = value {
-        (value, plain) = (after, false);
-    }
-    let (mut value, rest) = value.split_at(text(value));
-    let rest = match rest {
-        [b'\r', b'\n', rest @ ..] => rest,
-        [] | [b'\r'] => return Err(INCOMPLETE),
-        _ => return Err(BAD_VALUE),
-    };
-    while let [before @ .., b' ' | b'\t'] = value {
-        (value, plain) = (before, false);
-    }
-    let known = Known::of(name);
-    let field = Field {
-        name,
-        value,
-        known,
-        plain,
-    };
-    Ok((field, rest))
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

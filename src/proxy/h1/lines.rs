@@ -29,17 +29,21 @@ impl<'h> Lines<'h> {
     }
 
     /// Adds a field's line. What else goes to `wire` has to be preceded by [`Self::flush`], if order matters.
+    #[inline]
     pub fn keep(&mut self, wire: &mut Vec<u8>, field: &Field<'h>) {
         match self.place_of(field) {
             Some(line) if line.start == self.run.end => self.run.end = line.end,
-            Some(line) => {
-                self.flush(wire);
-                self.run = line;
-            }
-            None => {
-                self.flush(wire);
-                put(wire, &[field.name, b": ", field.value, b"\r\n"]);
-            }
+            line => self.begin(wire, field, line),
+        }
+    }
+
+    /// It does not go on where the last one ended.
+    #[cold]
+    fn begin(&mut self, wire: &mut Vec<u8>, field: &Field<'h>, line: Option<Range<usize>>) {
+        self.flush(wire);
+        match line {
+            Some(line) => self.run = line,
+            None => put(wire, &[field.name, b": ", field.value, b"\r\n"]),
         }
     }
 
@@ -49,6 +53,7 @@ impl<'h> Lines<'h> {
     }
 
     /// Where the line stands, if it stands there just as it would be written.
+    #[inline(always)]
     fn place_of(&self, field: &Field<'h>) -> Option<Range<usize>> {
         if !field.plain {
             return None;
