@@ -369,6 +369,24 @@ pub(super) fn frame(wire: &mut Vec<u8>, length: Length) {
     }
 }
 
+/// As `HTTP/1.1`; copied where it came so.
+fn status_line(wire: &mut Vec<u8>, response: &response::Response<'_>) {
+    let length = b"HTTP/1.1 200 \r\n".len() + response.reason.len();
+    match response.head.split_at_checked(length) {
+        Some((line, _)) if line.starts_with(b"HTTP/1.1 ") && line.ends_with(b"\r\n") => {
+            wire.extend_from_slice(line);
+        }
+        _ => {
+            let mut digits = itoa::Buffer::new();
+            let status = digits.format(response.status).as_bytes();
+            put(
+                wire,
+                &[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"],
+            );
+        }
+    }
+}
+
 /// Makes a backend's response fit for a client, or says why it is none.
 pub(super) fn response(
     response: &response::Response<'_>,
@@ -384,12 +402,7 @@ pub(super) fn response(
     if switches && !asked.upgrade.as_ref().is_some_and(agreed) {
         return Err("a change of protocol that nobody asked for");
     }
-    let mut digits = itoa::Buffer::new();
-    let status = digits.format(response.status).as_bytes();
-    put(
-        &mut wire,
-        &[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"],
-    );
+    status_line(&mut wire, response);
     let mut lines = Lines::of(response.head);
     for field in &response.fields {
         let known = field.known;
@@ -418,6 +431,29 @@ pub(super) fn response(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_line_is_the_same_whether_copied_or_written() {
+        for (came, goes) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n"),
+            (
+                "HTTP/1.1 404 Not Found\r\na: b\r\n\r\n",
+                "HTTP/1.1 404 Not Found\r\n",
+            ),
+            ("HTTP/1.1 200 \r\n\r\n", "HTTP/1.1 200 \r\n"),
+            ("HTTP/1.1 200\r\n\r\n", "HTTP/1.1 200 \r\n"),
+            ("HTTP/1.1 200\r\na: b\r\n\r\n", "HTTP/1.1 200 \r\n"),
+            ("HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n"),
+            ("HTTP/1.9 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n"),
+        ] {
+            let response = response::read(came.as_bytes(), 10).unwrap();
+            let mut wire = Vec::new();
+
+            status_line(&mut wire, &response);
+
+            assert_eq!(String::from_utf8(wire).unwrap(), goes, "{came:?}");
+        }
+    }
 
     #[test]
     fn bytes_are_written_as_hexadecimal_digits() {
