@@ -26,8 +26,8 @@ impl Alarm {
     /// Nobody waits by it for now: frees a timer that has fired, or is another task's.
     pub(super) fn rest(&self) {
         let armed = self.0.take();
-        let kept = |armed: &Box<Armed>| armed.pending && !armed.sleep.is_elapsed();
-        self.0.set(armed.filter(kept));
+        self.0
+            .set(armed.filter(|armed| armed.pending && !armed.sleep.is_elapsed()));
     }
 
     /// It was set.

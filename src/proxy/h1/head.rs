@@ -141,7 +141,7 @@ fn token(bytes: &[u8]) -> usize {
     // exact, as no carry leaves a byte.
     for word in bytes.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*word);
-        let letter = word | ONES * 0x20;
+        let letter = word | (ONES * 0x20);
         let below = !((letter | HIGH) - ONES * u64::from(b'a'));
         let above = (letter & !HIGH) + ONES * (0x7f - u64::from(b'z'));
         let dash = word ^ (ONES * u64::from(b'-'));
@@ -308,18 +308,25 @@ mod tests {
         }
     }
 
+    /// Names and values, and the bytes that they took.
+    type Told = (Vec<(Vec<u8>, Vec<u8>)>, usize);
+
     /// What the reader before this one made of the same lines.
-    fn as_httparse<'h>(
-        lines: &'h [u8],
-        room: &mut [httparse::Header<'h>],
-    ) -> Option<(Vec<(&'h [u8], &'h [u8])>, usize)> {
-        match httparse::parse_headers(lines, room) {
-            Ok(httparse::Status::Complete((length, fields))) => {
-                let pair = |field: &httparse::Header<'h>| (field.name.as_bytes(), field.value);
-                Some((fields.iter().map(pair).collect(), length))
-            }
-            _ => None,
-        }
+    fn as_httparse(lines: &[u8]) -> Option<Told> {
+        let mut room = [httparse::EMPTY_HEADER; 8];
+        let Ok(httparse::Status::Complete((length, fields))) =
+            httparse::parse_headers(lines, &mut room)
+        else {
+            return None;
+        };
+        let pair = |field: &httparse::Header<'_>| (field.name.into(), field.value.into());
+        Some((fields.iter().map(pair).collect(), length))
+    }
+
+    fn as_ours(lines: &[u8]) -> Option<Told> {
+        let (fields, length) = fields(lines, 8).ok()?;
+        let pair = |field: &Field<'_>| (field.name.into(), field.value.into());
+        Some((fields.iter().map(pair).collect(), length))
     }
 
     /// Both readers, where no LF stands alone: that is refused before.
@@ -328,16 +335,7 @@ mod tests {
             assert!(fields(lines, 8).is_err(), "{lines:?}");
             return;
         }
-        let mut room = [httparse::EMPTY_HEADER; 8];
-        let theirs = as_httparse(lines, &mut room);
-        let ours = fields(lines, 8).ok().map(|(fields, length)| {
-            let pair = |field: &Field<'_>| (field.name.to_vec(), field.value.to_vec());
-            (fields.iter().map(pair).collect::<Vec<_>>(), length)
-        });
-        let theirs = theirs.map(|(fields, length)| {
-            let pair = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
-            (fields.into_iter().map(pair).collect(), length)
-        });
+        let (ours, theirs) = (as_ours(lines), as_httparse(lines));
         assert_eq!(ours, theirs, "{:?}", String::from_utf8_lossy(lines));
     }
 
