@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! join ──▶ [ 7 8 9 … ]  in order of arrival, over all workers
-//!             │ hand_on: a lease was released (its backend has room)
-//!             │ serve:   a snapshot was stored (somebody came in, a limit changed, nobody is left)
+//!             │ serve: a lease was released (its backend has room), or a snapshot was stored
+//!             │        (somebody came in, a limit changed, nobody is left)
 //!             ▼
-//!          a lease for the first in line, and a wake
+//!          a place for the first in line, and a wake
 //! ```
 //!
 //! What keeps wakes from being lost: while somebody waits, every open backend is full. A release
@@ -14,15 +14,14 @@
 //!
 //! A place is held for the first in line before that one runs, so several are served at once and in
 //! order, and nobody who comes later gets past. Retries don't wait; they may.
+//!
+//! What a place is (`P`, a lease) and where there is room, it is told by those who know backends.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-
-use super::snapshot::{Pick, Snapshot};
-use super::upstream::{Lease, Upstream};
 
 /// How much a pool takes; keys of `[cluster.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,41 +47,56 @@ impl Default for Settings {
 }
 
 /// The waiting requests of one pool, shared by its workers.
-#[derive(Debug, Default)]
-pub struct Queue {
+#[derive(Debug)]
+pub struct Queue<P> {
     /// How many wait, for who does not want the lock.
     length: AtomicUsize,
-    line: Mutex<Line>,
+    line: Mutex<Line<P>>,
 }
 
-#[derive(Debug, Default)]
-struct Line {
+#[derive(Debug)]
+struct Line<P> {
     next: u64,
     /// `None`: has not said yet whom to wake.
     waiting: BTreeMap<u64, Option<Waker>>,
     /// Places held for those who were woken.
-    granted: BTreeMap<u64, Lease>,
+    granted: BTreeMap<u64, P>,
 }
 
 /// What became of an attempt to join.
 #[derive(Debug)]
-pub enum Joined {
+pub enum Joined<P, R> {
     /// There was room after all.
-    Room(Pick),
+    Room(R),
     /// In line.
-    Waits(Ticket),
+    Waits(Ticket<P>),
     /// Too many wait.
     Full,
 }
 
 /// One request's position; dropping it leaves the line.
 #[derive(Debug)]
-pub struct Ticket {
-    queue: Arc<Queue>,
+pub struct Ticket<P> {
+    queue: Arc<Queue<P>>,
     number: u64,
 }
 
-impl Queue {
+impl<P> Default for Queue<P> {
+    /// Nobody waits.
+    fn default() -> Self {
+        let line = Line {
+            next: 0,
+            waiting: BTreeMap::new(),
+            granted: BTreeMap::new(),
+        };
+        Self {
+            length: AtomicUsize::new(0),
+            line: Mutex::new(line),
+        }
+    }
+}
+
+impl<P> Queue<P> {
     /// Requests waiting now.
     pub fn len(&self) -> usize {
         // As strong as the store in `update`: see the head of this module.
@@ -95,11 +109,11 @@ impl Queue {
     }
 
     /// Joins at the end, if fewer than `max` wait. `look` looks for room in the newest snapshot; it must not
-    /// drop a lease.
-    pub fn join(self: &Arc<Self>, max: usize, look: impl FnOnce() -> Option<Pick>) -> Joined {
+    /// let go of a place.
+    pub fn join<R>(self: &Arc<Self>, max: usize, look: impl FnOnce() -> Option<R>) -> Joined<P, R> {
         let mut line = self.lock();
-        if let Some(pick) = self.look(&mut line, look) {
-            return Joined::Room(pick);
+        if let Some(room) = self.look(&mut line, look) {
+            return Joined::Room(room);
         }
         if line.waiting.len() >= max {
             self.update(&line);
@@ -116,40 +130,19 @@ impl Queue {
         })
     }
 
-    /// A place at `upstream` has become free.
-    pub(super) fn hand_on(&self, upstream: &Arc<Upstream>) {
+    /// Gives those who wait the `places` there are, of which no more is taken than somebody wants. `hopeless`: where
+    /// nobody is left to have any, all others are woken to hear of it.
+    pub(super) fn serve(&self, mut places: impl Iterator<Item = P>, hopeless: bool) {
         let mut woken = Vec::new();
+        // Also when nobody waits: who joins from now on sees what the caller has just stored.
         let mut line = self.lock();
-        while !line.waiting.is_empty() && upstream.live.is_open() {
-            let Some(lease) = Lease::take(upstream) else {
+        while !line.waiting.is_empty() {
+            let Some(place) = places.next() else {
                 break;
             };
-            woken.extend(line.grant(lease));
+            woken.extend(line.grant(place));
         }
-        self.update(&line);
-        drop(line);
-        woken.into_iter().for_each(Waker::wake);
-    }
-
-    /// A new snapshot is stored: whoever waits gets what room it has, or hears that nobody is left.
-    pub(super) fn serve(&self, snapshot: &Snapshot) {
-        let mut woken = Vec::new();
-        // Also when nobody waits: who joins from now on sees the new snapshot.
-        let mut line = self.lock();
-        let mut room = true;
-        while room && !line.waiting.is_empty() {
-            room = false;
-            for upstream in &snapshot.active {
-                if line.waiting.is_empty() {
-                    break;
-                }
-                if let Some(lease) = Lease::take(upstream) {
-                    room = true;
-                    woken.extend(line.grant(lease));
-                }
-            }
-        }
-        if snapshot.active.is_empty() {
+        if hopeless {
             woken.extend(line.waiting.values().flatten().cloned());
         }
         self.update(&line);
@@ -158,7 +151,7 @@ impl Queue {
     }
 
     /// Looks for room, unless others wait for it already. `update` must follow before the lock is released.
-    fn look(&self, line: &mut Line, look: impl FnOnce() -> Option<Pick>) -> Option<Pick> {
+    fn look<R>(&self, line: &mut Line<P>, look: impl FnOnce() -> Option<R>) -> Option<R> {
         if !line.waiting.is_empty() {
             return None;
         }
@@ -171,30 +164,30 @@ impl Queue {
         found
     }
 
-    fn update(&self, line: &Line) {
+    fn update(&self, line: &Line<P>) {
         self.length.store(line.waiting.len(), Ordering::SeqCst);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    fn lock(&self) -> MutexGuard<'_, Line<P>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl<P> Line<P> {
     /// Gives a place to the first, and says whom to wake.
-    fn grant(&mut self, lease: Lease) -> Option<Waker> {
+    fn grant(&mut self, place: P) -> Option<Waker> {
         let (number, waker) = self.waiting.pop_first()?;
-        self.granted.insert(number, lease);
+        self.granted.insert(number, place);
         waker
     }
 }
 
-impl Ticket {
+impl<P> Ticket<P> {
     /// Ready with a place when it is this request's turn.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Lease> {
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<P> {
         let mut line = self.queue.lock();
-        if let Some(lease) = line.granted.remove(&self.number) {
-            return Poll::Ready(lease);
+        if let Some(place) = line.granted.remove(&self.number) {
+            return Poll::Ready(place);
         }
         if let Some(waker) = line.waiting.get_mut(&self.number) {
             match waker {
@@ -206,11 +199,11 @@ impl Ticket {
     }
 
     /// Back to where it was: the place it got was at a backend that is out meanwhile. `look`: as for [`Queue::join`].
-    pub fn rejoin(&self, look: impl FnOnce() -> Option<Pick>) -> Option<Pick> {
+    pub fn rejoin<R>(&self, look: impl FnOnce() -> Option<R>) -> Option<R> {
         let queue = &self.queue;
         let mut line = queue.lock();
-        if let Some(pick) = queue.look(&mut line, look) {
-            return Some(pick);
+        if let Some(room) = queue.look(&mut line, look) {
+            return Some(room);
         }
         line.waiting.insert(self.number, None);
         queue.update(&line);
@@ -218,7 +211,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl<P> Drop for Ticket<P> {
     fn drop(&mut self) {
         let mut line = self.queue.lock();
         line.waiting.remove(&self.number);

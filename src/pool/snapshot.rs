@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -175,6 +176,21 @@ impl Snapshot {
         Some(Pick { slot, lease })
     }
 
+    /// Places at those in rotation, each in turn, until all are full.
+    fn places(&self) -> impl Iterator<Item = Lease> {
+        let (mut turns, mut full) = (self.active.iter().cycle(), 0);
+        iter::from_fn(move || {
+            while full < self.active.len() {
+                full += 1;
+                if let Some(lease) = turns.next().and_then(Lease::take) {
+                    full = 0;
+                    return Some(lease);
+                }
+            }
+            None
+        })
+    }
+
     /// Whether `address` is in rotation (active or standby).
     pub fn has(&self, address: SocketAddr) -> bool {
         let mut all = self.active.iter().chain(&self.standby);
@@ -196,7 +212,7 @@ pub struct Pool {
     /// The one position of the rotation, shared by all workers.
     pub cursor: CachePadded<AtomicUsize>,
     /// Who waits because all are full.
-    pub queue: Arc<Queue>,
+    pub queue: Arc<Queue<Lease>>,
     /// Generation of the newest snapshot; wakes those who wait for the first verdict.
     pub(super) stored: watch::Sender<u64>,
 }
@@ -246,7 +262,8 @@ impl Pool {
         for upstream in &snapshot.active {
             upstream.live.open(true);
         }
-        self.queue.serve(&snapshot);
+        self.queue
+            .serve(snapshot.places(), snapshot.active.is_empty());
         self.stored.send_replace(snapshot.generation);
     }
 

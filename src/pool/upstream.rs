@@ -1,5 +1,6 @@
 //! One address that receives traffic, and its counters that outlive snapshots.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,7 +30,7 @@ pub struct Live {
     /// When a packet was last seen to be lost, in ms since the epoch of `answers`, plus 1; 0: never.
     lost: AtomicU64,
     /// Who waits for room in its pool.
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Lease>>,
 }
 
 /// Requests under way, and how many there may be: on one cache line, which a request writes anyway.
@@ -66,7 +67,7 @@ impl Answers {
 
 impl Live {
     /// Of a backend whose pool lets requests wait in `queue`.
-    pub(super) fn of(queue: Arc<Queue>) -> Self {
+    pub(super) fn of(queue: Arc<Queue<Lease>>) -> Self {
         Self {
             queue,
             ..Self::default()
@@ -94,7 +95,7 @@ impl Live {
         self.load.open.store(open, Ordering::Release);
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         self.load.open.load(Ordering::Acquire)
     }
 
@@ -240,7 +241,9 @@ impl Drop for Lease {
         let live = &self.upstream.live;
         live.load.in_flight.fetch_sub(1, Ordering::SeqCst);
         if !live.queue.is_empty() {
-            live.queue.hand_on(&self.upstream);
+            let upstream = &self.upstream;
+            let room = || live.is_open().then(|| Self::take(upstream)).flatten();
+            live.queue.serve(iter::from_fn(room), false);
         }
     }
 }

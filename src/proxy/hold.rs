@@ -21,6 +21,7 @@ use super::worker::{Home, Worker};
 use crate::clock;
 use crate::pool::queue::{Joined, Ticket};
 use crate::pool::snapshot::{Pick, Unpicked};
+use crate::pool::upstream::Lease;
 
 /// The first pick of a request.
 pub(super) async fn first_pick(
@@ -122,7 +123,7 @@ fn poll_turn(
     worker: &Worker,
     home: &Home,
     alarm: &Alarm,
-    ticket: &Ticket,
+    ticket: &Ticket<Lease>,
     begun: Instant,
 ) -> Poll<Result<Pick, Fault>> {
     while let Poll::Ready(lease) = ticket.poll(cx) {

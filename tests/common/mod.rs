@@ -3,9 +3,12 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 #![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
 
+use std::cell::RefCell;
 use std::fs::File;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Whether tests that need namespaces or `programs` shall run.
@@ -26,10 +29,50 @@ pub(crate) fn system_tests(programs: &[&str]) -> bool {
         .filter(|program| find(program).is_none())
         .collect();
     if missing.is_empty() {
+        take_turn();
         return true;
     }
     lacks(&missing.join(", "));
     false
+}
+
+/// Waits until this machine has a core for another of the tests that load it, which this one holds until it ends.
+///
+/// More tests run at once than there are cores, as most of them wait for something (`.cargo/config.toml`). These
+/// measure, or start hundreds of processes.
+fn take_turn() {
+    thread_local! {
+        /// A test has a thread of its own: it ends with the test, however that ends.
+        static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
+    }
+    TURN.with_borrow_mut(|turn| {
+        turn.get_or_insert_with(Turn::wait);
+    });
+}
+
+/// One of as many as there are cores.
+struct Turn;
+
+static TURNS: Mutex<usize> = Mutex::new(0);
+static TURN_ENDED: Condvar = Condvar::new();
+
+impl Turn {
+    fn wait() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let taken = TURNS.lock().expect("nobody panics with it");
+        let free = TURN_ENDED.wait_while(taken, |taken| *taken >= cores);
+        *free.expect("nobody panics with it") += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Ok(mut taken) = TURNS.lock() {
+            *taken -= 1;
+        }
+        TURN_ENDED.notify_one();
+    }
 }
 
 /// Tells that this test is left out for what it needs; fails with `LB_TEST_REQUIRE_ALL=1`.

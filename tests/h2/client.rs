@@ -162,9 +162,11 @@ impl Client {
         }
     }
 
-    /// Reads to the end of the connection; the code of the last GOAWAY.
+    /// Reads to the end of the connection, and ends its own side as clients do, or the front would look for seconds
+    /// whether more comes; the code of the last GOAWAY.
     pub(crate) fn farewell(&mut self) -> Option<u32> {
         while self.read() {}
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
         self.goaways.last().map(|(_, code)| *code)
     }
 

@@ -1,9 +1,11 @@
 //! Backends that do exactly what a test tells them.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use socket2::SockRef;
 
 use crate::peer::{Message, Peer};
 
@@ -20,10 +22,10 @@ pub(crate) enum Then {
 /// A listening backend; its threads end with the process.
 pub(crate) struct Toy {
     pub address: SocketAddr,
+    listener: Arc<TcpListener>,
     log: Arc<Mutex<Vec<Message>>>,
     connections: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
-    stopped: Arc<AtomicBool>,
 }
 
 struct Open(Arc<AtomicUsize>);
@@ -39,21 +41,18 @@ impl Toy {
     pub(crate) fn raw(handler: impl Fn(Peer, usize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
+        let listener = Arc::new(listener);
         let toy = Self {
             address,
+            listener: listener.clone(),
             log: Arc::default(),
             connections: Arc::default(),
             open: Arc::default(),
-            stopped: Arc::default(),
         };
         let (connections, open) = (toy.connections.clone(), toy.open.clone());
-        let stopped = toy.stopped.clone();
         let handler = Arc::new(handler);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                if stopped.load(Ordering::SeqCst) {
-                    return;
-                }
                 let Ok(stream) = stream else { return };
                 let number = connections.fetch_add(1, Ordering::SeqCst);
                 open.fetch_add(1, Ordering::SeqCst);
@@ -99,7 +98,7 @@ impl Toy {
         })
     }
 
-    /// An address where nothing listens.
+    /// An address where nothing listens, and nobody else will as long as this is there.
     pub(crate) fn refusing() -> Self {
         let toy = Self::raw(|_, _| {});
         toy.stop();
@@ -107,9 +106,13 @@ impl Toy {
     }
 
     /// Stops listening; connections go on.
+    ///
+    /// The port stays taken: another test's listener would else get it, and answer where nobody should.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = std::net::TcpStream::connect(self.address);
+        let listener = SockRef::from(&*self.listener);
+        listener
+            .shutdown(std::net::Shutdown::Read)
+            .expect("it listens");
         crate::until("the toy stops listening", || {
             std::net::TcpStream::connect(self.address).is_err()
         });

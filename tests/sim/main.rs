@@ -11,6 +11,7 @@
 //! `LB_SIM_SECONDS` how long random seeds are tried.
 
 mod chatter;
+mod crowd;
 mod detection;
 mod host;
 mod invariants;

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use lb::gossip::core::io::Event;
-use lb::gossip::core::member::Status;
 use rand::seq::IteratorRandom;
 use rand::{Rng, RngExt};
 
@@ -19,7 +18,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Random seeds tried by default.
 const STORIES: usize = 6;
 
-fn nodes(usual: usize) -> usize {
+pub(crate) fn nodes(usual: usize) -> usize {
     match std::env::var("LB_SIM_NODES") {
         Ok(text) => text.parse().expect("LB_SIM_NODES is a number"),
         Err(_) => usual,
@@ -39,29 +38,6 @@ fn restart(world: &mut World, id: HostId) {
     if let Some(via) = others.choose(&mut world.random) {
         world.join(id, via);
     }
-}
-
-#[test]
-fn three_hundred_see_a_join_and_a_crash() {
-    let (mut world, ids) = met(
-        "storms::three_hundred_see_a_join_and_a_crash",
-        500,
-        nodes(300),
-    );
-    let late = world.add_host("late");
-    world.boot(late);
-    world.join(late, ids[7]);
-    let join = world.run_until(20 * SECOND, "the join is seen", |world| {
-        world.all_see("late", Status::Alive)
-    });
-    world.crash(ids[3], Down::Silent);
-    let crash = world.run_until(60 * SECOND, "the crash is seen", |world| {
-        world.all_see("n3", Status::Failed)
-    });
-    println!(
-        "{}: join seen by all after {join:?}, crash after {crash:?}",
-        ids.len()
-    );
 }
 
 #[test]

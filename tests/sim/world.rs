@@ -461,8 +461,11 @@ impl World {
         let begun = self.now;
         while !done(self) {
             let taken = self.now - begun;
-            let views = self.difference();
-            assert!(taken < limit, "not within {limit:?}: {what} ({views:?})");
+            assert!(
+                taken < limit,
+                "not within {limit:?}: {what} ({:?})",
+                self.difference()
+            );
             self.run(Duration::from_millis(50));
         }
         self.now - begun

@@ -133,6 +133,7 @@ fn requests_in_clear_are_told_what_to_do() {
     client.assert_closed();
     assert_eq!(failures(&front, "plain_http"), 1);
     assert_eq!(toy.count(), 0);
+    drop(client);
     until("it is forgotten", || front.stats().connections_open == 0);
 }
 

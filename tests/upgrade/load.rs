@@ -239,7 +239,13 @@ impl Streams {
                     Err(error) if is_farewell(&error) => continue,
                     Err(error) => return Err(io::Error::other(error)),
                 };
-                let (head, mut body) = answer.await.map_err(io::Error::other)?.into_parts();
+                let (head, mut body) = match answer.await {
+                    Ok(answer) => answer.into_parts(),
+                    // Sent while the last word was on its way, and beyond the last stream that it names: nobody has
+                    // taken it, and clients ask again (RFC 9113 §6.8).
+                    Err(error) if is_farewell(&error) => continue,
+                    Err(error) => return Err(io::Error::other(error)),
+                };
                 let mut whole = Vec::new();
                 while let Some(chunk) = body.data().await {
                     whole.extend_from_slice(&chunk.map_err(io::Error::other)?);

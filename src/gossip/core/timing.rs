@@ -70,6 +70,8 @@ pub struct Timing {
     pub tombstone_timeout: Duration,
     /// How long an intent for an unknown name is kept.
     pub recent_intent_timeout: Duration,
+    /// From then on a process is running, and our name taken is no reason to end it.
+    pub starting: Duration,
 }
 
 impl Timing {
@@ -99,6 +101,7 @@ impl Timing {
             reconnect_timeout: Duration::from_secs(24 * 3600),
             tombstone_timeout: Duration::from_secs(24 * 3600),
             recent_intent_timeout: Duration::from_secs(300),
+            starting: Duration::from_secs(10),
         };
         match profile {
             Profile::Lan => lan,

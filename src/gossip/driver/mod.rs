@@ -322,6 +322,16 @@ pub async fn start(settings: Settings) -> Result<Handle, StartError> {
 /// # Errors
 /// [`StartError`].
 pub async fn start_at(settings: Settings, seat: Option<Seat>) -> Result<Handle, StartError> {
+    let timing = Timing::of(settings.profile);
+    start_timed(settings, timing, seat).await
+}
+
+/// The same with other times than those of the profile.
+async fn start_timed(
+    settings: Settings,
+    timing: Timing,
+    seat: Option<Seat>,
+) -> Result<Handle, StartError> {
     let (turn, listener, udp) = match seat {
         Some(seat) => {
             let (listener, udp) = seat.sockets.open(settings.bind)?;
@@ -352,7 +362,7 @@ pub async fn start_at(settings: Settings, seat: Option<Seat>) -> Result<Handle, 
         name: settings.node.clone(),
         advertise: advertised.address,
         tags: settings.tags,
-        timing: Timing::of(settings.profile),
+        timing,
         compress: true,
         keyring: settings.keyring,
         claim: true,
@@ -421,7 +431,7 @@ pub async fn start_at(settings: Settings, seat: Option<Seat>) -> Result<Handle, 
     };
     match turn {
         None => begin(owner),
-        Some(turn) => relay::begin_in_turn(owner, turn, begin),
+        Some(turn) => owner.begin_in_turn(turn, begin),
     }
     Ok(Handle {
         commands,

@@ -342,9 +342,18 @@ impl Owner {
         }
     }
 
-    /// Goes on where another process ended.
-    pub(super) fn inherit(&mut self, heritage: Heritage) {
-        self.node.inherit(clock::now(), heritage);
+    /// Begins when its `turn` comes, where another process ended.
+    pub(super) fn begin_in_turn(
+        mut self,
+        turn: oneshot::Receiver<Heritage>,
+        begin: impl FnOnce(Self) + Send + 'static,
+    ) {
+        tokio::spawn(async move {
+            if let Ok(heritage) = turn.await {
+                self.node.inherit(clock::now(), heritage);
+                begin(self);
+            }
+        });
     }
 
     fn link(&mut self, id: StreamId) -> Link {

@@ -15,7 +15,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::sync::oneshot;
 
-use super::owner::Owner;
 use super::udp::Udp;
 use super::{Command, Handle, StartError};
 use crate::gossip::core::io::Heritage;
@@ -112,18 +111,4 @@ impl Handle {
         self.ask(|reply| Command::Relay(Order::Suspend { reply }))
             .await
     }
-}
-
-/// Has `owner` begin when its `turn` comes.
-pub(super) fn begin_in_turn(
-    mut owner: Owner,
-    turn: oneshot::Receiver<Heritage>,
-    begin: impl FnOnce(Owner) + Send + 'static,
-) {
-    tokio::spawn(async move {
-        if let Ok(heritage) = turn.await {
-            owner.inherit(heritage);
-            begin(owner);
-        }
-    });
 }

@@ -289,22 +289,29 @@ async fn a_member_does_not_join_itself() {
 
 #[tokio::test]
 async fn a_running_member_that_is_outvoted_goes_on_under_another_name() {
-    let renaming = |name: &str, join: &[&str]| Settings {
-        when_taken: WhenTaken::Rename,
-        ..settings(name, "127.0.0.1:0", join)
+    let timing = Timing {
+        starting: Duration::from_secs(1),
+        ..Timing::of(Profile::Local)
+    };
+    let renaming = |name: &str, join: &[&str]| {
+        let settings = Settings {
+            when_taken: WhenTaken::Rename,
+            ..settings(name, "127.0.0.1:0", join)
+        };
+        start_timed(settings, timing.clone(), None)
     };
     let small = started("small", "127.0.0.1:0", &[]).await;
     let seed = small.advertised().address.to_string();
-    let loser = start(renaming("x", &[&seed])).await.expect("it starts");
+    let loser = renaming("x", &[&seed]).await.expect("it starts");
     let large = started("large", "127.0.0.1:0", &[]).await;
     let seed = large.advertised().address.to_string();
     let second = started("second", "127.0.0.1:0", &[&seed]).await;
-    let keeper = start(renaming("x", &[&seed])).await.expect("it starts");
+    let keeper = renaming("x", &[&seed]).await.expect("it starts");
     for (one, other) in [(&small, &loser), (&large, &keeper), (&large, &second)] {
         sees(one, &other.name(), Status::Alive).await;
     }
     // Longer than what counts as the start: this is what the test is about.
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    tokio::time::sleep(timing.starting).await;
 
     let (mut names, mut others) = (loser.names(), keeper.names());
     assert_eq!(small.join(vec![seed]).await.reached, 1);

@@ -6,9 +6,9 @@ use std::thread;
 use super::*;
 use crate::announce::Proto;
 use crate::pool::effective::{State, Verdict};
-use crate::pool::snapshot::{Backend, Pool, Unpicked};
+use crate::pool::snapshot::{Backend, Pick, Pool, Snapshot, Unpicked};
 use crate::pool::spec::UpstreamId;
-use crate::pool::upstream::Live;
+use crate::pool::upstream::{Lease, Live, Upstream};
 
 /// Counts its wakes.
 #[derive(Default)]
@@ -64,7 +64,7 @@ fn pick(pool: &Pool) -> Result<Pick, Unpicked> {
     pool.pick(&pool.snapshot.load())
 }
 
-fn join(pool: &Pool) -> Ticket {
+fn join(pool: &Pool) -> Ticket<Lease> {
     let look = || pool.snapshot.load().find_room(&pool.cursor);
     match pool.queue.join(100, look) {
         Joined::Waits(ticket) => ticket,
@@ -72,7 +72,7 @@ fn join(pool: &Pool) -> Ticket {
     }
 }
 
-fn poll(ticket: &Ticket, bell: &Arc<Bell>) -> Option<Lease> {
+fn poll(ticket: &Ticket<Lease>, bell: &Arc<Bell>) -> Option<Lease> {
     let waker = Arc::clone(bell).into();
     match ticket.poll(&mut Context::from_waker(&waker)) {
         Poll::Ready(lease) => Some(lease),

@@ -7,98 +7,24 @@
 //!
 //! Source: serf `event.go`, `Respond`; `query.go`, `relayResponse`.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use rand::RngExt;
 
 use super::layer::Layer;
-use crate::gossip::core::io::{NoAnswer, QueryId, Refused};
+use super::tables::answerable::{IS_ACK, ReturnPath};
+use crate::gossip::core::io::{QueryId, Refused};
 use crate::gossip::core::member::Status;
 use crate::gossip::core::memberlist::node::place_of;
 use crate::gossip::core::wire::message::WireAddr;
-use crate::gossip::core::wire::serf::{Query, QueryResponse, Relay, SerfMessage};
+use crate::gossip::core::wire::serf::{QueryResponse, Relay, SerfMessage};
 
 /// Longest response, relayed or not. Source: serf `QueryResponseSizeLimit`.
 const RESPONSE_BYTES_MAX: usize = 1024;
 
-/// Flag of a response: it is an ack.
-pub(super) const IS_ACK: u32 = 1;
-
 /// First protocol whose members relay.
 const RELAY_PROTOCOL: u8 = 5;
-
-/// Queries that may be answered at one time; more within their few seconds is a flood.
-const OPEN_MAX: usize = 1024;
-
-/// Where the answer to a query goes.
-#[derive(Clone, Debug)]
-pub(crate) struct ReturnPath {
-    pub(super) id: QueryId,
-    addr: WireAddr,
-    source_node: String,
-    relay_factor: u8,
-}
-
-impl ReturnPath {
-    pub(super) fn of(query: &Query) -> Self {
-        Self {
-            id: QueryId {
-                ltime: query.ltime,
-                id: query.id,
-            },
-            // The octets of an address in a Go structure; the way they came is fine.
-            addr: WireAddr {
-                octets: query.addr.octets.clone(),
-                port: query.addr.port,
-            },
-            source_node: query.source_node.clone(),
-            relay_factor: query.relay_factor,
-        }
-    }
-}
-
-/// One that those above may answer.
-#[derive(Debug)]
-struct Open {
-    path: ReturnPath,
-    deadline: Instant,
-    answered: bool,
-}
-
-/// Queries handed up, until their deadlines. Those that are over go when another comes, or with the reaper.
-#[derive(Debug, Default)]
-pub(crate) struct Answerable(BTreeMap<QueryId, Open>);
-
-impl Answerable {
-    pub(super) fn open(&mut self, now: Instant, path: ReturnPath, deadline: Instant) {
-        self.expire(now);
-        if self.0.len() < OPEN_MAX {
-            let open = Open {
-                path,
-                deadline,
-                answered: false,
-            };
-            self.0.insert(open.path.id, open);
-        }
-    }
-
-    pub(super) fn expire(&mut self, now: Instant) {
-        self.0.retain(|_, open| open.deadline > now);
-    }
-
-    fn path(&self, now: Instant, id: QueryId) -> Result<ReturnPath, NoAnswer> {
-        let open = self.0.get(&id).ok_or(NoAnswer::Unknown)?;
-        if open.answered {
-            return Err(NoAnswer::Sent);
-        }
-        if open.deadline <= now {
-            return Err(NoAnswer::Late);
-        }
-        Ok(open.path.clone())
-    }
-}
 
 impl Layer {
     /// Answers a query that was handed up.
@@ -117,9 +43,7 @@ impl Layer {
                 max: RESPONSE_BYTES_MAX,
             });
         }
-        if let Some(open) = self.answerable.0.get_mut(&id) {
-            open.answered = true;
-        }
+        self.answerable.close(id);
         self.send_response(now, &path, response);
         Ok(())
     }

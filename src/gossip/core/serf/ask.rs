@@ -8,13 +8,13 @@
 use std::time::Instant;
 
 use super::Serf;
-use super::answers::ReturnPath;
-use super::asking::Asker;
 use super::coordinate::Coordinate;
 use super::events::OWN_BYTES_MAX;
 use super::keys::{KeyRequest, Order};
 use super::leave::Life;
 use super::queries::{INTERNAL, PING};
+use super::tables::answerable::ReturnPath;
+use super::tables::asking::Asker;
 use crate::gossip::core::io::{Answer, QueryId, Question, Refused};
 use crate::gossip::core::keyring::Keyring;
 use crate::gossip::core::wire::serf::{SerfMessage, UserEvent};

@@ -9,15 +9,16 @@
 //!
 //! Source: serf `Query`, `handleQueryResponse`; `query.go`, `DefaultQueryTimeout`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::answers::IS_ACK;
 use super::filters;
 use super::layer::{Layer, Timer};
-use super::queries::WANTS_ACK;
+use super::tables::answerable::IS_ACK;
+use super::tables::asking::{Asker, Open};
+use super::tables::queries::WANTS_ACK;
 use crate::gossip::core::io::{Answer, QueryId, Question, Refused};
 use crate::gossip::core::member::Status;
 use crate::gossip::core::wire::message::WireAddr;
@@ -37,35 +38,6 @@ const OPEN_MAX: usize = 256;
 
 /// Members whose acks are taken, and whose responses: more than any cluster has.
 const SENDERS_MAX: usize = 10_000;
-
-/// Who wants to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// Somebody above: answers are polled.
-    Operator,
-    /// The vote on a name: answers lie in the tray until [`super::Serf::settle`].
-    Names,
-}
-
-/// One query of ours.
-#[derive(Debug)]
-struct Open {
-    asker: Asker,
-    deadline: Instant,
-    wants_ack: bool,
-    acks: BTreeSet<Box<str>>,
-    responses: BTreeSet<Box<str>>,
-}
-
-/// Those that are open.
-#[derive(Debug, Default)]
-pub(crate) struct Asking(BTreeMap<QueryId, Open>);
-
-impl Asking {
-    pub(super) fn is_open(&self, id: QueryId) -> bool {
-        self.0.contains_key(&id)
-    }
-}
 
 impl Layer {
     /// Asks. Internal queries pass here: who may not ask them is for the caller to say.

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::asking::Asker;
 use super::layer::Layer;
+use super::tables::asking::Asker;
 use crate::gossip::core::io::{QueryId, Question, Refused};
 use crate::gossip::core::member::{Member, Status};
 use crate::gossip::core::memberlist::node::place_of;

@@ -10,7 +10,6 @@
 
 use std::time::Duration;
 
-use super::layer::Layer;
 use crate::gossip::core::wire::WireError;
 use crate::gossip::core::wire::msgpack::{Reader, Writer};
 
@@ -40,7 +39,7 @@ const ZERO: f64 = 1e-6;
 const GRAVITY_RHO: f64 = 150.0;
 
 /// A longer round trip is no measurement.
-const RTT_MAX: Duration = Duration::from_secs(10);
+pub(super) const RTT_MAX: Duration = Duration::from_secs(10);
 
 /// Round trips that the median is taken of.
 const FILTER: usize = 3;
@@ -84,7 +83,7 @@ impl Coordinate {
         magnitude(&difference(&self.vec, &other.vec)) + self.height + other.height
     }
 
-    fn is_valid(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         let rest = [self.error, self.adjustment, self.height];
         self.vec.iter().chain(&rest).all(|part| part.is_finite())
     }
@@ -155,7 +154,7 @@ impl Vivaldi {
     }
 
     /// Takes in that `other` is `rtt` seconds away.
-    fn update(&mut self, other: &Coordinate, rtt: f64) {
+    pub(super) fn update(&mut self, other: &Coordinate, rtt: f64) {
         self.approach(other, rtt);
         self.adjust(other, rtt);
         // Gravity. The origin has the height of a node that has measured nothing.
@@ -222,7 +221,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut measured = Self {
             vec: [0.0; DIMENSIONS],
             error: 0.0,
@@ -234,14 +233,14 @@ impl Measured {
         measured
     }
 
-    fn set(&mut self, coordinate: &Coordinate) {
+    pub(super) fn set(&mut self, coordinate: &Coordinate) {
         self.vec = coordinate.vec.map(|part| part as f32);
         self.error = coordinate.error as f32;
         self.adjustment = coordinate.adjustment as f32;
         self.height = coordinate.height as f32;
     }
 
-    fn coordinate(&self) -> Coordinate {
+    pub(super) fn coordinate(&self) -> Coordinate {
         Coordinate {
             vec: self.vec.map(f64::from),
             error: self.error.into(),
@@ -251,7 +250,7 @@ impl Measured {
     }
 
     /// The median of the last round trips, this one included. Of two, the longer.
-    fn filter(&mut self, rtt: f64) -> f64 {
+    pub(super) fn filter(&mut self, rtt: f64) -> f64 {
         self.rtts.rotate_left(1);
         self.rtts[FILTER - 1] = rtt as f32;
         let mut known: Vec<f32> = self
@@ -262,36 +261,6 @@ impl Measured {
             .collect();
         known.sort_by(f32::total_cmp);
         known[known.len() / 2].into()
-    }
-}
-
-impl Layer {
-    /// A node answered a ping of ours.
-    pub(super) fn measured(&mut self, node: &str, payload: &[u8], rtt: Duration) {
-        if payload.is_empty() {
-            return;
-        }
-        let coordinate = match parse(payload) {
-            Ok(coordinate) if coordinate.is_valid() && rtt <= RTT_MAX => coordinate,
-            _ => return self.refuse("coordinate"),
-        };
-        let Some(member) = self.members.get_mut(node) else {
-            return;
-        };
-        let measured = member
-            .measured
-            .get_or_insert_with(|| Box::new(Measured::new()));
-        let rtt = measured.filter(rtt.as_secs_f64());
-        measured.set(&coordinate);
-        self.vivaldi.update(&coordinate, rtt);
-    }
-
-    pub(super) fn coordinate(&self, node: &str) -> Option<Coordinate> {
-        if node == self.name {
-            return Some(self.vivaldi.own.clone());
-        }
-        let measured = self.members.get(node)?.measured.as_ref()?;
-        Some(measured.coordinate())
     }
 }
 
@@ -319,7 +288,7 @@ pub(super) fn payload(coordinate: &Coordinate) -> Vec<u8> {
 
 const FLOAT64: u8 = 0xcb;
 
-fn parse(payload: &[u8]) -> Result<Coordinate, WireError> {
+pub(super) fn parse(payload: &[u8]) -> Result<Coordinate, WireError> {
     let Some((&VERSION, body)) = payload.split_first() else {
         return Err(WireError::Field("version"));
     };

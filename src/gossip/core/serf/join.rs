@@ -17,7 +17,7 @@ use std::time::Instant;
 use super::Serf;
 use super::layer::{Ended, PulledFrom};
 use super::leave::Life;
-use super::names::HEADROOM;
+use super::names::case::HEADROOM;
 use crate::gossip::core::io::{Event, JoinId, Past};
 use crate::gossip::core::memberlist::Cause;
 use crate::gossip::core::memberlist::node::State;

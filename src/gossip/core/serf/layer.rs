@@ -14,19 +14,18 @@ use rand::RngExt;
 use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::answers::{Answerable, ReturnPath};
-use super::asking::Asking;
 use super::coordinate::{self, Vivaldi};
-use super::events::EventRing;
-use super::intents::{Pruned, Recent, Source};
 use super::is_company;
 use super::keys::Order;
 use super::lamport::Clock;
-use super::members::MemberState;
-use super::names::Claim;
-use super::queries::QueryRing;
-use super::recall::Failed;
 use super::snapshot::Clocks;
+use super::tables::answerable::{Answerable, ReturnPath};
+use super::tables::asking::Asking;
+use super::tables::events::EventRing;
+use super::tables::failed::Failed;
+use super::tables::intents::{Pruned, Recent, Source};
+use super::tables::member::MemberState;
+use super::tables::queries::QueryRing;
 use crate::gossip::core::io::{Answer, Config, Event, JoinId, Past, QueryId};
 use crate::gossip::core::memberlist::broadcast::{BroadcastId, Broadcasts, retransmit_limit};
 use crate::gossip::core::memberlist::check::CheckId;
@@ -82,7 +81,7 @@ pub(crate) struct Tray {
     pub(super) visited: Vec<u64>,
     /// What members ask of our keyring.
     pub(super) key_orders: Vec<(ReturnPath, Order)>,
-    /// To what [`super::asking::Asker::Names`] asked.
+    /// To what [`super::tables::asking::Asker::Names`] asked.
     pub(super) answers: Vec<(QueryId, Answer)>,
     /// A join intent of ours is due.
     pub(super) speak_up: bool,
@@ -102,6 +101,14 @@ pub(crate) struct PulledFrom {
     pub(super) join: JoinId,
     pub(super) peer: SocketAddr,
     pub(super) outcome: Result<Pulled, String>,
+}
+
+/// A name seen at a second place.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(super) old: PushNode,
+    pub(super) new: PushNode,
+    pub(super) in_table: bool,
 }
 
 /// Serf's state.

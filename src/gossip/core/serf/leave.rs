@@ -10,8 +10,8 @@
 use std::time::Instant;
 
 use super::Serf;
-use super::intents::Source;
 use super::layer::Timer;
+use super::tables::intents::Source;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::memberlist::broadcast::BroadcastId;
 use crate::gossip::core::wire::serf::{LeaveIntent, SerfMessage};

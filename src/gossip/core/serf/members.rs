@@ -11,43 +11,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::coordinate::Measured;
-use super::intents::{Kind, Source};
 use super::is_company;
 use super::layer::Layer;
+use super::tables::intents::{Kind, Source};
+use super::tables::member::MemberState;
 use super::tags::Encoded;
 use crate::announce::Tags;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::member::{Member, Members, Status};
 use crate::gossip::core::memberlist::node::NodeState;
-
-/// A member, with what only Serf needs of it.
-#[derive(Debug)]
-pub(crate) struct MemberState {
-    /// As everyone above sees it; shared with the lists handed out.
-    pub(super) shown: Arc<Member>,
-    /// Lamport time of its newest intent.
-    pub(super) status_ltime: u64,
-    /// That time was read in a peer's state: the intent itself, when it comes, still says what it was.
-    guessed: bool,
-    /// When it failed or left.
-    pub(super) gone_since: Option<Instant>,
-    /// Where it is; once it has answered a ping of ours.
-    pub(super) measured: Option<Box<Measured>>,
-}
-
-impl MemberState {
-    /// Whether an intent of this time is newer than what we know.
-    pub(super) fn is_news(&self, ltime: u64, source: Source) -> bool {
-        let completes = self.guessed && source == Source::Gossip;
-        ltime > self.status_ltime || (completes && ltime == self.status_ltime)
-    }
-
-    pub(super) fn heard(&mut self, ltime: u64, source: Source) {
-        self.status_ltime = ltime;
-        self.guessed = source == Source::State;
-    }
-}
 
 impl Layer {
     pub(super) fn node_joined(&mut self, now: Instant, node: &NodeState) {

@@ -4,6 +4,7 @@
 //!  Node ─▶ Serf ── memberlist (packets, streams, probes)
 //!           │          │ lends itself nothing, borrows ▼
 //!           └──────── Layer: members · intents · clocks · events · queries · queues
+//!                       └─ keeps them in `tables`, which know nothing of it
 //! ```
 //!
 //! Memberlist calls the [`Layer`] as its delegate; the layer cannot call back meanwhile, so what it wants
@@ -16,6 +17,7 @@ mod asking;
 pub mod coalesce;
 mod conflict;
 pub mod coordinate;
+mod distance;
 mod events;
 mod filters;
 mod heritage;
@@ -32,6 +34,7 @@ mod reap;
 mod recall;
 pub mod snapshot;
 mod state;
+mod tables;
 pub mod tags;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -41,13 +44,13 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use self::intents::Source;
 use self::join::Join;
 use self::lamport::Clock;
 use self::layer::{Layer, Timer};
 use self::leave::Life;
 use self::names::Names;
 use self::snapshot::Clocks;
+use self::tables::intents::Source;
 use super::io::{
     Config, Event, JoinId, Mismatch, Refused, Stats, StreamAction, StreamId, Transmit,
 };

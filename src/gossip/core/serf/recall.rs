@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use super::layer::{Layer, Timer};
 use super::leave::Life;
@@ -33,44 +32,6 @@ const ASKERS: f64 = 4.0;
 
 /// How many one of ours asks in one interval.
 const AT_ONCE: usize = 8;
-
-/// How many that are not asked any more are dropped in search of one that is.
-const DROPPED_AT_ONCE: usize = 16;
-
-/// Members that failed lately, and some that came back since, in the order in which we ask them.
-///
-/// Everyone has an order of their own, or all of ours would ask the same few in the same second.
-#[derive(Debug, Default)]
-pub(super) struct Failed {
-    order: Vec<String>,
-    next: usize,
-}
-
-impl Failed {
-    fn insert(&mut self, name: &str, random: &mut ChaCha8Rng) {
-        if !self.order.iter().any(|known| known == name) {
-            let last = self.order.len();
-            self.order.push(name.to_owned());
-            self.order.swap(random.random_range(0..=last), last);
-        }
-    }
-
-    /// The next in turn that `recent` accepts; those that it does not are dropped on the way, a few at a time.
-    fn next(&mut self, recent: impl Fn(&str) -> bool) -> Option<String> {
-        for _ in 0..DROPPED_AT_ONCE {
-            if self.next >= self.order.len() {
-                self.next = 0;
-            }
-            let name = self.order.get(self.next)?;
-            if recent(name) {
-                self.next += 1;
-                return Some(name.clone());
-            }
-            self.order.swap_remove(self.next);
-        }
-        None
-    }
-}
 
 impl Layer {
     /// A member has just failed.
@@ -114,7 +75,7 @@ impl Layer {
                 is_company(member.shown.status) && member.shown.tags.get(OURS).is_some()
             })
             .count();
-        let share = (ASKERS / ours.max(1) as f64).min(1.0) * self.failed.order.len() as f64;
+        let share = (ASKERS / ours.max(1) as f64).min(1.0) * self.failed.len() as f64;
         let chance = self.random.random_range(0.0..1.0);
         ((share + chance) as usize).min(AT_ONCE)
     }
@@ -125,7 +86,7 @@ impl Serf {
         let Some(interval) = self.layer.timing.recall_interval else {
             return;
         };
-        if self.life != Life::Alive || self.layer.failed.order.is_empty() {
+        if self.life != Life::Alive || self.layer.failed.len() == 0 {
             return;
         }
         self.layer

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::intents::Source;
 use super::layer::Layer;
+use super::tables::intents::Source;
 use crate::gossip::core::member::Status;
 use crate::gossip::core::wire::serf::{JoinIntent, LeaveIntent, SerfState, UserEvent};
 

@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Serf, Stage};
+use super::Serf;
+use super::case::Stage;
 use crate::gossip::core::io::{Answer, QueryId, Refused};
 use crate::gossip::core::serf::conflict::Verdict;
 use crate::gossip::core::serf::layer::Timer;

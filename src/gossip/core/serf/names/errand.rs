@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Case, HEADROOM, Stage};
+use super::case::{Case, HEADROOM, Stage};
 use crate::gossip::core::io::Event;
 use crate::gossip::core::memberlist::moving;
 use crate::gossip::core::memberlist::node::State;

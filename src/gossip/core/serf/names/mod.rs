@@ -12,6 +12,7 @@
 //! The check comes first, always: a living node's name is never taken. For another's name the new place must
 //! answer as well, so that a forged or stale word moves nothing. What is done is PROTOCOL §11.2's recipe.
 
+pub(super) mod case;
 mod dispute;
 mod errand;
 mod memory;
@@ -23,11 +24,12 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
+use self::case::{Case, Stage};
 use self::errand::Errands;
 use self::memory::Memory;
 use super::Serf;
 use super::conflict::Vote;
-use super::layer::{Layer, Timer};
+use super::layer::{Claim, Layer, Timer};
 use super::leave::Life;
 use crate::gossip::core::io::Event;
 use crate::gossip::core::member::Status;
@@ -49,12 +51,6 @@ const RANK_STEP: Duration = Duration::from_millis(40);
 /// Ranks that are told apart.
 const RANKS: u32 = 25;
 
-/// How far above all that is known a moved name begins, so that no tale on its way is newer.
-pub(super) const HEADROOM: u32 = 10;
-
-/// From then on a process is running, and our name taken is no reason to end it.
-const START: Duration = Duration::from_secs(10);
-
 /// What is known of names at two addresses.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -74,52 +70,6 @@ pub(crate) struct Names {
     pub(super) conflicts: u64,
     pub(super) repairs: u64,
     pub(super) renames: u64,
-}
-
-/// One name under examination.
-#[derive(Debug)]
-struct Case {
-    /// Where it is to be gone from.
-    old: PushNode,
-    /// Where it is to be.
-    new: PushNode,
-    /// Whom to tell of a move; empty: everyone we know.
-    live: Vec<SocketAddr>,
-    stage: Stage,
-    /// How often the old place has answered.
-    answers: u8,
-    /// A peer's table showed it, not a message alone.
-    in_table: bool,
-    /// It is our own name, and nobody knows us by it yet.
-    joining: bool,
-}
-
-/// What a case waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Our turn among the members.
-    Delay,
-    /// The old place's silence and, for another's name, the new one's answer.
-    Checking {
-        old: Option<CheckId>,
-        new: Option<CheckId>,
-    },
-    /// The time for a second look.
-    Pause,
-    /// The members' answers to whose our name is.
-    Voting,
-    /// We are outvoted: the time for the other to give up, lest both do.
-    Yielding,
-    /// The visits, or our patience.
-    Visiting(u64),
-}
-
-/// A name seen at a second place; from the layer's tray.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    pub(super) old: PushNode,
-    pub(super) new: PushNode,
-    pub(super) in_table: bool,
 }
 
 impl Names {
@@ -387,7 +337,7 @@ impl Serf {
             self.layer.out.push_back(Event::NameTaken {
                 name: name.to_owned(),
                 holder,
-                at_start: now < self.names.born + START,
+                at_start: now < self.names.born + self.layer.timing.starting,
             });
         } else if self.names.memory.tells(now, name) {
             // It may not know yet that there is another. Our table tells it, and what to do about that is for the

@@ -5,10 +5,6 @@
 //!   ▲ one request after the other                                  web server beside it
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -16,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Running, eventually};
+use crate::common::{Running, eventually};
 
 const LONG: Duration = Duration::from_secs(60);
 

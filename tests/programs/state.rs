@@ -1,9 +1,5 @@
 //! What outlives a restart: the built programs on loopback addresses of this test's own, killed and started again.
 
-#![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -11,7 +7,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Running, eventually};
 use lb::gossip::core::keyring::{Key, Keyring};
 use lb::gossip::core::member::Status;
 use lb::gossip::core::serf::keys::KeyRequest;
@@ -19,6 +14,8 @@ use lb::gossip::core::timing::Profile;
 use lb::gossip::driver;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+
+use crate::common::{Running, eventually};
 
 /// Long enough for a machine that is busy with other tests; what was measured is printed.
 const LONG: Duration = Duration::from_secs(30);
@@ -165,7 +162,7 @@ fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-/// For people: cargo test --test state -- --nocapture.
+/// For people: cargo test --test programs state -- --nocapture.
 fn print(what: &str, took: Duration) {
     println!("{what}: {} ms", took.as_millis());
 }

@@ -6,10 +6,6 @@
 //!   └── lb-agent members, event, query, … ──┘
 //! ```
 
-#![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
-
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -17,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{Running, eventually};
+use crate::common::{Running, eventually};
 
 const LONG: Duration = Duration::from_secs(60);
 

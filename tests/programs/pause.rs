@@ -1,14 +1,13 @@
 //! The built front is stopped for a while and continued: it was the sick one, and blames nobody.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Running, eventually};
 use rustix::process::Signal;
+
+use crate::common::{Running, eventually};
 
 /// Far beyond any wait that should be needed.
 const DEADLINE: Duration = Duration::from_secs(30);
