@@ -1,5 +1,6 @@
 //! A worker's life: it accepts connections, one task each, until it is told to stop; then it drains.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -7,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -94,11 +96,13 @@ async fn accept(worker: Rc<Worker>, listener: Listener, number: u8) {
         if worker.stopping.get() && worker.shared.replaced.load(Ordering::Relaxed) {
             return;
         }
-        let accepted = tokio::select! {
-            biased;
-            accepted = listener.next() => accepted,
+        let accepted = poll_fn(|cx| match listener.poll_next(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
             // Only when nobody waits in the backlog any more.
-            () = &mut stopped => return,
+            Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
+        });
+        let Some(accepted) = accepted.await else {
+            return;
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -133,13 +137,19 @@ impl Listener {
         Ok(Self(Watched::from_std(socket)?))
     }
 
-    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let accept = || Ok(acceptfrom_with(&self.0, flags)?);
-        let (socket, peer) = self.0.async_io(Interest::READABLE, accept).await?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-        Ok((socket.into(), peer))
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            let (socket, peer) = match self.0.try_io(Interest::READABLE, accept) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                accepted => accepted?,
+            };
+            let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+            let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+            return Poll::Ready(Ok((socket.into(), peer)));
+        }
     }
 }
 

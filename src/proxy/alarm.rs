@@ -23,10 +23,16 @@ struct Armed {
 }
 
 impl Alarm {
-    /// Nobody waits by it for now: frees a timer that has fired.
+    /// Nobody waits by it for now: frees a timer that has fired, or is another task's.
     pub(super) fn rest(&self) {
         let armed = self.0.take();
-        self.0.set(armed.filter(|armed| !armed.sleep.is_elapsed()));
+        self.0
+            .set(armed.filter(|armed| armed.pending && !armed.sleep.is_elapsed()));
+    }
+
+    /// It was set.
+    pub(super) fn has_timer(&mut self) -> bool {
+        self.0.get_mut().is_some()
     }
 
     /// For another task, which sets it anew.

@@ -236,8 +236,11 @@ impl Exchange<'_> {
         let moved = flight.moved() + self.upload.taken();
         if moved != waiting.moved {
             waiting.moved = moved;
-            let since = now.saturating_duration_since(waiting.sent);
-            waiting.progress = since.as_micros() as u64;
+            // In the poll that sent it no time has passed.
+            if now > waiting.sent {
+                let since = now.saturating_duration_since(waiting.sent);
+                waiting.progress = since.as_micros() as u64;
+            }
             if !self.plan.is_idempotent() && flight.is_past_repeating() {
                 self.upload.forget();
             }

@@ -59,8 +59,8 @@ pub(super) struct Inbox {
 /// How the wait for a request's head ended.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A head of this many bytes.
-    Head(usize),
+    /// A head, whole or not one at all.
+    Head,
     Refused(Refusal),
     /// The client has closed, perhaps within a head.
     Closed,
@@ -94,12 +94,18 @@ impl Inbox {
                 return Poll::Ready(Heard::Refused(Refusal::Malformed("too many empty lines")));
             }
             let bytes = self.input.bytes();
+            // Whoever reads it looks at every byte anyway.
+            if bytes.len() <= head_max && head::is_whole(bytes) {
+                self.empty_lines = 0;
+                return Poll::Ready(Heard::Head);
+            }
             let refusal = match head::scan(bytes) {
+                _ if bytes.is_empty() => None,
                 Scan::Whole(length) if length <= head_max => {
                     self.empty_lines = 0;
-                    return Poll::Ready(Heard::Head(length));
+                    return Poll::Ready(Heard::Head);
                 }
-                Scan::BareLf => Some(Refusal::Malformed("a line that ends in LF alone")),
+                Scan::BareLf => Some(Refusal::Malformed(head::BARE_LF)),
                 _ if memchr::memchr(b'\n', bytes).unwrap_or(bytes.len()) > line_max + 1 => {
                     Some(Refusal::LineTooLong)
                 }

@@ -16,6 +16,7 @@ use http::Method;
 
 use super::Listener;
 use super::fault::{Fault, Moved};
+use super::h1::field::Known;
 use super::h1::head::Bytes;
 use super::h1::refusal::Refusal;
 use super::h1::request::Request;
@@ -33,7 +34,7 @@ const ANSWER_MAX: u64 = 8 * 1024;
 static TOKEN: Bytes = Bytes::alphanumeric_and(b"-_");
 
 /// An answer for `request`, if its listener has one without asking a backend.
-pub(super) fn answer(listener: &Listener, request: &Request<'_, '_>) -> Option<Fault> {
+pub(super) fn answer(listener: &Listener, request: &Request<'_>) -> Option<Fault> {
     if listener.acme_dir.is_none() && listener.redirect_https.is_none() {
         return None;
     }
@@ -50,7 +51,7 @@ pub(super) fn answer(listener: &Listener, request: &Request<'_, '_>) -> Option<F
     let port = listener.redirect_https?;
     let named = || {
         let mut fields = request.fields.iter();
-        let host = fields.find(|field| field.name.eq_ignore_ascii_case("host"))?;
+        let host = fields.find(|field| field.known == Known::Host)?;
         Host::read(host.value.trim_ascii())
     };
     let Some(host) = target.host.or_else(named) else {
@@ -109,7 +110,7 @@ fn small_file(path: &Path) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::proxy::Listen;
-    use crate::proxy::h1::{head, request};
+    use crate::proxy::h1::request;
 
     fn listener(redirect: Option<u16>, acme: Option<&Path>) -> Listener {
         Listener {
@@ -120,15 +121,11 @@ mod tests {
     }
 
     fn told(listener: &Listener, head: &str) -> Option<(u16, String, String)> {
-        let all = |_: &Refusal| false;
-        head::with_room(100, all, |room| {
-            let request = request::read(head.as_bytes(), 8192, room)?;
-            Ok(answer(listener, &request).map(|fault| {
-                let text = String::from_utf8(fault.text().into_owned()).unwrap();
-                (fault.status(), fault.fields().into_owned(), text)
-            }))
+        let request = request::read(head.as_bytes(), 8192, 100).unwrap();
+        answer(listener, &request).map(|fault| {
+            let text = String::from_utf8(fault.text().into_owned()).unwrap();
+            (fault.status(), fault.fields().into_owned(), text)
         })
-        .unwrap()
     }
 
     #[test]

@@ -30,6 +30,8 @@ const JOINED_MAX: usize = 16 * 1024;
 /// Interim answers to one request.
 const INTERIM_MAX: u32 = 32;
 
+const TOO_LARGE: &str = "a head that is too large";
+
 /// A backend's answer: what is taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
@@ -238,18 +240,19 @@ impl Flight {
         if bytes[..seen] != START[..seen] {
             return Err("not HTTP");
         }
-        let length = match head::scan(bytes) {
-            Scan::Whole(length) if length <= limits.bytes => length,
-            Scan::Partial if bytes.len() < limits.bytes => return Ok(None),
-            Scan::BareLf => return Err("a line that ends in LF alone"),
-            Scan::Whole(_) | Scan::Partial => return Err("a head that is too large"),
+        let response = match response::read(bytes, limits.fields) {
+            Ok(response) if response.head.len() <= limits.bytes => response,
+            Ok(_) => return Err(TOO_LARGE),
+            // Not all of it is here, perhaps.
+            Err(why) => match head::scan(bytes) {
+                Scan::Whole(length) if length <= limits.bytes => return Err(why),
+                Scan::Partial if bytes.len() < limits.bytes => return Ok(None),
+                Scan::BareLf => return Err(head::BARE_LF),
+                Scan::Whole(_) | Scan::Partial => return Err(TOO_LARGE),
+            },
         };
-        let bytes = &bytes[..length];
-        let too_many = |why: &&str| *why == response::TOO_MANY_FIELDS;
-        let head = head::with_room(limits.fields, too_many, |room| {
-            let response = response::read(bytes, room)?;
-            forward::response(&response, asked, self.input.lender().take_head())
-        })?;
+        let length = response.head.len();
+        let head = forward::response(&response, asked, self.input.lender().take_head())?;
         self.input.consume(length);
         Ok(Some(head))
     }

@@ -22,14 +22,15 @@ use super::h1::lines::{Lines, put};
 use super::h1::refusal::Refusal;
 use super::h1::request::{Length, Request};
 use super::h1::{request, response};
+use super::peer::Text;
 use super::target::{self, Host};
 
 /// Who asks, as a backend is told.
 pub(super) struct Origin<'a> {
     /// The client's address.
-    pub(super) address: &'a [u8],
-    /// `http` or `https`.
-    pub(super) proto: &'static str,
+    pub(super) address: &'a Text,
+    /// It came within TLS.
+    pub(super) secured: bool,
     /// It may say on whose behalf it asks.
     pub(super) trusted: bool,
     /// What is known of its certificate.
@@ -88,25 +89,25 @@ pub(super) struct ResponseHead {
 ///
 /// `upgrades`: protocols that may be changed to, in lower case.
 pub(super) fn request(
-    request: &Request<'_, '_>,
+    request: &Request<'_>,
     origin: &Origin<'_>,
     upgrades: &[String],
     dice: &mut impl Rng,
     wire: Vec<u8>,
 ) -> Result<RequestHead, Fault> {
     let meaning = request.meaning()?;
-    let version = match request.old {
-        true => "1.0",
-        false => "1.1",
+    let via = match request.old {
+        true => b"via: 1.0 lb\r\n",
+        false => b"via: 1.1 lb\r\n",
     };
-    fit(request, &meaning, version, origin, upgrades, dice, wire)
+    fit(request, &meaning, via, origin, upgrades, dice, wire)
 }
 
-/// The same, with what its fields mean and the HTTP version that it came by, as `Via` tells it.
+/// The same, with what its fields mean and a `Via` line for the HTTP version that it came by.
 pub(super) fn fit(
-    request: &Request<'_, '_>,
+    request: &Request<'_>,
     meaning: &request::Meaning<'_>,
-    version: &str,
+    via: &[u8],
     origin: &Origin<'_>,
     upgrades: &[String],
     dice: &mut impl Rng,
@@ -136,7 +137,7 @@ pub(super) fn fit(
         &[target.path, b" HTTP/1.1\r\nhost: ", host, b"\r\n"],
     );
     let traced = fields(&mut wire, request, meaning, origin, host);
-    put(&mut wire, &[b"via: ", version.as_bytes(), b" lb\r\n"]);
+    wire.extend_from_slice(via);
     if !traced {
         trace(&mut wire, dice);
     }
@@ -162,7 +163,7 @@ pub(super) fn fit(
 /// The client's own fields, as far as they go on, and who asked by which way. True: there is a trace context.
 fn fields(
     wire: &mut Vec<u8>,
-    request: &Request<'_, '_>,
+    request: &Request<'_>,
     meaning: &request::Meaning<'_>,
     origin: &Origin<'_>,
     host: &[u8],
@@ -170,8 +171,8 @@ fn fields(
     let mut traced = false;
     let mut way = Way::default();
     let mut lines = Lines::of(request.head);
-    for field in request.fields {
-        let known = Known::of(field.name.as_bytes());
+    for field in &request.fields {
+        let known = field.known;
         if known.is_hop_by_hop() || known == Known::Host || is_listed(field, &meaning.listed) {
             continue;
         }
@@ -212,12 +213,12 @@ fn fields(
 }
 
 /// Whether this request ends here by its own wish (RFC 9110 §7.6.2).
-pub(super) fn goes_no_further(request: &Request<'_, '_>) -> bool {
+pub(super) fn goes_no_further(request: &Request<'_>) -> bool {
     request.method == Method::OPTIONS
-        && request.fields.iter().any(|field| {
-            Known::of(field.name.as_bytes()) == Known::MaxForwards
-                && head::length(field.value) == Some(0)
-        })
+        && request
+            .fields
+            .iter()
+            .any(|field| field.known == Known::MaxForwards && head::length(field.value) == Some(0))
 }
 
 fn is_empty(length: Length) -> bool {
@@ -225,10 +226,9 @@ fn is_empty(length: Length) -> bool {
 }
 
 fn is_listed(field: &Field<'_>, listed: &[&[u8]]) -> bool {
-    let name = field.name.as_bytes();
     listed
         .iter()
-        .any(|listed| name.eq_ignore_ascii_case(listed))
+        .any(|listed| field.name.eq_ignore_ascii_case(listed))
 }
 
 /// The `Host` for the backend: the target's own, else the field's, else the address that was asked.
@@ -288,26 +288,41 @@ impl Way {
     }
 
     fn write(&self, wire: &mut Vec<u8>, origin: &Origin<'_>, host: &[u8]) {
-        let (address, proto) = (origin.address, origin.proto.as_bytes());
-        put(
-            wire,
-            &[b"x-forwarded-for: ", &self.addresses, address, b"\r\n"],
-        );
+        let address = origin.address.as_bytes();
+        // Each line's end goes with the beginning of the next: copies are what this costs.
+        let (proto_line, proto_end) = match origin.secured {
+            true => (
+                &b"\r\nx-forwarded-proto: https"[..],
+                &b"\";proto=https\r\n"[..],
+            ),
+            false => (
+                &b"\r\nx-forwarded-proto: http"[..],
+                &b"\";proto=http\r\n"[..],
+            ),
+        };
+        wire.extend_from_slice(b"x-forwarded-for: ");
+        if !self.addresses.is_empty() {
+            wire.extend_from_slice(&self.addresses);
+        }
+        wire.extend_from_slice(address);
         if !self.proto {
-            put(wire, &[b"x-forwarded-proto: ", proto, b"\r\n"]);
+            wire.extend_from_slice(proto_line);
         }
         if !self.host {
-            put(wire, &[b"x-forwarded-host: ", host, b"\r\n"]);
+            put(wire, &[b"\r\nx-forwarded-host: ", host]);
         }
         if !self.real {
-            put(wire, &[b"x-real-ip: ", address, b"\r\n"]);
+            put(wire, &[b"\r\nx-real-ip: ", address]);
         }
-        put(wire, &[b"forwarded: ", &self.forwarded]);
-        match address.contains(&b':') {
+        wire.extend_from_slice(b"\r\nforwarded: ");
+        if !self.forwarded.is_empty() {
+            wire.extend_from_slice(&self.forwarded);
+        }
+        match origin.address.is_v6() {
             true => put(wire, &[b"for=\"[", address, b"]\";host=\""]),
             false => put(wire, &[b"for=", address, b";host=\""]),
         }
-        put(wire, &[host, b"\";proto=", proto, b"\r\n"]);
+        put(wire, &[host, proto_end]);
     }
 }
 
@@ -354,9 +369,27 @@ pub(super) fn frame(wire: &mut Vec<u8>, length: Length) {
     }
 }
 
+/// As `HTTP/1.1`; copied where it came so.
+fn status_line(wire: &mut Vec<u8>, response: &response::Response<'_>) {
+    let length = b"HTTP/1.1 200 \r\n".len() + response.reason.len();
+    match response.head.split_at_checked(length) {
+        Some((line, _)) if line.starts_with(b"HTTP/1.1 ") && line.ends_with(b"\r\n") => {
+            wire.extend_from_slice(line);
+        }
+        _ => {
+            let mut digits = itoa::Buffer::new();
+            let status = digits.format(response.status).as_bytes();
+            put(
+                wire,
+                &[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"],
+            );
+        }
+    }
+}
+
 /// Makes a backend's response fit for a client, or says why it is none.
 pub(super) fn response(
-    response: &response::Response<'_, '_>,
+    response: &response::Response<'_>,
     asked: &RequestHead,
     mut wire: Vec<u8>,
 ) -> Result<ResponseHead, &'static str> {
@@ -369,15 +402,10 @@ pub(super) fn response(
     if switches && !asked.upgrade.as_ref().is_some_and(agreed) {
         return Err("a change of protocol that nobody asked for");
     }
-    let mut digits = itoa::Buffer::new();
-    let status = digits.format(response.status).as_bytes();
-    put(
-        &mut wire,
-        &[b"HTTP/1.1 ", status, b" ", response.reason, b"\r\n"],
-    );
+    status_line(&mut wire, response);
     let mut lines = Lines::of(response.head);
-    for field in response.fields {
-        let known = Known::of(field.name.as_bytes());
+    for field in &response.fields {
+        let known = field.known;
         if !known.is_hop_by_hop() && !is_listed(field, &meaning.listed) {
             lines.keep(&mut wire, field);
         }
@@ -403,6 +431,29 @@ pub(super) fn response(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_line_is_the_same_whether_copied_or_written() {
+        for (came, goes) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n"),
+            (
+                "HTTP/1.1 404 Not Found\r\na: b\r\n\r\n",
+                "HTTP/1.1 404 Not Found\r\n",
+            ),
+            ("HTTP/1.1 200 \r\n\r\n", "HTTP/1.1 200 \r\n"),
+            ("HTTP/1.1 200\r\n\r\n", "HTTP/1.1 200 \r\n"),
+            ("HTTP/1.1 200\r\na: b\r\n\r\n", "HTTP/1.1 200 \r\n"),
+            ("HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n"),
+            ("HTTP/1.9 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n"),
+        ] {
+            let response = response::read(came.as_bytes(), 10).unwrap();
+            let mut wire = Vec::new();
+
+            status_line(&mut wire, &response);
+
+            assert_eq!(String::from_utf8(wire).unwrap(), goes, "{came:?}");
+        }
+    }
 
     #[test]
     fn bytes_are_written_as_hexadecimal_digits() {

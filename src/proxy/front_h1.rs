@@ -22,7 +22,7 @@ use super::client::{Heard, HttpOne, Inbox, Then};
 use super::fault::Fault;
 use super::forward::{self, Client, Origin, RequestHead};
 use super::guards::Counted;
-use super::h1::head;
+use super::h1::head::{self, Scan};
 use super::h1::refusal::Refusal;
 use super::h1::request::{self, Length};
 use super::peer::Peer;
@@ -69,6 +69,7 @@ impl Drop for Connection {
         if let Some(slot) = self.slot.get() {
             self.worker.wakers.remove(slot);
         }
+        self.worker.give_alarm(std::mem::take(&mut self.alarm));
     }
 }
 
@@ -99,7 +100,7 @@ impl Connection {
                     break Then::Close;
                 };
                 match exchange.await {
-                    Then::Again => {}
+                    Then::Again => self.worker.go_on(),
                     end => break end,
                 }
             };
@@ -115,7 +116,7 @@ impl Connection {
     }
 
     /// Waits for a request's head, within limits.
-    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Option<Fault>>> {
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Option<Fault>>> {
         let worker = &self.worker;
         worker.begin_poll();
         if self.slot.get().is_none() {
@@ -131,7 +132,7 @@ impl Connection {
         if let Poll::Ready(heard) = polled {
             self.idle_until(None);
             return Poll::Ready(match heard {
-                Heard::Head(length) => Ok(length),
+                Heard::Head => Ok(()),
                 Heard::Refused(refusal) => Err(Some(refusal.into())),
                 Heard::Closed => Err(None),
             });
@@ -174,18 +175,22 @@ impl Connection {
         }
     }
 
-    /// A head of `length` bytes has come, or it is clear that none will.
-    fn begin(&mut self, length: usize, refused: Option<Fault>) -> Begun {
+    /// A head has come, or it is clear that none will.
+    fn begin(&mut self, refused: Option<Fault>) -> Begun {
         let worker = &self.worker;
+        if !self.alarm.has_timer() {
+            self.alarm = worker.take_alarm();
+        }
         let waited = self.waiting.take().filter(|waited| waited.begun());
         let mut record = Record::begin(worker, self.peer);
         record.note(|entry, _| {
             let since = waited.map(|waited| waited.since(worker.started));
             entry.came(self.inbox.input.bytes(), since);
         });
+        let mut length = 0;
         let head = match refused {
             Some(fault) => Err(fault),
-            None => self.read_head(length, &mut record),
+            None => self.read_head(&mut length, &mut record),
         };
         let bodiless = self.inbox.input.bytes().starts_with(b"HEAD ");
         self.inbox.input.consume(length);
@@ -209,7 +214,7 @@ impl Connection {
     /// is small.
     fn take_on(
         &mut self,
-        heard: Result<usize, Option<Fault>>,
+        heard: Result<(), Option<Fault>>,
     ) -> Option<Pin<Box<impl Future<Output = Then>>>> {
         let first = !std::mem::replace(&mut self.inbox.used, true);
         if first && heard.is_ok() && front_h2::is_preface(self.inbox.input.bytes()) {
@@ -218,9 +223,10 @@ impl Connection {
             return None;
         }
         let begun = match heard {
-            Ok(length) => self.begin(length, None),
-            Err(fault) => self.begin(0, Some(fault?)),
+            Ok(()) => self.begin(None),
+            Err(fault) => self.begin(Some(fault?)),
         };
+        self.worker.go_on();
         Some(Box::pin(self.exchange(begun)))
     }
 
@@ -262,12 +268,31 @@ impl Connection {
         }
     }
 
-    /// Reads the head that has come, and makes it fit for a backend.
-    fn read_head(&self, length: usize, record: &mut Record) -> Result<RequestHead, Fault> {
+    /// Reads the head that has come, and makes it fit for a backend. `length` is what it takes of what has come.
+    fn read_head(&self, length: &mut usize, record: &mut Record) -> Result<RequestHead, Fault> {
         let worker = &self.worker;
         let limits = &worker.settings.limits;
+        let bytes = self.inbox.input.bytes();
+        let request = match request::read(bytes, limits.request_line_bytes, limits.header_fields) {
+            Ok(request) => request,
+            Err(refusal) => {
+                // What two readers could take for different lines is worse than all else.
+                let Scan::Whole(whole) = head::scan(bytes) else {
+                    return Err(Refusal::Malformed(head::BARE_LF).into());
+                };
+                *length = whole;
+                return Err(refusal.into());
+            }
+        };
+        *length = request.head.len();
         let listener = worker.listener(self.peer.listener());
-        let bytes = &self.inbox.input.bytes()[..length];
+        record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
+        if let Some(fault) = doorman::answer(listener, &request) {
+            return Err(fault);
+        }
+        if forward::goes_no_further(&request) {
+            return Err(Fault::EndsHere);
+        }
         let local = || {
             let local = self.socket.local();
             local.map_or_else(|_| "unknown".to_owned(), |local| local.to_string())
@@ -276,11 +301,8 @@ impl Connection {
         let trusted = listener.trusts(self.peer.address().ip());
         let told = self.socket.told();
         let origin = Origin {
-            address: address.as_bytes(),
-            proto: match self.socket.is_secured() {
-                true => "https",
-                false => "http",
-            },
+            address: &address,
+            secured: self.socket.is_secured(),
             trusted,
             client: match &told {
                 Some(lines) => Client::Told(lines),
@@ -289,20 +311,9 @@ impl Connection {
             },
             local: &local,
         };
-        let too_many = |fault: &Fault| matches!(fault, Fault::Refused(Refusal::TooManyFields));
-        head::with_room(limits.header_fields, too_many, |room| {
-            let request = request::read(bytes, limits.request_line_bytes, room)?;
-            record.note(|entry, _| entry.said(&request, |peer| listener.trusts(peer)));
-            if let Some(fault) = doorman::answer(listener, &request) {
-                return Err(fault);
-            }
-            if forward::goes_no_further(&request) {
-                return Err(Fault::EndsHere);
-            }
-            let wire = worker.buffers.take_head();
-            let mut dice = worker.dice.borrow_mut();
-            forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
-        })
+        let wire = worker.buffers.take_head();
+        let mut dice = worker.dice.borrow_mut();
+        forward::request(&request, &origin, &limits.upgrades, &mut *dice, wire)
     }
 }
 

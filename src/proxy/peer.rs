@@ -45,20 +45,45 @@ impl Peer {
         let mut text = Text {
             bytes: [0; TEXT_MAX],
             length: 0,
+            v6: false,
         };
         match Ipv6Addr::from(self.ip).to_canonical() {
             IpAddr::V4(ip) => {
-                for (at, part) in ip.octets().into_iter().enumerate() {
-                    if at > 0 {
-                        text.put(b".");
-                    }
-                    text.put(itoa::Buffer::new().format(part).as_bytes());
+                for part in ip.octets() {
+                    text.put_octet(part);
                 }
+                // The last dot.
+                text.length -= 1;
             }
-            IpAddr::V6(ip) => text.put(ip.to_string().as_bytes()),
+            IpAddr::V6(ip) => {
+                text.put(ip.to_string().as_bytes());
+                text.v6 = true;
+            }
         }
         text
     }
+}
+
+/// Every octet as text and a dot; up to four bytes of it count.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut octets = [[b'.'; 4]; 256];
+    let mut octet = 0;
+    while octet < octets.len() {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let leading = 3 - octet_length(octet as u8);
+        let mut at = leading;
+        while at < digits.len() {
+            octets[octet][at - leading] = b'0' + digits[at] as u8;
+            at += 1;
+        }
+        octet += 1;
+    }
+    octets
+};
+
+/// In digits.
+const fn octet_length(octet: u8) -> usize {
+    1 + (octet >= 10) as usize + (octet >= 100) as usize
 }
 
 /// The longest is an IPv6 address with all its digits.
@@ -68,15 +93,29 @@ const TEXT_MAX: usize = 39;
 pub(super) struct Text {
     bytes: [u8; TEXT_MAX],
     length: usize,
+    v6: bool,
 }
 
 impl Text {
+    /// With a dot behind it.
+    fn put_octet(&mut self, octet: u8) {
+        if let Some(room) = self.bytes[self.length..].first_chunk_mut() {
+            *room = OCTETS[usize::from(octet)];
+            self.length += octet_length(octet) + 1;
+        }
+    }
+
     fn put(&mut self, piece: &[u8]) {
         let end = self.length + piece.len();
         if let Some(room) = self.bytes.get_mut(self.length..end) {
             room.copy_from_slice(piece);
             self.length = end;
         }
+    }
+
+    /// It has colons.
+    pub(super) fn is_v6(&self) -> bool {
+        self.v6
     }
 
     /// Its bytes.
@@ -94,6 +133,7 @@ mod tests {
         for (address, text) in [
             ("127.0.0.1:80", "127.0.0.1"),
             ("255.255.255.255:1", "255.255.255.255"),
+            ("9.10.99.100:1", "9.10.99.100"),
             ("[::ffff:10.0.0.1]:65535", "10.0.0.1"),
             ("[::1]:1", "::1"),
             (

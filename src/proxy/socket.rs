@@ -157,8 +157,13 @@ impl Socket {
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.take();
         let done = act(state.own());
-        self.0.set(state);
+        self.put(state);
         done
+    }
+
+    /// Puts back what was taken out. What stood in its place is [`State::Gone`], which there is no need to drop.
+    fn put(&self, state: State) {
+        std::mem::forget(self.0.replace(state));
     }
 
     /// The address that the client connected to.
@@ -171,7 +176,7 @@ impl Socket {
             State::Introduced(introduced) => Ok(introduced.local),
             State::Gone => Err(io::ErrorKind::NotConnected.into()),
         };
-        self.0.set(state);
+        self.put(state);
         local
     }
 

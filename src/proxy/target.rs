@@ -20,7 +20,7 @@ pub(super) struct Target<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Host<'t>(pub(super) &'t [u8]);
 
-static NAME: Bytes = Bytes::alphanumeric_and(b"-._~%!$&'()*+,;=:");
+static NAME: Bytes = Bytes::alphanumeric_and(b"-._~%!$&'()*+,;=");
 
 impl<'t> Host<'t> {
     /// Without its port.
@@ -45,18 +45,14 @@ impl<'t> Host<'t> {
                 }
                 (inner, &host[end + 1..])
             }
-            _ => {
-                let end = host.iter().position(|byte| *byte == b':');
-                host.split_at(end.unwrap_or(host.len()))
-            }
+            _ => host.split_at(NAME.run(host)),
         };
         let port = match rest {
             [] => true,
             [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
             _ => false,
         };
-        let sound = !name.is_empty() && NAME.has_all(name) && port;
-        sound.then_some(Self(host))
+        (!name.is_empty() && port).then_some(Self(host))
     }
 }
 

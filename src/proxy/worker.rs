@@ -11,12 +11,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -125,12 +126,16 @@ pub(super) struct Worker {
     alarms: RefCell<Vec<Alarm>>,
     /// The time of the current poll, once somebody asked.
     now: Cell<Option<Instant>>,
-    /// The current second as a Date field line.
+    going_on: Cell<bool>,
+    /// The current second as a Date field line, and until when it is.
     date: RefCell<(Option<Instant>, Vec<u8>)>,
+    routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
     homes: RefCell<Vec<Rc<Home>>>,
     /// By the address of their `Live`, which they keep from being used again.
     sites: RefCell<HashMap<*const Live, Rc<Site>, BuildHasherDefault<Address>>>,
     share: RefCell<Share>,
+    /// The last one in which a request came, since the start, and its end.
+    second: Cell<(u64, Instant)>,
     /// For pools that say nothing of it.
     tls: Arc<tls::client::Client>,
 }
@@ -142,7 +147,21 @@ pub(super) struct Home {
     pub(super) unanswered: Arc<Counts>,
     /// Requests that waited for room.
     pub(super) waits: Arc<Waits>,
-    world: RefCell<Rc<World>>,
+    world: RefCell<(Newest, Rc<World>)>,
+}
+
+/// Knows a pool's newest snapshot without taking hold of it each time.
+type Newest = Cache<Snapshots, Arc<Snapshot>>;
+
+/// Those of a pool.
+struct Snapshots(Arc<Pool>);
+
+impl Deref for Snapshots {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &ArcSwap<Snapshot> {
+        &self.0.snapshot
+    }
 }
 
 /// A snapshot, counted within the worker: workers then don't fight for one reference count.
@@ -153,11 +172,11 @@ pub(super) struct World {
 impl Home {
     /// The newest.
     pub(super) fn world(&self) -> Rc<World> {
-        let newest = self.pool.snapshot.load();
-        let mut world = self.world.borrow_mut();
-        if !Arc::ptr_eq(&newest, &world.snapshot) {
+        let (newest, world) = &mut *self.world.borrow_mut();
+        let newest = newest.load();
+        if !Arc::ptr_eq(newest, &world.snapshot) {
             *world = Rc::new(World {
-                snapshot: Arc::clone(&newest),
+                snapshot: Arc::clone(newest),
             });
         }
         world.clone()
@@ -220,9 +239,12 @@ impl Worker {
             scribe: shared.desk.clone().map(Scribe::new),
             alarms: RefCell::default(),
             now: Cell::new(None),
+            going_on: Cell::new(false),
             date: RefCell::default(),
+            routes: RefCell::new(Cache::new(Arc::clone(&shared.routes))),
             homes: RefCell::default(),
             sites: RefCell::default(),
+            second: Cell::new((0, shared.started)),
             share: RefCell::new(Share::new(settings.limits.retry_percent)),
             settings,
             tls: shared.tls.clone(),
@@ -261,7 +283,14 @@ impl Worker {
 
     /// A task is polled: time has passed.
     pub(super) fn begin_poll(&self) {
-        self.now.set(None);
+        if !self.going_on.replace(false) {
+            self.now.set(None);
+        }
+    }
+
+    /// What is polled next is polled by the same task, which has not returned in between.
+    pub(super) fn go_on(&self) {
+        self.going_on.set(true);
     }
 
     /// The time of this poll, read at most once.
@@ -278,9 +307,9 @@ impl Worker {
     }
 
     /// Its request has ended.
-    pub(super) fn give_alarm(&self, alarm: Alarm) {
+    pub(super) fn give_alarm(&self, mut alarm: Alarm) {
         let mut kept = self.alarms.borrow_mut();
-        if kept.len() < ALARMS_KEPT {
+        if alarm.has_timer() && kept.len() < ALARMS_KEPT {
             kept.push(alarm.hand_over());
         }
     }
@@ -289,17 +318,21 @@ impl Worker {
     pub(super) fn date(&self, head: &mut Vec<u8>) {
         let now = self.now();
         let mut date = self.date.borrow_mut();
-        let fresh = |at: Instant| now.saturating_duration_since(at) < DATE_EVERY;
-        if !date.0.is_some_and(fresh) {
+        if date.0.is_none_or(|until| now >= until) {
             let line = format!("date: {}\r\n", httpdate::fmt_http_date(clock::wall()));
-            *date = (Some(now), line.into_bytes());
+            *date = (Some(now + DATE_EVERY), line.into_bytes());
         }
         head.extend_from_slice(&date.1);
     }
 
     /// One more request that retries are weighed against.
     pub(super) fn count_request(&self, now: Instant) {
-        let second = now.saturating_duration_since(self.started).as_secs();
+        let (mut second, end) = self.second.get();
+        if now >= end {
+            second = now.saturating_duration_since(self.started).as_secs();
+            let end = self.started + Duration::from_secs(second + 1);
+            self.second.set((second, end));
+        }
         self.share.borrow_mut().request(second);
     }
 
@@ -330,7 +363,8 @@ impl Worker {
 
     /// The pool for what comes by `listener`; `None`: there is none at all.
     pub(super) fn route(self: &Rc<Self>, listener: u8) -> Option<Rc<Home>> {
-        let routes = self.shared.routes.load();
+        let mut routes = self.routes.borrow_mut();
+        let routes = routes.load();
         let pool = routes.pool(self.listener(listener).cluster.as_deref())?;
         if let Some(home) = self
             .homes
@@ -344,9 +378,12 @@ impl Worker {
             pool: pool.clone(),
             unanswered: Arc::new(Counts::new(pool.name.clone(), None)),
             waits: Arc::new(Waits::new(pool.name.clone())),
-            world: RefCell::new(Rc::new(World {
-                snapshot: pool.snapshot.load_full(),
-            })),
+            world: RefCell::new((
+                Cache::new(Snapshots(pool.clone())),
+                Rc::new(World {
+                    snapshot: pool.snapshot.load_full(),
+                }),
+            )),
         });
         self.stats.add(home.unanswered.clone());
         self.stats.add_waits(home.waits.clone());

@@ -146,11 +146,11 @@ impl Entry {
     /// What its fields say. `trusted`: whether that address may say on whose behalf it asks.
     pub(in crate::proxy) fn said(
         &mut self,
-        request: &Request<'_, '_>,
+        request: &Request<'_>,
         trusted: impl Fn(IpAddr) -> bool,
     ) {
-        for field in request.fields {
-            let name = field.name.as_bytes();
+        for field in &request.fields {
+            let name = field.name;
             let text = match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => Text::Host,
                 7 if name.eq_ignore_ascii_case(b"referer") => Text::Referer,
@@ -167,11 +167,11 @@ impl Entry {
     }
 
     /// The nearest address that is not a trusted proxy's own is who asked.
-    fn forwarded(&mut self, request: &Request<'_, '_>, trusted: impl Fn(IpAddr) -> bool) {
+    fn forwarded(&mut self, request: &Request<'_>, trusted: impl Fn(IpAddr) -> bool) {
         let lines = request
             .fields
             .iter()
-            .filter(|field| Known::of(field.name.as_bytes()) == Known::XForwardedFor)
+            .filter(|field| field.known == Known::XForwardedFor)
             .map(|field| field.value);
         let all = lines.collect::<Vec<_>>().join(&b", "[..]);
         for address in all.rsplit(|byte| *byte == b',') {

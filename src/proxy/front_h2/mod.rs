@@ -81,8 +81,8 @@ struct Hub {
     peer: Peer,
     /// The address that it connected to.
     local: Option<SocketAddr>,
-    /// `http` or `https`.
-    proto: &'static str,
+    /// Within TLS.
+    secured: bool,
     /// Field lines about the client's certificate, where clients are asked for one.
     told: Option<Rc<[u8]>>,
     wire: Rc<Wire>,
@@ -174,10 +174,7 @@ impl Life {
         let begun = worker.now();
         socket.keep_alive();
         let local = socket.local().ok();
-        let (proto, told) = match socket.is_secured() {
-            true => ("https", socket.told()),
-            false => ("http", None),
-        };
+        let (secured, told) = (socket.is_secured(), socket.told());
         let wire = Rc::new(Wire::new(&worker, socket, early));
         let limits = &worker.settings.limits;
         let list_max = limits.head_bytes + limits.header_fields * FIELD_OVERHEAD;
@@ -196,7 +193,7 @@ impl Life {
                 worker: worker.clone(),
                 peer,
                 local,
-                proto,
+                secured,
                 told,
                 wire,
                 streams: Cell::new(0),

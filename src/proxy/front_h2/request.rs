@@ -22,9 +22,6 @@ use super::super::h1::request::{Length, Request};
 use super::super::record::Record;
 use super::{Hub, grpc};
 
-/// Fields that need no allocation.
-const FEW_FIELDS: usize = 32;
-
 /// Longest request method, as in HTTP/1.
 const METHOD_MAX: usize = 32;
 
@@ -50,18 +47,7 @@ pub(super) fn read(
         return Err(Refusal::TooManyFields.into());
     }
     let cookies = cookies(fields);
-    let (mut few, mut many);
-    let room = match fields.len() < FEW_FIELDS {
-        true => {
-            few = [httparse::EMPTY_HEADER; FEW_FIELDS];
-            &mut few[..]
-        }
-        false => {
-            many = vec![httparse::EMPTY_HEADER; fields.len() + 1];
-            &mut many[..]
-        }
-    };
-    let lines = as_lines(parts, cookies.as_deref(), room)?;
+    let lines = as_lines(parts, cookies.as_deref())?;
     let bytes = lines.iter().map(|line| line.name.len() + line.value.len());
     if bytes.sum::<usize>() + path.len() > limits.head_bytes {
         return Err(Refusal::HeadTooLarge.into());
@@ -93,8 +79,8 @@ pub(super) fn read(
     let address = hub.peer.text();
     let trusted = listener.trusts(hub.peer.address().ip());
     let origin = forward::Origin {
-        address: address.as_bytes(),
-        proto: hub.proto,
+        address: &address,
+        secured: hub.secured,
         trusted,
         client: match &hub.told {
             Some(lines) => forward::Client::Told(lines),
@@ -108,7 +94,15 @@ pub(super) fn read(
     };
     let wire = worker.buffers.take_head();
     let mut dice = worker.dice.borrow_mut();
-    forward::fit(&request, &meaning, "2.0", &origin, &[], &mut *dice, wire)
+    forward::fit(
+        &request,
+        &meaning,
+        b"via: 2.0 lb\r\n",
+        &origin,
+        &[],
+        &mut *dice,
+        wire,
+    )
 }
 
 /// Whether it is gRPC that asks.
@@ -134,16 +128,13 @@ fn cookies(fields: &HeaderMap) -> Option<Vec<u8>> {
 }
 
 /// All fields, `Host` among them, as lines.
-fn as_lines<'r, 'p>(
+fn as_lines<'p>(
     parts: &'p request::Parts,
     cookies: Option<&'p [u8]>,
-    room: &'r mut [Field<'p>],
-) -> Result<&'r [Field<'p>], Refusal> {
-    let mut count = 0;
-    let mut put = |name: &'p str, value: &'p [u8]| {
-        room[count] = Field { name, value };
-        count += 1;
-    };
+) -> Result<Vec<Field<'p>>, Refusal> {
+    // One more than there are: `Host`.
+    let mut lines = Vec::with_capacity(parts.headers.len() + 1);
+    let mut put = |name: &'p str, value: &'p [u8]| lines.push(Field::new(name.as_bytes(), value));
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     if let Some(authority) = authority {
         put("host", authority.as_bytes());
@@ -173,5 +164,5 @@ fn as_lines<'r, 'p>(
             None => put(name.as_str(), value),
         }
     }
-    Ok(&room[..count])
+    Ok(lines)
 }

@@ -34,12 +34,13 @@ pub enum Known {
 }
 
 /// Whether `name`, in any case, is `known`, which has lower-case letters, digits and `-` only. Eight bytes at a time.
-fn is_same(name: &[u8], known: &[u8]) -> bool {
+#[inline(always)]
+fn is_same<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
     // What differs from one of these by this bit is the same letter, or no character of a name.
     const CASE: u64 = 0x2020_2020_2020_2020;
-    if name.len() != known.len() {
+    let Ok(name) = <&[u8; N]>::try_from(name) else {
         return false;
-    }
+    };
     let ((names, name), (knowns, known)) = (name.as_chunks::<8>(), known.as_chunks::<8>());
     let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
     let mut words = names.iter().zip(knowns);
@@ -70,48 +71,49 @@ impl Known {
     pub fn of(name: &[u8]) -> Self {
         let first = name.first().map_or(0, |byte| byte | 0x20);
         // No two of them agree in length and first letter, and most names agree with none.
-        let (known, field) = match (name.len(), first) {
-            (2, b't') => ("te", Self::Te),
-            (4, b'h') => ("host", Self::Host),
-            (4, b'd') => ("date", Self::Date),
-            (6, b'e') => ("expect", Self::Expect),
-            (7, b'u') => ("upgrade", Self::Upgrade),
-            (7, b't') => ("trailer", Self::Trailer),
-            (9, b'f') => ("forwarded", Self::Forwarded),
-            (9, b'x') => ("x-real-ip", Self::XRealIp),
-            (10, b'c') => ("connection", Self::Connection),
-            (10, b'k') => ("keep-alive", Self::KeepAlive),
-            (11, b't') => ("traceparent", Self::TraceParent),
-            (12, b'm') => ("max-forwards", Self::MaxForwards),
-            (14, b'c') => ("content-length", Self::ContentLength),
-            (14, b'h') => ("http2-settings", Self::Http2Settings),
-            (15, b'x') => ("x-forwarded-for", Self::XForwardedFor),
-            (16, b'x') => ("x-forwarded-host", Self::XForwardedHost),
-            (16, b'p') => ("proxy-connection", Self::ProxyConnection),
-            (17, b't') => ("transfer-encoding", Self::TransferEncoding),
-            (17, b'x') => ("x-forwarded-proto", Self::XForwardedProto),
-            (_, b'x') => return Self::of_others(name),
-            _ => return Self::Other,
-        };
-        if is_same(name, known.as_bytes()) {
-            return field;
-        }
-        match first {
-            b'x' => Self::of_others(name),
+        match (name.len(), first) {
+            (2, b't') if is_same(name, b"te") => Self::Te,
+            (4, b'h') if is_same(name, b"host") => Self::Host,
+            (4, b'd') if is_same(name, b"date") => Self::Date,
+            (6, b'e') if is_same(name, b"expect") => Self::Expect,
+            (7, b'u') if is_same(name, b"upgrade") => Self::Upgrade,
+            (7, b't') if is_same(name, b"trailer") => Self::Trailer,
+            (9, b'f') if is_same(name, b"forwarded") => Self::Forwarded,
+            (9, b'x') if is_same(name, b"x-real-ip") => Self::XRealIp,
+            (10, b'c') if is_same(name, b"connection") => Self::Connection,
+            (10, b'k') if is_same(name, b"keep-alive") => Self::KeepAlive,
+            (11, b't') if is_same(name, b"traceparent") => Self::TraceParent,
+            (12, b'm') if is_same(name, b"max-forwards") => Self::MaxForwards,
+            (14, b'c') if is_same(name, b"content-length") => Self::ContentLength,
+            (14, b'h') if is_same(name, b"http2-settings") => Self::Http2Settings,
+            (15, b'x') if is_same(name, b"x-forwarded-for") => Self::XForwardedFor,
+            (16, b'x') if is_same(name, b"x-forwarded-host") => Self::XForwardedHost,
+            (16, b'p') if is_same(name, b"proxy-connection") => Self::ProxyConnection,
+            (17, b't') if is_same(name, b"transfer-encoding") => Self::TransferEncoding,
+            (17, b'x') if is_same(name, b"x-forwarded-proto") => Self::XForwardedProto,
+            (_, b'x') => Self::of_others(name),
             _ => Self::Other,
         }
     }
 
     fn of_others(name: &[u8]) -> Self {
-        match name.get(..FORWARDED_PREFIX.len()) {
-            Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
-            _ if is_of_client(name) => Self::XClient,
-            _ if name.contains(&b'_') => Self::of_lookalike(name),
+        // The letter behind `x-`: most names are told by it.
+        match name.get(2).map(|byte| byte | 0x20) {
+            Some(b'f') => match name.get(..FORWARDED_PREFIX.len()) {
+                Some(prefix) if prefix.eq_ignore_ascii_case(FORWARDED_PREFIX) => Self::XForwarded,
+                _ => Self::of_lookalike(name),
+            },
+            Some(b'c') if is_of_client(name) => Self::XClient,
+            Some(b'c') => Self::of_lookalike(name),
+            Some(b'r') if name.len() == "x-real-ip".len() => Self::of_lookalike(name),
             _ => Self::Other,
         }
     }
 
     fn of_lookalike(name: &[u8]) -> Self {
+        if !name.contains(&b'_') {
+            return Self::Other;
+        }
         let plain = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
         let name: Vec<u8> = name.iter().map(plain).collect();
         match Self::of(&name) {

@@ -1,7 +1,8 @@
 //! HTTP/1 on the wire: heads, lengths and chunks, strictly read. Pure: bytes in, meaning out.
 //!
 //! ```text
-//! bytes ─▶ head::scan (where does it end? every LF after a CR?) ─▶ request::read │ response::read
+//! bytes ─▶ request::read │ response::read ─▶ meaning
+//!              └─ refused ─▶ head::scan (has all of it come? does every LF follow a CR?)
 //! body bytes ─▶ chunked::Decoder (in place)
 //! ```
 //!

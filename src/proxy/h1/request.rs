@@ -22,7 +22,7 @@ pub enum Length {
 
 /// A request's head, as received.
 #[derive(Debug)]
-pub struct Request<'h, 'r> {
+pub struct Request<'h> {
     /// All of it.
     pub head: &'h [u8],
     /// Any token.
@@ -32,7 +32,7 @@ pub struct Request<'h, 'r> {
     /// HTTP/1.0.
     pub old: bool,
     /// All field lines, in order.
-    pub fields: &'r [Field<'h>],
+    pub fields: Vec<Field<'h>>,
 }
 
 /// What a request's fields say about its connection and body.
@@ -59,16 +59,18 @@ pub struct Meaning<'h> {
 /// Longest request method: longer ones only fill logs.
 const METHOD_MAX: usize = 32;
 
-/// Reads a whole head (see [`head::scan`]), its fields into `room`.
+/// Reads the head that `bytes` begin with, of up to `fields_max` fields.
+///
+/// What it takes is a whole head to [`head::scan`] too, of the same length: of what it refuses only that knows the end.
 ///
 /// # Errors
 /// Whatever RFC 9112 §3 and §5 call invalid.
-pub fn read<'h, 'r>(
-    head: &'h [u8],
+pub fn read<'h>(
+    bytes: &'h [u8],
     line_max: usize,
-    room: &'r mut [Field<'h>],
-) -> Result<Request<'h, 'r>, Refusal> {
-    let (line, lines) = head::split_first_line(head);
+    fields_max: usize,
+) -> Result<Request<'h>, Refusal> {
+    let (line, lines) = head::split_first_line(bytes);
     if line.len() > line_max {
         return Err(Refusal::LineTooLong);
     }
@@ -107,16 +109,18 @@ pub fn read<'h, 'r>(
     {
         return Err(Refusal::Malformed("an invalid target"));
     }
+    let method = Method::from_bytes(method).map_err(|_| Refusal::Malformed("an invalid method"))?;
+    let (fields, length) = head::fields(lines, fields_max)?;
     Ok(Request {
-        head,
-        method: Method::from_bytes(method).map_err(|_| Refusal::Malformed("an invalid method"))?,
+        head: &bytes[..bytes.len() - lines.len() + length],
+        method,
         target,
         old,
-        fields: head::fields(lines, room)?,
+        fields,
     })
 }
 
-impl<'h> Request<'h, '_> {
+impl<'h> Request<'h> {
     /// What its fields say.
     ///
     /// # Errors
@@ -133,9 +137,9 @@ impl<'h> Request<'h, '_> {
             listed: Vec::new(),
         };
         let (mut length, mut coding, mut upgrade, mut upgrades) = (None, None, None, false);
-        for field in self.fields {
+        for field in &self.fields {
             let value: &'h [u8] = field.value;
-            match Known::of(field.name.as_bytes()) {
+            match field.known {
                 Known::Host if meaning.host.is_some() => {
                     return Err(Refusal::Malformed("two Host fields"));
                 }

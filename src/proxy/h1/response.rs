@@ -7,7 +7,7 @@ use super::request::Length;
 
 /// A response's head, as received.
 #[derive(Debug)]
-pub struct Response<'h, 'r> {
+pub struct Response<'h> {
     /// All of it.
     pub head: &'h [u8],
     /// 100–599.
@@ -17,7 +17,7 @@ pub struct Response<'h, 'r> {
     /// HTTP/1.0.
     pub old: bool,
     /// All field lines, in order.
-    pub fields: &'r [Field<'h>],
+    pub fields: Vec<Field<'h>>,
 }
 
 /// What a response's fields say about its connection and body.
@@ -40,15 +40,14 @@ pub struct Meaning<'h> {
 /// There was no room for all fields.
 pub const TOO_MANY_FIELDS: &str = "too many fields";
 
-/// Reads a whole head (see [`head::scan`]), its fields into `room`.
+/// Reads the head that `bytes` begin with, of up to `fields_max` fields.
+///
+/// What it takes is a whole head to [`head::scan`] too, of the same length: of what it refuses only that knows the end.
 ///
 /// # Errors
 /// In a person's words.
-pub fn read<'h, 'r>(
-    head: &'h [u8],
-    room: &'r mut [Field<'h>],
-) -> Result<Response<'h, 'r>, &'static str> {
-    let (line, lines) = head::split_first_line(head);
+pub fn read<'h>(bytes: &'h [u8], fields_max: usize) -> Result<Response<'h>, &'static str> {
+    let (line, lines) = head::split_first_line(bytes);
     let old = match line.get(..9) {
         Some(b"HTTP/1.0 ") => true,
         Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9', b' ']) => false,
@@ -69,19 +68,20 @@ pub fn read<'h, 'r>(
         return Err("an invalid status line");
     }
     let [hundreds, tens, ones] = code.map(|digit| u16::from(digit - b'0'));
+    let (fields, length) = head::fields(lines, fields_max).map_err(|refusal| match refusal {
+        Refusal::TooManyFields => TOO_MANY_FIELDS,
+        _ => "an invalid field",
+    })?;
     Ok(Response {
-        head,
+        head: &bytes[..bytes.len() - lines.len() + length],
         status: hundreds * 100 + tens * 10 + ones,
         reason,
         old,
-        fields: head::fields(lines, room).map_err(|refusal| match refusal {
-            Refusal::TooManyFields => TOO_MANY_FIELDS,
-            _ => "an invalid field",
-        })?,
+        fields,
     })
 }
 
-impl<'h> Response<'h, '_> {
+impl<'h> Response<'h> {
     /// What its fields say; `to_head`: the request was HEAD, so there is no body.
     ///
     /// # Errors
@@ -90,9 +90,9 @@ impl<'h> Response<'h, '_> {
         let (mut length, mut coding, mut upgrade) = (None, None, None);
         let (mut close, mut keep_alive, mut upgrades, mut dated) = (false, false, false, false);
         let mut listed = Vec::new();
-        for field in self.fields {
+        for field in &self.fields {
             let value: &'h [u8] = field.value;
-            match Known::of(field.name.as_bytes()) {
+            match field.known {
                 Known::ContentLength if length.is_some() => {
                     return Err("a response with two lengths");
                 }

@@ -49,14 +49,12 @@ pub(super) fn request(
         .get(asked.method.as_str().len() + 1..line.len().saturating_sub(" HTTP/1.1".len()))
         .ok_or("an invalid target")?;
     let path = PathAndQuery::try_from(path).map_err(|_| "a target that HTTP/2 can't carry")?;
-    let mut room =
-        vec![httparse::EMPTY_HEADER; lines.iter().filter(|byte| **byte == b'\n').count()];
-    let fields = head::fields(lines, &mut room).map_err(|_| "an invalid field")?;
+    let (fields, _) = head::fields(lines, usize::MAX).map_err(|_| "an invalid field")?;
     let mut headers = HeaderMap::with_capacity(fields.len() + 1);
     let mut authority = None;
     for field in fields {
-        let name = field.name.as_bytes();
-        match Known::of(name) {
+        let name = field.name;
+        match field.known {
             Known::Host => authority = Some(field.value),
             Known::ContentLength => {
                 let value = HeaderValue::from_bytes(field.value);
