@@ -9,7 +9,7 @@ use std::time::Duration;
 use lb::clock;
 
 use crate::backend::Shared;
-use crate::case::{Case, Version};
+use crate::case::{Case, Protocol, Side};
 use crate::outcome::{Ended, Outcome};
 use crate::two;
 use crate::wire::{self, Message, Tail, What};
@@ -94,7 +94,7 @@ pub(crate) fn play(
 
 impl Client {
     fn connect(case: &Case, subject: SocketAddr, shared: Shared, longest: Duration) -> Self {
-        let two = case.version == Version::V20;
+        let two = case.protocol(Side::Client) == Protocol::Two;
         let stream = TcpStream::connect(subject).expect("the subject accepts");
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(longest));
@@ -138,7 +138,7 @@ impl Client {
                 })
             }
             Step::AwaitBackend(needle) => self.shared.until(self.longest, |stage| {
-                let mut all = stage.connections.iter();
+                let mut all = stage.connections.iter().chain([&stage.heads]);
                 all.any(|bytes| wire::find(bytes, needle.as_bytes()).is_some())
             }),
             Step::AwaitClient(needle) => {

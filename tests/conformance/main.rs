@@ -1,7 +1,7 @@
-//! Every rule of HTTP/1, and of HTTP/2 for clients, that a proxy must not get wrong, over raw sockets, against the built program.
+//! Every rule of HTTP/1 and HTTP/2 that a proxy must not get wrong, over raw sockets, against the built program.
 //!
 //! ```text
-//! rules.rs   the rules × (client, backend) × (HTTP/1.0, 1.1; clients also 2); an empty cell says why
+//! rules.rs   the rules × (client, backend) × (HTTP/1.0, 1.1, 2); an empty cell says why
 //! *.rs       the cases of one theme: client bytes, backend bytes, what must come of them
 //!
 //!   client ──bytes──▶ subject (lb; nginx and HAProxy if present) ──bytes──▶ backend
@@ -22,6 +22,7 @@ mod hanging;
 #[path = "../common/hpack.rs"]
 mod hpack;
 
+mod answers;
 mod backend;
 mod case;
 mod chunks;
@@ -31,12 +32,14 @@ mod forwarded;
 mod framing;
 mod limits;
 mod messages;
+mod noise;
 mod order;
 mod outcome;
 mod report;
 mod rules;
 mod run;
 mod start;
+mod streams;
 mod subject;
 mod syntax;
 mod target;
@@ -69,6 +72,13 @@ fn all() -> Vec<Case> {
         two::heads::cases,
         two::bodies::cases,
         two::connections::cases,
+        answers::heads::cases,
+        answers::fields::cases,
+        answers::bodies::cases,
+        answers::exchanges::cases,
+        answers::connections::cases,
+        answers::waits::cases,
+        noise::cases,
     ] {
         theme(&mut cases);
     }

@@ -1,11 +1,11 @@
-//! Runs cases: per profile some lanes, each a subject with a backend of its own, one case at a time.
+//! Runs cases: per configuration some lanes, each a subject with a backend of its own, one case at a time.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::backend::Backend;
-use crate::case::Case;
+use crate::case::{Case, Protocol, Side};
 use crate::client;
 use crate::hanging::Hanging;
 use crate::outcome::Outcome;
@@ -16,6 +16,13 @@ pub(crate) type Verdict = Result<(), String>;
 
 /// Subjects side by side for most cases.
 const LANES: usize = 6;
+
+/// A configuration of subjects, by what a case needs: also what its backend speaks.
+pub(crate) type Setup = (Profile, Protocol);
+
+fn setup(case: &Case) -> Setup {
+    (case.profile, case.protocol(Side::Backend))
+}
 
 /// The cases that `LB_CONFORMANCE` asks for; all without it.
 pub(crate) fn chosen(cases: Vec<Case>) -> Vec<Case> {
@@ -32,13 +39,14 @@ pub(crate) fn chosen(cases: Vec<Case>) -> Vec<Case> {
 pub(crate) fn all(kind: Kind, cases: &[Case]) -> Vec<Verdict> {
     let verdicts: Vec<Mutex<Verdict>> = cases.iter().map(|_| Mutex::new(Ok(()))).collect();
     std::thread::scope(|scope| {
-        for profile in Profile::ALL {
+        let setups = Profile::ALL.iter();
+        for own in setups.flat_map(|one| [(*one, Protocol::One), (*one, Protocol::Two)]) {
             let queue: Vec<usize> = (0..cases.len())
-                .filter(|index| cases[*index].profile == profile)
+                .filter(|index| setup(&cases[*index]) == own)
                 .collect();
-            let lanes = match profile {
+            let lanes = match own.0 {
                 Profile::Plain | Profile::Impatient => LANES,
-                Profile::Trusting | Profile::Dark => 1,
+                Profile::Trusting | Profile::Dark | Profile::Fresh => 1,
             };
             let (queue, next) = (
                 std::sync::Arc::new(queue),
@@ -48,9 +56,12 @@ pub(crate) fn all(kind: Kind, cases: &[Case]) -> Vec<Verdict> {
                 let (queue, next, verdicts) = (queue.clone(), next.clone(), &verdicts);
                 scope.spawn(move || {
                     let backend = Backend::start();
-                    let (address, _dark) = way(profile, &backend);
-                    let mut subject = Subject::start(kind, profile, address);
+                    let (address, _dark) = way(own.0, &backend);
+                    let mut subject = Subject::start(kind, own, address);
                     while let Some(index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if own.0 == Profile::Fresh {
+                            subject = Subject::start(kind, own, address);
+                        }
                         let verdict = one(&cases[*index], &mut subject, &backend);
                         *verdicts[*index].lock().expect("no panic") = verdict;
                     }
@@ -85,15 +96,15 @@ fn again(cases: &[Case], verdicts: &mut [Verdict]) {
         if case.profile.is_impatient() && verdict.is_err() {
             let backend = Backend::start();
             let (address, _dark) = way(case.profile, &backend);
-            let mut subject = Subject::start(Kind::Ours, case.profile, address);
+            let mut subject = Subject::start(Kind::Ours, setup(case), address);
             *verdict = one(case, &mut subject, &backend);
         }
     }
 }
 
 fn one(case: &Case, subject: &mut Subject, backend: &Backend) -> Verdict {
-    let address = subject.ready(case.version)?;
-    backend.begin(case.plays());
+    let address = subject.ready(case.protocol(Side::Client))?;
+    backend.begin(case.plays(), case.greeting.clone());
     let outcome = client::play(case, address, &backend.shared, subject.patience());
     let seen = backend.finish();
     let outcome = Outcome {

@@ -12,8 +12,9 @@ use std::time::Duration;
 use lb::clock;
 use tempfile::TempDir;
 
-use crate::case::Version;
+use crate::case::Protocol;
 use crate::common::{Running, find};
+use crate::run::Setup;
 
 /// A program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Profile {
     Trusting,
     /// Impatient, before a backend that takes no connection.
     Dark,
+    /// Impatient, and each case has a subject of its own: two connects that fail take a backend out.
+    Fresh,
 }
 
 /// Every limit of the impatient profile.
@@ -59,11 +62,17 @@ impl Kind {
 
 impl Profile {
     /// All.
-    pub(crate) const ALL: [Self; 4] = [Self::Plain, Self::Impatient, Self::Trusting, Self::Dark];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Impatient,
+        Self::Trusting,
+        Self::Dark,
+        Self::Fresh,
+    ];
 
     /// Its limits of time are short.
     pub(crate) fn is_impatient(self) -> bool {
-        matches!(self, Self::Impatient | Self::Dark)
+        matches!(self, Self::Impatient | Self::Dark | Self::Fresh)
     }
 }
 
@@ -80,7 +89,7 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// Starts it in front of this backend.
-    pub(crate) fn start(kind: Kind, profile: Profile, backend: SocketAddr) -> Self {
+    pub(crate) fn start(kind: Kind, setup: Setup, backend: SocketAddr) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let address = free_address();
         let two = match kind {
@@ -89,9 +98,9 @@ impl Subject {
         };
         let at = directory.path();
         let mut command = match kind {
-            Kind::Ours => Some(ours(at, profile, address, backend)),
-            Kind::Nginx => Some(nginx(at, profile, [address, two], backend)),
-            Kind::Haproxy => Some(haproxy(at, profile, [address, two], backend)),
+            Kind::Ours => Some(ours(at, setup, address, backend)),
+            Kind::Nginx => Some(nginx(at, setup, [address, two], backend)),
+            Kind::Haproxy => Some(haproxy(at, setup, [address, two], backend)),
             Kind::Relay => {
                 relay(address, backend);
                 None
@@ -109,8 +118,8 @@ impl Subject {
         }
     }
 
-    /// Its address for a version, once it accepts; what it printed if it does not.
-    pub(crate) fn ready(&mut self, version: Version) -> Result<SocketAddr, String> {
+    /// Its address for a client that speaks this, once it accepts; what it printed if it does not.
+    pub(crate) fn ready(&mut self, client: Protocol) -> Result<SocketAddr, String> {
         let begun = clock::now();
         while !self.answers {
             self.answers =
@@ -121,9 +130,9 @@ impl Subject {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(match version {
-            Version::V20 => self.two,
-            Version::V10 | Version::V11 => self.address,
+        Ok(match client {
+            Protocol::Two => self.two,
+            Protocol::One => self.address,
         })
     }
 
@@ -173,7 +182,11 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-fn ours(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
+fn ours(at: &Path, (profile, spoken): Setup, listen: SocketAddr, backend: SocketAddr) -> Command {
+    let proto = match spoken {
+        Protocol::One => "http",
+        Protocol::Two => "h2c",
+    };
     let mut text = format!(
         r#"[gossip]
 bind = "{}"
@@ -194,6 +207,7 @@ listen = ["{listen}"]
     let _ = write!(
         text,
         r#"[cluster.web]
+proto = "{proto}"
 [cluster.web.check]
 spec = "none"
 [cluster.web.ejection]
@@ -228,7 +242,7 @@ workers = 1
 
 fn nginx(
     at: &Path,
-    profile: Profile,
+    (profile, spoken): Setup,
     [listen, two]: [SocketAddr; 2],
     backend: SocketAddr,
 ) -> Command {
@@ -255,6 +269,17 @@ fn nginx(
         .iter()
         .map(|kind| format!("{kind}_temp_path {};", at.join(kind).display()))
         .collect();
+    // Only this module of it speaks HTTP/2 to backends, and takes any request.
+    let (module, way, hop) = match spoken {
+        Protocol::One => (
+            "proxy",
+            "proxy_pass http://web; proxy_http_version 1.1; proxy_request_buffering off; proxy_buffering off;",
+            "proxy_set_header Upgrade $tunnel; proxy_set_header Connection $tunnel_connection;",
+        ),
+        Protocol::Two => ("grpc", "grpc_pass grpc://web;", ""),
+    };
+    let times = times.replace("proxy_", &format!("{module}_"));
+    let forwarded = forwarded.replace("proxy_set", &format!("{module}_set"));
     let text = format!(
         r#"daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;
 events {{ worker_connections 256; }}
@@ -266,8 +291,8 @@ http {{
   server {{
     listen {listen}; listen {two} http2;
     location / {{
-      proxy_pass http://web; proxy_http_version 1.1; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;
-      proxy_set_header Host $host; proxy_set_header Upgrade $tunnel; proxy_set_header Connection $tunnel_connection;
+      {way} client_max_body_size 0;
+      {module}_set_header Host $host; {hop}
       {forwarded}
     }}
   }}
@@ -289,7 +314,7 @@ http {{
 
 fn haproxy(
     at: &Path,
-    profile: Profile,
+    (profile, spoken): Setup,
     [listen, two]: [SocketAddr; 2],
     backend: SocketAddr,
 ) -> Command {
@@ -309,6 +334,10 @@ fn haproxy(
         _ => {
             "http-request del-header x-forwarded- -m beg\n  http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Real-IP %[src]\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  http-request set-header Forwarded \"for=%[src];host=%[req.hdr(host)];proto=http\""
         }
+    };
+    let proto = match spoken {
+        Protocol::One => "",
+        Protocol::Two => " proto h2",
     };
     let text = format!(
         r#"global
@@ -331,7 +360,7 @@ frontend f
   http-request disable-l7-retry unless METH_GET
   default_backend b
 backend b
-  server s {backend}
+  server s {backend}{proto}
 "#,
         connect.as_millis(),
         client.as_millis(),
