@@ -118,8 +118,17 @@ impl Subject {
         }
     }
 
+    /// A connection for a client that speaks this.
+    ///
+    /// # Errors
+    /// It does not accept, or no more.
+    pub(crate) fn connect(&mut self, client: Protocol) -> Result<TcpStream, String> {
+        let address = self.ready(client)?;
+        TcpStream::connect(address).map_err(|error| format!("it accepts nothing: {error}"))
+    }
+
     /// Its address for a client that speaks this, once it accepts; what it printed if it does not.
-    pub(crate) fn ready(&mut self, client: Protocol) -> Result<SocketAddr, String> {
+    fn ready(&mut self, client: Protocol) -> Result<SocketAddr, String> {
         let begun = clock::now();
         while !self.answers {
             self.answers =
