@@ -5,7 +5,7 @@
 //!                             └── bytes, plays done, bytes the client read ──▶ Stage, one condition variable
 //! ```
 //!
-//! A connection that begins as those of HTTP/2 do goes on in `streams`.
+//! What speaks HTTP/2 is in `streams`.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -20,7 +20,6 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::frames::PREFACE;
 use crate::streams::Streams;
 use crate::wire::{self, Message, Tail, What};
 
@@ -29,10 +28,6 @@ const MARKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// No wait of a backend may take longer.
 const LONGEST: Duration = Duration::from_secs(20);
-
-/// For a subject to close a connection of HTTP/2 that has ended, lest the next case's request be sent on it. Ours
-/// does so at once.
-const CLOSING: Duration = Duration::from_secs(1);
 
 /// When a play begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +49,8 @@ pub(crate) enum Act {
     AwaitReceived(&'static str),
     /// Waits until the subject resets the stream that was asked on.
     AwaitReset,
+    /// Waits until the subject has read all that was sent: it answers a PING, or has ended the connection.
+    AwaitPing,
     /// Waits until the subject ends this connection.
     AwaitEnd,
     /// Waits for time, where the rule is about time.
@@ -79,8 +76,8 @@ pub(crate) struct Play {
 #[derive(Default)]
 pub(crate) struct Stage {
     plays: Vec<Play>,
-    /// What is said to a preface of HTTP/2.
-    pub(crate) greeting: Vec<u8>,
+    /// What is said to a preface; nothing: this backend speaks HTTP/1.
+    pub(crate) greeting: Option<Vec<u8>>,
     next: usize,
     /// Plays that are done.
     pub(crate) done: usize,
@@ -185,7 +182,7 @@ impl Backend {
     }
 
     /// A new case.
-    pub(crate) fn begin(&self, plays: Vec<Play>, greeting: Vec<u8>) {
+    pub(crate) fn begin(&self, plays: Vec<Play>, greeting: Option<Vec<u8>>) {
         self.shared.with(|stage| {
             *stage = Stage {
                 plays,
@@ -196,7 +193,10 @@ impl Backend {
     }
 
     /// Ends the case: everything that was sent to this backend until now is in what it saw.
-    pub(crate) fn finish(&self) -> Seen {
+    ///
+    /// The subject is told that its connections of HTTP/2 have ended, and has `closing` to close them: on one that is
+    /// left, the next case's request could be sent.
+    pub(crate) fn finish(&self, closing: Duration) -> Seen {
         // Connections are accepted in order: once the marker is there, so is all before it.
         let marker = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         marker
@@ -219,7 +219,7 @@ impl Backend {
             }
         });
         self.shared
-            .wait(CLOSING, |stage| stage.framed.is_empty().then_some(true));
+            .wait(closing, |stage| stage.framed.is_empty().then_some(true));
         let threads = self.shared.with(|stage| {
             for stream in stage.streams.iter().flatten() {
                 let _ = stream.shutdown(Shutdown::Both);
@@ -257,6 +257,9 @@ fn accept(shared: &Shared, stream: TcpStream) {
             number: stage.connections.len(),
             at: 0,
         };
+        if stage.greeting.is_some() {
+            stage.framed.insert(stage.connections.len());
+        }
         stage.connections.push(Vec::new());
         stage.streams.push(Some(copy));
         let thread = std::thread::spawn(move || connection.serve());
@@ -275,13 +278,8 @@ pub(crate) struct Connection {
 
 impl Connection {
     fn serve(mut self) {
-        while PREFACE.starts_with(&self.received()) {
-            if !self.more() {
-                return;
-            }
-        }
-        if self.received().starts_with(PREFACE) {
-            return Streams::new(self).serve();
+        if let Some(greeting) = self.shared.with(|stage| stage.greeting.clone()) {
+            return Streams::new(self).serve(&greeting);
         }
         while self.request() {}
         // Whatever comes now is no request, or belongs to none.
@@ -370,7 +368,7 @@ impl Connection {
                 true
             }
             // Nothing of HTTP/1.
-            Act::AwaitReset => true,
+            Act::AwaitReset | Act::AwaitPing => true,
             Act::AwaitEnd => {
                 while self.more() {}
                 false
@@ -406,7 +404,7 @@ impl Connection {
             .with(|stage| stage.connections[self.number][self.at..].to_vec())
     }
 
-    fn shutdown(&self, how: Shutdown) {
+    pub(crate) fn shutdown(&self, how: Shutdown) {
         if let Some(stream) = &self.stream {
             let _ = stream.shutdown(how);
         }

@@ -259,6 +259,11 @@ impl Case {
         self.play(answer(bytes))
     }
 
+    /// The same in HTTP/2, and the subject has read all of it before the play counts as done.
+    pub(crate) fn answer_read(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.acts(When::Whole, [Act::Send(bytes.into()), Act::AwaitPing])
+    }
+
     /// The same, and closes.
     pub(crate) fn answer_close(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.play(Play {

@@ -24,6 +24,7 @@ mod hpack;
 
 mod answers;
 mod backend;
+mod careless;
 mod case;
 mod chunks;
 mod client;
@@ -49,8 +50,8 @@ mod two;
 mod upgrade;
 mod wire;
 
-use case::{Case, Side};
-use subject::Kind;
+use case::{Case, Protocol, Side};
+use subject::{Kind, Profile};
 
 /// All cases, theme by theme.
 fn all() -> Vec<Case> {
@@ -112,6 +113,33 @@ fn a_relay_of_raw_bytes_is_found_out() {
     };
     let cases: Vec<Case> = all().into_iter().filter(fails).collect();
     assert!(cases.len() > 80, "{} cases", cases.len());
+
+    let verdicts = run::all(Kind::Relay, &cases);
+
+    for (case, verdict) in cases.iter().zip(verdicts) {
+        assert!(verdict.is_err(), "passed: {}", case.title());
+    }
+}
+
+#[test]
+fn a_gateway_that_writes_down_whatever_frames_say_is_found_out() {
+    let fails = |case: &Case| {
+        let refusal = ["a 502:", "no length, cut by"];
+        let fields = [
+            "fields",
+            "hop by hop",
+            "length",
+            "start line",
+            "unasked 101",
+        ];
+        let frames = ["frames", "truncation", "limits", "interim"];
+        case.profile == Profile::Plain
+            && case.protocol(Side::Backend) == Protocol::Two
+            && refusal.iter().any(|word| case.name.starts_with(word))
+            && (fields.contains(&case.rule) || frames.contains(&case.rule))
+    };
+    let cases: Vec<Case> = all().into_iter().filter(fails).collect();
+    assert!(cases.len() > 120, "{} cases", cases.len());
 
     let verdicts = run::all(Kind::Relay, &cases);
 

@@ -137,14 +137,20 @@ impl Lane {
         let client = case.protocol(Side::Client);
         let mut was_dead = false;
         let stream = loop {
+            // Some subjects connect as soon as they are connected to.
+            let framed = case.protocol(Side::Backend) == Protocol::Two;
+            let greeting = framed.then(|| case.greeting.clone());
+            self.backend.begin(case.plays(), greeting);
             match self.subject.connect(client) {
                 Ok(stream) => break stream,
                 Err(why) if was_dead => {
                     let verdict = Err(why);
+                    self.backend.finish(self.subject.patience());
                     return Judged { verdict, was_dead };
                 }
                 Err(_) => {
                     was_dead = true;
+                    self.backend.finish(self.subject.patience());
                     self.renew();
                 }
             }
@@ -154,17 +160,19 @@ impl Lane {
     }
 
     fn play(&mut self, case: &Case, stream: TcpStream) -> Verdict {
-        self.backend.begin(case.plays(), case.greeting.clone());
         let shared = &self.backend.shared;
         let outcome = client::play(case, stream, shared, self.subject.patience());
-        let seen = self.backend.finish();
+        let patience = self.subject.patience();
+        let seen = self.backend.finish(patience);
         let outcome = Outcome {
             connections: seen.connections,
             requests: seen.requests,
             unframed: seen.unframed,
             ..outcome
         };
-        let verdict = case.judge(&outcome);
+        let verdict = case
+            .judge(&outcome)
+            .map_err(|why| format!("{why}\nPRINTED {}", self.subject.said()));
         match self.subject.is_alive() {
             true => verdict,
             false => died(),

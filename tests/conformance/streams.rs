@@ -8,6 +8,7 @@
 //! What a subject sends is held to RFC 9113: a malformed request is told as something unframed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Shutdown;
 
 use crate::answers::{self, ASKED};
 use crate::backend::{Act, Connection, Play, Stage, When};
@@ -30,6 +31,9 @@ const HOPS: [&str; 5] = [
     "upgrade",
 ];
 
+/// A PING of these tests.
+const MARK: &[u8; 8] = b"all read";
+
 /// One request.
 struct Asked {
     message: Message,
@@ -45,36 +49,47 @@ pub(crate) struct Streams {
     fresh: VecDeque<u32>,
     /// A head that goes on in the next frame, and how its stream does.
     begun: Option<(u32, u8, Vec<u8>)>,
+    /// The last PING was answered.
+    ponged: bool,
 }
 
 impl Streams {
-    /// Its preface was read.
-    pub(crate) fn new(mut connection: Connection) -> Self {
-        connection.at += PREFACE.len();
+    /// Nothing of it was read.
+    pub(crate) fn new(connection: Connection) -> Self {
         Self {
             connection,
             decoder: Decoder::default(),
             asked: BTreeMap::new(),
             fresh: VecDeque::new(),
             begun: None,
+            ponged: false,
         }
     }
 
     /// Plays to its end.
-    pub(crate) fn serve(mut self) {
+    pub(crate) fn serve(mut self, greeting: &[u8]) {
         let number = self.connection.number;
         let shared = self.connection.shared.clone();
-        let greeting = shared.with(|stage| {
-            stage.framed.insert(number);
-            stage.greeting.clone()
-        });
-        self.connection.exchange(&greeting);
-        if let Err(why) = self.requests() {
+        if let Err(why) = self.preface(greeting).and_then(|()| self.requests()) {
             shared.with(|stage| stage.unframed = Some(why));
         }
         // Whatever comes now is no request, or belongs to none.
         while self.connection.more() {}
         shared.with(|stage| stage.framed.remove(&number));
+    }
+
+    fn preface(&mut self, greeting: &[u8]) -> Result<(), String> {
+        while self.connection.received().len() < PREFACE.len() {
+            if !self.connection.more() {
+                return Ok(());
+            }
+        }
+        if !self.connection.received().starts_with(PREFACE) {
+            return Err("no preface of HTTP/2".to_owned());
+        }
+        self.connection.at += PREFACE.len();
+        self.connection.exchange(greeting);
+        Ok(())
     }
 
     fn requests(&mut self) -> Result<(), String> {
@@ -132,7 +147,17 @@ impl Streams {
                 wire::find(body, needle.as_bytes()).is_some()
             }),
             Act::AwaitReset => self.until(|me| me.asked[&stream].reset),
+            Act::AwaitPing => {
+                self.ponged = false;
+                self.connection.exchange(&frames::frame(PING, 0, 0, MARK));
+                self.until(|me| me.ponged)
+            }
             Act::AwaitEnd => self.until(|_| false),
+            // Read to its end, which is when the subject has seen ours.
+            Act::Close => {
+                self.connection.shutdown(Shutdown::Write);
+                Ok(false)
+            }
             _ => Ok(self.connection.act(act)),
         }
     }
@@ -172,7 +197,8 @@ impl Streams {
                 let known = frames::frame(SETTINGS, ACK, 0, &[]);
                 self.connection.exchange(&known);
             }
-            PING if !frame.has(ACK) => {
+            PING if frame.has(ACK) => self.ponged |= frame.payload == MARK,
+            PING => {
                 let back = frames::frame(PING, ACK, 0, &frame.payload);
                 self.connection.exchange(&back);
             }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use lb::clock;
 use tempfile::TempDir;
 
+use crate::careless;
 use crate::case::Protocol;
 use crate::common::{Running, find};
 use crate::run::Setup;
@@ -23,7 +24,7 @@ pub(crate) enum Kind {
     Ours,
     Nginx,
     Haproxy,
-    /// A relay of raw bytes, which obeys no rule: what it passes proves nothing.
+    /// A relay of raw bytes, or of what frames say, which obeys no rule: what it passes proves nothing.
     Relay,
 }
 
@@ -102,7 +103,10 @@ impl Subject {
             Kind::Nginx => Some(nginx(at, setup, [address, two], backend)),
             Kind::Haproxy => Some(haproxy(at, setup, [address, two], backend)),
             Kind::Relay => {
-                relay(address, backend);
+                match setup.1 {
+                    Protocol::One => relay(address, backend),
+                    Protocol::Two => careless::gateway(address, backend),
+                }
                 None
             }
         };
@@ -152,6 +156,18 @@ impl Subject {
             (Kind::Ours, Err(_)) => Duration::from_secs(10),
             (Kind::Relay, _) => Duration::from_secs(1),
             _ => Duration::from_secs(3),
+        }
+    }
+
+    /// The last that ours printed: a panic of one of its tasks shows nowhere else.
+    pub(crate) fn said(&self) -> String {
+        let own = self.process.as_ref().filter(|_| self.kind == Kind::Ours);
+        let all = own.map(Running::output).unwrap_or_default();
+        let lines: Vec<&str> = all.lines().collect();
+        let last = &lines[lines.len().saturating_sub(8)..];
+        match last {
+            [] => String::new(),
+            last => format!("; it printed:\n{}", last.join("\n")),
         }
     }
 
@@ -245,7 +261,10 @@ workers = 1
     let file = at.join("lb.toml");
     fs::write(&file, text).expect("the file can be written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
-    command.arg("--config").arg(file);
+    command
+        .arg("--config")
+        .arg(file)
+        .args(["--log-level", "debug"]);
     command
 }
 

@@ -65,7 +65,7 @@ fn persistence(cases: &mut Vec<Case>) {
         cases.push(
             two(RULE, SECTION, format!("{what}: it is used again"), GET)
                 .greeting(greeting)
-                .answer(first)
+                .answer_read(first)
                 .answer(text("second"))
                 .second_is_its_own()
                 .holds("by the same connection", move |outcome| {
@@ -94,7 +94,7 @@ fn persistence(cases: &mut Vec<Case>) {
                     format!("{what} {when}: it is whole, and the next takes another"),
                     POST,
                 )
-                .answer(answer)
+                .answer_read(answer)
                 .answer(text("second"))
                 .delivers("first")
                 .second_is_its_own()
@@ -143,7 +143,7 @@ fn persistence(cases: &mut Vec<Case>) {
             .await_plays(1)
             .send(POST)
             .methods(&["POST"; 2])
-            .answer(bad)
+            .answer_read(bad)
             .answer(text("second"))
             .status(&[502])
             .second_is_its_own()

@@ -316,12 +316,17 @@ fn surplus(cases: &mut Vec<Case>) {
         };
         cases.push(followed(
             format!("{what} behind an answer, in the same bytes"),
-            vec![send([ok(), more.clone()].concat())],
+            vec![send([ok(), more.clone()].concat()), Act::AwaitPing],
         ));
         cases.push(
             followed(
                 format!("{what} behind an answer, later"),
-                vec![send(ok()), Act::AwaitClient("ok"), send(more)],
+                vec![
+                    send(ok()),
+                    Act::AwaitClient("ok"),
+                    send(more),
+                    Act::AwaitPing,
+                ],
             )
             .delivers("ok"),
         );
@@ -368,7 +373,7 @@ fn unasked(cases: &mut Vec<Case>) {
                 .await_plays(1)
                 .send("GET /2 HTTP/1.1\r\nHost: t\r\n\r\n")
                 .methods(&["GET"; 2])
-                .answer(answer)
+                .answer_read(answer)
                 .answer(text("second"))
                 .without_evil()
                 .second_is_its_own(),
@@ -393,6 +398,7 @@ fn unasked(cases: &mut Vec<Case>) {
                     send([head("200", &[], false), data("half", false)].concat()),
                     Act::AwaitReset,
                     send(data("evil", true)),
+                    Act::AwaitPing,
                 ],
             )
             .without_evil(),

@@ -125,11 +125,12 @@ fn versions(cases: &mut Vec<Case>) {
             case(
                 RULE,
                 "RFC 9113 §3.4",
-                format!("a 502: a backend that speaks {what}"),
+                format!("a 502 or 503: a backend that speaks {what}"),
             )
             .profile(Profile::Fresh)
             .greeting(greeting)
-            .no_answer(),
+            .status(&[502, 503])
+            .without_evil(),
         );
     }
 }
