@@ -3,7 +3,7 @@
 //! ```text
 //! settings ─▶ driver::start ─▶ Handle ─▶ events ─▶ one line each
 //! State ──peers──▶ │               ├───▶ members ─▶ State, and Serf's snapshot (journal)
-//!        keyring ──┘               ├───▶ keyring ─▶ State
+//!        keyring ──┘               ├───▶ keyring ─▶ State, or the file of -keyring-file
 //!        rpc ─▶ commands ──────────┤
 //!                                  └───▶ notices ─▶ event handlers, whose output answers queries
 //! SIGTERM, SIGINT ─▶ leave: intent, farewell, a second more, sockets closed
@@ -14,7 +14,7 @@ mod handlers;
 pub mod journal;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +32,26 @@ use crate::gossip::core::member::{Member, Members};
 use crate::gossip::driver::{self, Handle, NameTaken, Seat, Settings, StartError};
 use crate::state::{self, State};
 
-/// Binds, starts the member, tells of everyone who comes and goes, and has `state` remember who is alive.
+/// Binds, starts the member, tells of everyone who comes and goes, and has `state` remember who is alive. Keys that the
+/// cluster changes are written to `ring`, where there is one, as Serf does; else `state` keeps them.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(settings: Settings, state: Option<Arc<State>>) -> Result<Handle, StartError> {
-    start_at(settings, state, None).await
+pub async fn start(
+    mut settings: Settings,
+    state: Option<Arc<State>>,
+    ring: Option<PathBuf>,
+) -> Result<Handle, StartError> {
+    let Some(ring) = ring else {
+        return start_at(settings, state, None).await;
+    };
+    recall_peers(&mut settings, state.as_deref());
+    let keeper = Keeper {
+        state: state.clone(),
+        ring: Some(ring),
+    };
+    keeper.settle(&mut settings.keyring).await;
+    begin(settings, state, None, keeper).await
 }
 
 /// The same in the `seat` of another process, whose peers and keys `settings` hold.
@@ -50,18 +64,35 @@ pub async fn start_at(
     seat: Option<Seat>,
 ) -> Result<Handle, StartError> {
     if let (Some(state), None) = (&state, &seat) {
-        // A snapshot knows better: after a leave it says nobody.
-        if settings.former.is_none() {
-            settings.peers = state.peers().to_vec();
-        }
+        recall_peers(&mut settings, Some(state));
         settings.keyring = newest_keys(settings.keyring, state);
     }
+    let keeper = Keeper {
+        state: state.clone(),
+        ring: None,
+    };
+    begin(settings, state, seat, keeper).await
+}
+
+/// A snapshot knows better: after a leave it says nobody.
+fn recall_peers(settings: &mut Settings, state: Option<&State>) {
+    if let (Some(state), None) = (state, &settings.former) {
+        settings.peers = state.peers().to_vec();
+    }
+}
+
+async fn begin(
+    settings: Settings,
+    state: Option<Arc<State>>,
+    seat: Option<Seat>,
+    keeper: Keeper,
+) -> Result<Handle, StartError> {
     let encrypted = settings.keyring.is_some();
     let handle = driver::start_at(settings, seat).await?;
+    if encrypted && (state.is_some() || keeper.ring.is_some()) {
+        tokio::spawn(remember_keys(handle.keyring(), keeper));
+    }
     if let Some(state) = state {
-        if encrypted {
-            tokio::spawn(remember_keys(handle.keyring(), Arc::clone(&state)));
-        }
         tokio::spawn(remember(handle.members(), handle.names(), state));
     }
     // Only a listener goes along: a task that held the handle would keep gossip alive by itself.
@@ -123,14 +154,63 @@ async fn remember(
 }
 
 /// Until gossip ends. What the cluster never changed is in the key file, and nowhere else.
-async fn remember_keys(mut keyring: watch::Receiver<Option<Keyring>>, state: Arc<State>) {
+async fn remember_keys(mut keyring: watch::Receiver<Option<Keyring>>, keeper: Keeper) {
     while keyring.changed().await.is_ok() {
         let now = keyring.borrow_and_update().clone();
         if let Some(now) = now {
             info!(key = %now.primary().fingerprint(), keys = now.keys().len(), "the keyring was changed");
-            state.save_keyring(now);
+            keeper.keep(now).await;
         }
     }
+}
+
+/// Where changed keys go: into Serf's file where there is one, else into the state, which also helps out where that file
+/// can't be written. So whatever the state has is newer than the file.
+struct Keeper {
+    state: Option<Arc<State>>,
+    ring: Option<PathBuf>,
+}
+
+impl Keeper {
+    async fn keep(&self, keys: Keyring) {
+        if let Some(ring) = &self.ring {
+            match write_ring(ring, &keys).await {
+                Ok(()) => {
+                    if let Some(state) = &self.state {
+                        state.forget_keyring().await;
+                    }
+                    return;
+                }
+                Err(error) => warn!(
+                    "{}: {error}; a stock agent would start with the old keys",
+                    ring.display()
+                ),
+            }
+        }
+        if let Some(state) = &self.state {
+            state.save_keyring(keys);
+        }
+    }
+
+    /// The keys to start with; what the state has is moved into the file.
+    async fn settle(&self, keys: &mut Option<Keyring>) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        if state.keyring().is_some() {
+            *keys = newest_keys(keys.take(), state);
+            if let Some(newest) = keys.clone() {
+                self.keep(newest).await;
+            }
+        }
+    }
+}
+
+/// A disk that hangs must not hold up gossip.
+async fn write_ring(path: &Path, keys: &Keyring) -> std::io::Result<()> {
+    let (path, keys) = (path.to_owned(), keys.clone());
+    let written = tokio::task::spawn_blocking(move || state::keyring_file::write(&path, &keys));
+    written.await.unwrap_or_else(|error| Err(error.into()))
 }
 
 /// The keys to start with: those that the cluster changed to while we ran last win over those `given`.

@@ -427,7 +427,8 @@ async fn join(config: &config::Agent, tags: Tags) -> Result<Joined, Failure> {
     };
     let opened = journal::open(config.snapshot.as_ref(), &mut settings)
         .map_err(|error| Failure::new(2, error))?;
-    let gossip = membership::start(settings, state.clone())
+    let ring = config.keyring_file.clone();
+    let gossip = membership::start(settings, state.clone(), ring)
         .await
         .map_err(|error| {
             let code = if membership::is_configuration(&error) {

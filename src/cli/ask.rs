@@ -85,7 +85,7 @@ fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
 /// A line per backend, pool by pool.
 pub(super) fn pools(answer: &Value) -> String {
     let mut rows = vec![row([
-        "POOL", "BACKEND", "ADDRESS", "STATE", "IN", "WEIGHT", "REQUESTS", "SINCE", "REASON",
+        "POOL", "BACKEND", "ADDRESS", "STATE", "IN", "TIER", "WEIGHT", "ACTIVE", "SINCE", "REASON",
     ])];
     for pool in list(answer, "pools") {
         let backends = list(pool, "backends");
@@ -99,15 +99,12 @@ pub(super) fn pools(answer: &Value) -> String {
                 "-",
                 "-",
                 "-",
+                "-",
                 "no backend yet",
             ]));
         }
         let limit = pool["max_in_flight"].as_u64().filter(|max| *max > 0);
         for backend in backends {
-            let weight = match backend["backup"] {
-                Value::Bool(true) => format!("{} backup", text(backend, "weight")),
-                _ => text(backend, "weight"),
-            };
             let is_in = backend["in_rotation"].as_bool().unwrap_or_default();
             rows.push(row([
                 &text(pool, "name"),
@@ -115,7 +112,8 @@ pub(super) fn pools(answer: &Value) -> String {
                 &text(backend, "address"),
                 &text(backend, "state"),
                 if is_in { "yes" } else { "no" },
-                &weight,
+                &tier(backend),
+                &text(backend, "weight"),
                 &match limit {
                     Some(max) => format!("{}/{max}", text(backend, "in_flight")),
                     None => text(backend, "in_flight"),
@@ -133,6 +131,7 @@ pub(super) fn pools(answer: &Value) -> String {
                 "queue",
                 "-",
                 "-",
+                "-",
                 &queued.to_string(),
                 "-",
                 "wait, as every backend is busy",
@@ -140,6 +139,18 @@ pub(super) fn pools(answer: &Value) -> String {
         }
     }
     aligned(&rows)
+}
+
+/// Where it stands on the ladder: primaries before backups, and among either the highest number first.
+fn tier(backend: &Value) -> String {
+    let kind = match backend["backup"] {
+        Value::Bool(true) => "backup",
+        _ => "primary",
+    };
+    match backend["tier"].as_u64() {
+        None | Some(0) => kind.to_owned(),
+        Some(number) => format!("{kind} {number}"),
+    }
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
@@ -198,10 +209,10 @@ mod tests {
         let answer = serde_json::json!({"pools": [
             {"name": "web", "max_in_flight": 9, "queued": 12, "backends": [
                 {"node": "web1", "address": "10.0.0.1:80", "state": "up", "in_rotation": true,
-                 "reason": "check passed: 200", "weight": 3, "backup": false, "since": "2026-01-02T03:04:05Z",
+                 "reason": "check passed: 200", "weight": 3, "tier": 7, "backup": false, "since": "2026-01-02T03:04:05Z",
                  "in_flight": 7},
                 {"node": "sorry", "address": "10.0.0.9:80", "state": "down", "in_rotation": false,
-                 "reason": "refused", "weight": 1, "backup": true, "since": "2026-01-02T03:04:05Z"}]},
+                 "reason": "refused", "weight": 1, "tier": 0, "backup": true, "since": "2026-01-02T03:04:05Z"}]},
             {"name": "api", "backends": []}]});
 
         let text = pools(&answer);
@@ -210,11 +221,11 @@ mod tests {
         assert_eq!(lines.len(), 5);
         assert_eq!(
             lines[1],
-            "web   web1     10.0.0.1:80  up     yes  3         7/9       2026-01-02T03:04:05Z  check passed: 200"
+            "web   web1     10.0.0.1:80  up     yes  primary 7  3       7/9     2026-01-02T03:04:05Z  check passed: 200"
         );
-        assert!(lines[2].contains("1 backup"));
+        assert!(lines[2].contains("  no   backup     1  "), "{}", lines[2]);
         assert!(
-            lines[3].contains("queue  -    -         12 "),
+            lines[3].contains("queue  -    -          -       12 "),
             "{}",
             lines[3]
         );

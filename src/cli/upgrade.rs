@@ -91,6 +91,13 @@ fn find(given: &Upgrade) -> Result<UnixStream, Unasked> {
         .clone()
         .or_else(|| variable("LB_STATE_DIR").map(PathBuf::from))
         .or_else(|| Surroundings::of_process().state_home);
+    // As the flag of lb itself has it.
+    if root.as_deref() == Some(Path::new("none")) {
+        return Err(Unasked::Usage(
+            "an lb without a state directory is not found by this verb; SIGUSR2 to its process does the same, like `kill -USR2 PID` or `systemctl kill --kill-whom=main --signal=SIGUSR2 lb`"
+                .to_owned(),
+        ));
+    }
     let Some(root) = root else {
         return Err(Unasked::Usage(
             "where does it keep its state? give --state-dir; without any, SIGUSR2 does the same"

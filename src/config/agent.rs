@@ -9,7 +9,7 @@ use super::companion::Companion;
 use super::document::Table;
 use super::error::{Error, Faults};
 use super::sources::{Sources, Surroundings};
-use super::{Agent, Given, flags, services};
+use super::{Agent, Given, flags, serf, services};
 use crate::announce::{self, Service, State, Tags};
 use crate::handlers::Filter;
 
@@ -72,6 +72,7 @@ pub(super) fn read(
         state,
         snapshot,
         tags_file,
+        keyring_file: serf::keyring_file(flags, around),
         log,
         file: None,
         warnings: sources.warnings.into_inner(),

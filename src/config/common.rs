@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::address;
 use super::defaults;
-use super::document::{Found, Table};
+use super::document::{Found, Place, Table};
 use super::error::At;
 use super::flags::Common;
 use super::handlers;
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) handlers: crate::handlers::Settings,
     pub(super) rpc: crate::rpc::Settings,
     pub(super) admin: admin::Settings,
+    /// Where the gossip's address was written, and the admin's.
+    pub(super) places: [Option<Place>; 2],
     pub(super) state: Option<PathBuf>,
     pub(super) snapshot: Option<snapshot::Settings>,
     pub(super) tags_file: Option<PathBuf>,
@@ -65,7 +67,7 @@ pub(super) fn read(
     front: bool,
 ) -> Shared {
     let mut shared = gossip(sources, flags, root.table("gossip"), around);
-    shared.admin = admin(sources, flags, root.table("admin"), front);
+    (shared.admin, shared.places[1]) = admin(sources, flags, root.table("admin"), front);
     if let Some(level) = sources.scalar(
         "log-level",
         &flags.log_level,
@@ -135,6 +137,7 @@ fn gossip(
     let handlers = handlers::read(sources, flags, &mut table, !matches!(keys, Keys::None));
     let rpc = rpc::read(sources, flags, &mut table);
 
+    let places = [bind.as_ref().map(Valued::place), None];
     let insecure_gossip = insecure.is_some_and(|insecure| insecure.value);
     if !insecure_gossip && matches!(keys, Keys::None) {
         refuse_public(sources, bind.iter().chain(&advertise), &join);
@@ -162,6 +165,7 @@ fn gossip(
         handlers,
         rpc,
         admin: defaults::admin(true),
+        places,
         state: None,
         snapshot: past.snapshot,
         tags_file: past.tags_file,
@@ -243,7 +247,7 @@ fn admin(
     flags: &Common,
     mut table: Table<'_>,
     front: bool,
-) -> admin::Settings {
+) -> (admin::Settings, Option<Place>) {
     let mut settings = defaults::admin(front);
     let listen = sources.scalar("admin", &flags.admin, table.text("listen"), address::local);
     if let Some(listen) = &listen {
@@ -270,7 +274,7 @@ fn admin(
             format!("tokens are not built yet; refusing to serve {address} without one, bind --admin to 127.0.0.1"),
         );
     }
-    settings
+    (settings, listen.map(|listen| listen.place()))
 }
 
 /// Tables whose function is still to come.

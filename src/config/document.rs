@@ -20,6 +20,9 @@ use toml::de::{DeTable, DeValue};
 use super::error::{At, Error, Errors, Faults};
 use super::parse::nearest;
 
+/// What others call our keys; each is a hint only where the key it stands for is known.
+const SYNONYMS: &[(&str, &str)] = &[("priority", "tier"), ("bind", "listen")];
+
 /// Characters of a value repeated in an error.
 const SHOWN_MAX: usize = 60;
 
@@ -43,6 +46,23 @@ pub(super) struct Found {
     /// What a parser takes.
     pub(super) text: String,
     /// As it stands in the file.
+    pub(super) shown: String,
+}
+
+impl Found {
+    pub(super) fn place(&self) -> Place {
+        Place {
+            at: self.at.clone(),
+            shown: self.shown.clone(),
+        }
+    }
+}
+
+/// Where something was written, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) at: At,
+    /// As it stands there.
     pub(super) shown: String,
 }
 
@@ -192,6 +212,26 @@ impl<'d> Table<'d> {
                 .map(|number| number.to_string()),
             other => other.as_bool().map(|choice| choice.to_string()),
         })
+    }
+
+    /// Where a list without any item stands.
+    pub(super) fn empty_list(&self, key: &str) -> Option<Place> {
+        let value = self.entries?.get(key)?;
+        let document = self.document?;
+        value
+            .get_ref()
+            .as_array()
+            .filter(|items| items.is_empty())?;
+        let at = document.at(value.span().start, &join(&self.path, key));
+        Some(Place {
+            at,
+            shown: document.shown(value),
+        })
+    }
+
+    /// The file's name, as it was given.
+    pub(super) fn file(&self) -> Option<&'d str> {
+        self.document.map(|document| document.file.as_str())
     }
 
     /// It stands in the file.
@@ -374,7 +414,11 @@ impl Drop for Table<'_> {
             if self.asked.is_empty() || self.asked.contains(&written) {
                 continue;
             }
-            let fix = match nearest(written, self.asked.iter().copied()) {
+            let synonym = SYNONYMS
+                .iter()
+                .find(|(theirs, ours)| *theirs == written && self.asked.contains(ours))
+                .map(|(_, ours)| *ours);
+            let fix = match synonym.or_else(|| nearest(written, self.asked.iter().copied())) {
                 Some(meant) => {
                     if !entries.contains_key(meant) {
                         let mut misspelt = document.misspelt.borrow_mut();

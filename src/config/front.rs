@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::common::{self, Shared};
-use super::document::Table;
+use super::document::{Found, Table};
 use super::error::{At, Error, Faults};
 use super::relays::Read;
 use super::sources::{Sources, Surroundings, Valued};
@@ -40,7 +40,7 @@ pub(super) fn read(
     let shared = common::read(&sources, &flags.common, &mut root, &mut log, around, true);
     let access_log = access::read(&sources, flags, log);
     let mut clusters = clusters(&sources, flags, &mut root);
-    let listeners = listener::read(&sources, flags, &mut root, &clusters);
+    let (listeners, places) = listener::read(&sources, flags, &mut root, &clusters);
     relays::settle(&sources, &listeners, &mut clusters);
     let clusters: Vec<Cluster> = clusters.into_iter().map(|read| read.cluster).collect();
     routes(&sources, &mut root);
@@ -56,7 +56,16 @@ pub(super) fn read(
             "nothing to balance: name the pool, like `lb --cluster web`, or give --backend HOST:PORT; `lb demo` shows it without either",
         ));
     }
-    listener::one_socket_each(&sources, &shared, &proxy.listeners);
+    if clusters.is_empty()
+        && purpose == Purpose::Check
+        && !faults.touch("cluster")
+        && let Some(file) = root.file()
+    {
+        sources.conflict(format!(
+            "{file}: names no pool, so that there is nothing to balance; add [cluster.NAME], which does no harm where --cluster NAME is given as well"
+        ));
+    }
+    listener::one_socket_each(&sources, &shared, &proxy.listeners, &places);
     sources.finish();
     Front {
         access_log,
@@ -175,7 +184,7 @@ fn plain(name: &str) -> Read {
             tls: Arc::default(),
             backend_networks: Vec::new(),
         },
-        proto: false,
+        proto: None,
         check: false,
     }
 }
@@ -184,7 +193,7 @@ fn cluster(sources: &Sources<'_>, mut table: Table<'_>, read: &mut Read) {
     let cluster = &mut read.cluster;
     let pool = &mut cluster.pool;
     let (port, proto) = (table.integer("default_port"), table.text("proto"));
-    read.proto = proto.is_some();
+    read.proto = proto.as_ref().map(Found::place);
     sources.set(&mut pool.proto, proto, parse::proto);
     if port.is_none() && pool.proto.is_tls() {
         pool.default_port = defaults::HTTPS_PORT;

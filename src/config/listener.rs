@@ -8,26 +8,36 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::common::Shared;
-use super::document::Table;
+use super::document::{Found, Place, Table};
+use super::error::At;
 use super::relays::Read;
 use super::sources::{Sources, Valued};
 use super::{address, defaults, flags, parse, tls};
 use crate::network::Network;
 use crate::proxy::{LISTENERS_MAX, Listen, Listener, Mode};
 
-/// All of them, the first of which takes `--listen`.
+/// Where the addresses of one were written, in their order; its name's place where none were.
+#[derive(Debug, Default)]
+pub(super) struct Places(Vec<Place>);
+
+/// All of them, the first of which takes `--listen`; beside them where each was written.
 pub(super) fn read(
     sources: &Sources<'_>,
     flags: &flags::Front,
     root: &mut Table<'_>,
     clusters: &[Read],
-) -> Vec<Listener> {
+) -> (Vec<Listener>, Vec<Places>) {
     let mut listeners: Vec<Listener> = Vec::new();
+    let mut all_places = Vec::new();
     for (name, mut table) in root.named("listener") {
         if listeners.len() == LISTENERS_MAX {
             let too_many = format!("is one more than the {LISTENERS_MAX} that are supported");
             sources.faults.value(&name.at, &name.text, too_many);
             break;
+        }
+        if let Some(place) = table.empty_list("listen") {
+            let why = "leaves it nowhere to listen; write listen = [\":PORT\"]";
+            sources.refuse_at(&place, why);
         }
         let written = table.texts("listen");
         let first = listeners.is_empty();
@@ -45,6 +55,7 @@ pub(super) fn read(
             ),
             false => written.map(|found| sources.keys(found, address::listen)),
         };
+        let listens = listens.unwrap_or_default();
         let mut listener = defaults::listener(&name.text);
         let secured = table.table("tls");
         if secured.is_there() {
@@ -52,23 +63,36 @@ pub(super) fn read(
                 port: defaults::HTTPS_PORT,
             };
         }
-        if let Some(listen) = addresses(sources, &listens.unwrap_or_default()) {
+        if let Some(listen) = addresses(sources, &listens) {
             listener.listen = listen;
         }
         let relays = table.text("mode").is_some_and(|mode| mode.text == "tcp");
         listener.tls = tls::listener(sources, &name, secured, relays);
         settings(sources, table, &mut listener, clusters);
         listeners.push(listener);
+        all_places.push(Places::of(&listens, Some(&name)));
     }
     if listeners.is_empty() {
         let listens = sources.list("listen", &flags.listen, None, parse::split, address::listen);
+        let listens = listens.unwrap_or_default();
         let mut listener = defaults::listener("web");
-        if let Some(listen) = addresses(sources, &listens.unwrap_or_default()) {
+        if let Some(listen) = addresses(sources, &listens) {
             listener.listen = listen;
         }
         listeners.push(listener);
+        all_places.push(Places::of(&listens, None));
     }
-    listeners
+    (listeners, all_places)
+}
+
+impl Places {
+    fn of(listens: &[Valued<Listen>], name: Option<&Found>) -> Self {
+        match listens {
+            [] => Self(name.map(Found::place).into_iter().collect()),
+            // Each of them is one address.
+            listens => Self(listens.iter().map(Valued::place).collect()),
+        }
+    }
 }
 
 /// The keys of one listener, its addresses apart.
@@ -93,12 +117,7 @@ fn settings(
             )),
         }
     };
-    sources.set(
-        &mut listener.redirect_https,
-        table.boolean_or_integer("redirect_https"),
-        parse::https_port,
-    );
-    listener.acme_dir = sources.key(table.text("acme_dir"), parse::directory_there);
+    at_the_door(sources, &mut table, listener);
     listener.cluster = sources.key(table.text("cluster"), known);
     let networks = table.texts("trusted_proxies").unwrap_or_default();
     let networks = sources.keys(networks, address::network);
@@ -106,21 +125,58 @@ fn settings(
     introduced(sources, &mut table, listener);
 }
 
+/// Requests that are answered here: there have to be requests, and another place to send them to.
+fn at_the_door(sources: &Sources<'_>, table: &mut Table<'_>, listener: &mut Listener) {
+    let (redirect, acme) = (
+        table.boolean_or_integer("redirect_https"),
+        table.text("acme_dir"),
+    );
+    let places = [&redirect, &acme].map(|found| found.as_ref().map(Found::place));
+    sources.set(&mut listener.redirect_https, redirect, parse::https_port);
+    listener.acme_dir = sources.key(acme, parse::directory_there);
+    let [redirect, acme] = places;
+    if let (Some(port), Some(place)) = (listener.redirect_https, &redirect)
+        && served(&listener.listen)
+            .iter()
+            .any(|own| own.port() == port)
+    {
+        let why = format!(
+            "is this listener's own port, so that clients would be sent in circles; write the port where https is spoken{}",
+            if port == 443 {
+                ", or false"
+            } else {
+                ", true for 443, or false"
+            }
+        );
+        sources.refuse_at(place, why);
+    }
+    if listener.mode == Mode::Http {
+        return;
+    }
+    let asked = [
+        listener.redirect_https.is_some().then_some(redirect),
+        listener.acme_dir.is_some().then_some(acme),
+    ];
+    for place in asked.into_iter().flatten().flatten() {
+        let why = "answers requests, and mode = \"tcp\" relays bytes without looking at them; put it into a listener of mode \"http\"";
+        sources.refuse_at(&place, why);
+    }
+}
+
 /// Whose connections begin with a PROXY header. There is no default for it: whoever may send one may claim any address.
 fn introduced(sources: &Sources<'_>, table: &mut Table<'_>, listener: &mut Listener) {
     let from = table.texts("proxy_protocol_from").unwrap_or_default();
     let from = sources.keys(from, address::network);
+    let first = from.first().map(Valued::place);
     let from: Vec<Network> = from.into_iter().map(|found| found.value).collect();
     let wanted = table.boolean("proxy_protocol");
     let place = wanted
         .as_ref()
         .map(|found| (found.at.clone(), found.shown.clone()));
     let (Some(true), Some((at, shown))) = (sources.key(wanted, parse::boolean), place) else {
-        if !from.is_empty() {
-            sources.conflict(format!(
-                "listener {} has proxy_protocol_from without proxy_protocol = true",
-                listener.name
-            ));
+        if let Some(first) = first {
+            let why = "says who may send PROXY headers, and none are expected; write proxy_protocol = true beside it, or leave it out";
+            sources.refuse_at(&first, why);
         }
         return;
     };
@@ -154,34 +210,90 @@ fn addresses(sources: &Sources<'_>, listens: &[Valued<Listen>]) -> Option<Listen
     (!exactly.is_empty()).then_some(Listen::Exactly(exactly))
 }
 
-/// Two TCP listeners can't share a port of an address.
-pub(super) fn one_socket_each(sources: &Sources<'_>, shared: &Shared, listeners: &[Listener]) {
-    let mut sockets: Vec<(String, SocketAddr)> = Vec::new();
-    for (number, listener) in listeners.iter().enumerate() {
-        let what = match number {
-            0 => "--listen".to_owned(),
-            _ => format!("listener {}", listener.name),
-        };
-        let served = match &listener.listen {
-            Listen::Default { port } => vec![(Ipv6Addr::UNSPECIFIED, *port).into()],
-            Listen::Exactly(addresses) => addresses.clone(),
-        };
-        sockets.extend(served.into_iter().map(|address| (what.clone(), address)));
+/// What one has to be bound to.
+fn served(listen: &Listen) -> Vec<SocketAddr> {
+    match listen {
+        Listen::Default { port } => vec![(Ipv6Addr::UNSPECIFIED, *port).into()],
+        Listen::Exactly(addresses) => addresses.clone(),
     }
-    sockets.push(("--bind (gossip)".to_owned(), shared.gossip.bind));
-    let admin = shared.admin.listen;
-    sockets.extend(admin.map(|address| ("--admin".to_owned(), address)));
-    for (index, (what, address)) in sockets.iter().enumerate() {
-        for (other, theirs) in &sockets[..index] {
-            let same = address.ip() == theirs.ip()
-                || address.ip().is_unspecified()
-                || theirs.ip().is_unspecified();
-            if what != other && same && address.port() == theirs.port() && address.port() != 0 {
-                sources.conflict(format!(
-                    "{other} and {what} both want port {}; give one of them another",
-                    address.port()
-                ));
+}
+
+/// A socket that somebody wants, and where that was written.
+struct Wanted<'l> {
+    what: String,
+    /// Two of one listener are told apart where its addresses are read.
+    of: Option<&'l Listener>,
+    address: SocketAddr,
+    place: Option<Place>,
+}
+
+/// Two TCP listeners can't share a port of an address.
+pub(super) fn one_socket_each(
+    sources: &Sources<'_>,
+    shared: &Shared,
+    listeners: &[Listener],
+    places: &[Places],
+) {
+    let mut sockets: Vec<Wanted<'_>> = Vec::new();
+    for (listener, places) in listeners.iter().zip(places) {
+        for (index, address) in served(&listener.listen).into_iter().enumerate() {
+            let place = places.0.get(index).or_else(|| places.0.first());
+            sockets.push(Wanted {
+                // Without a file nobody has heard of its name.
+                what: match place.map(|place| &place.at) {
+                    Some(At::File { .. }) => format!("listener {}", listener.name),
+                    _ => "--listen".to_owned(),
+                },
+                of: Some(listener),
+                address,
+                place: place.cloned(),
+            });
+        }
+    }
+    let [bind, admin] = shared.places.clone();
+    let more = [
+        ("--bind (gossip)", Some(shared.gossip.bind), bind),
+        ("--admin", shared.admin.listen, admin),
+    ];
+    sockets.extend(more.into_iter().filter_map(|(what, address, place)| {
+        Some(Wanted {
+            what: what.to_owned(),
+            of: None,
+            address: address?,
+            place,
+        })
+    }));
+    for (index, one) in sockets.iter().enumerate() {
+        for other in &sockets[..index] {
+            let (a, b) = (one.address, other.address);
+            let same = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+            let siblings = match (one.of, other.of) {
+                (Some(a), Some(b)) => std::ptr::eq(a, b),
+                _ => false,
+            };
+            if !siblings && same && a.port() == b.port() && a.port() != 0 {
+                clash(sources, one, other);
             }
         }
+    }
+}
+
+/// At the later of the two that was written down; defaults stand nowhere.
+fn clash(sources: &Sources<'_>, one: &Wanted<'_>, other: &Wanted<'_>) {
+    let port = one.address.port();
+    let told = |place: &Place, other: &Wanted<'_>| {
+        let why = format!(
+            "{} wants port {port} too; give one of them another",
+            other.what
+        );
+        sources.refuse_at(place, why);
+    };
+    match (&one.place, &other.place) {
+        (Some(place), _) => told(place, other),
+        (None, Some(place)) => told(place, one),
+        (None, None) => sources.conflict(format!(
+            "{} and {} both want port {port}; give one of them another",
+            other.what, one.what
+        )),
     }
 }

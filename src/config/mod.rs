@@ -143,6 +143,8 @@ pub struct Agent {
     pub snapshot: Option<state::snapshot::Settings>,
     /// Keeps the tags that the RPC changes.
     pub tags_file: Option<PathBuf>,
+    /// Serf's file of keys, which keeps what the cluster changes; `None`: the state does.
+    pub keyring_file: Option<PathBuf>,
     /// Logging.
     pub log: log::Level,
     /// The file it was read from.
@@ -260,6 +262,10 @@ pub fn reload_agent(previous: &Agent) -> Result<Agent, Errors> {
     if !previous.discover_given && !next.discover_given {
         // The role may change; the name we were found by stays until a restart.
         next.discover.clone_from(&previous.discover);
+    }
+    if next.keyring_file.is_some() && next.keyring_file == previous.keyring_file {
+        // We write it ourselves; its keys are the cluster's business.
+        next.gossip.keyring.clone_from(&previous.gossip.keyring);
     }
     let (old, new) = (&previous.companion, &next.companion);
     let mut changed = restart_only_of_gossip(

@@ -9,6 +9,7 @@
 //! another listener sends requests to. The reverse is a slip: requests to what speaks no HTTP.
 
 use super::Cluster;
+use super::document::Place;
 use super::sources::Sources;
 use crate::announce::{CheckSpec, Proto};
 use crate::proxy::{Listener, Mode};
@@ -17,7 +18,7 @@ use crate::proxy::{Listener, Mode};
 pub(super) struct Read {
     pub(super) cluster: Cluster,
     /// Its protocol.
-    pub(super) proto: bool,
+    pub(super) proto: Option<Place>,
     /// How it is checked.
     pub(super) check: bool,
 }
@@ -33,14 +34,18 @@ pub(super) fn settle(sources: &Sources<'_>, listeners: &[Listener], pools: &mut 
         };
         let mut here = listeners.iter().filter(named);
         let asked = here.clone().find(|listener| listener.mode == Mode::Http);
-        if !read.proto && asked.is_none() && here.next().is_some() {
+        if read.proto.is_none() && asked.is_none() && here.next().is_some() {
             pool.proto = Proto::Tcp;
         }
-        if let (Proto::Tcp, Some(asked)) = (pool.proto, asked) {
-            sources.conflict(format!(
-                "listener {} sends requests, and pool {} is of proto \"tcp\", which takes none; write mode = \"tcp\" there, or name another pool by cluster",
-                asked.name, pool.name
-            ));
+        // With requests it is of this proto only where that was written.
+        if let (Proto::Tcp, Some(asked), Some(place)) = (pool.proto, asked, &read.proto) {
+            sources.refuse_at(
+                place,
+                format!(
+                    "takes no requests, and listener {} sends it some; write mode = \"tcp\" there, or name another pool by cluster",
+                    asked.name
+                ),
+            );
         }
         if pool.proto == Proto::Tcp && !read.check {
             pool.check = CheckSpec::Tcp { port: None };

@@ -14,6 +14,7 @@ mod json;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
 use clap::{Command, FromArgMatches};
 
@@ -40,6 +41,16 @@ pub struct Translated {
     pub variables: BTreeMap<String, String>,
     /// What is accepted and has no effect, or another one.
     pub warnings: Vec<String>,
+}
+
+/// Serf's own file of keys, which is written when the cluster changes them; ours never is.
+const KEYRING_FILE: &str = "LB_SERF_KEYRING_FILE";
+
+/// The file of `-keyring-file`, if the keys are read from there.
+pub(super) fn keyring_file(flags: &flags::Agent, around: &Surroundings) -> Option<PathBuf> {
+    let file = around.variables.get(KEYRING_FILE).filter(|_| flags.serf)?;
+    let is_read = flags.common.encrypt_key_file.as_ref() == Some(file);
+    is_read.then(|| PathBuf::from(file))
 }
 
 /// Reads the same command line again, and the files that it names.
@@ -207,6 +218,9 @@ impl Merged {
                 out.warnings.push("-encrypt shows the key to everyone who can list processes; put it into a file for --encrypt-key-file".to_owned());
             }
             out.variables.insert("LB_ENCRYPT_KEY".to_owned(), key);
+        }
+        if let Some(file) = self.one.get("keyring-file") {
+            out.variables.insert(KEYRING_FILE.to_owned(), file.clone());
         }
         if let Some(secret) = self.rpc_auth.take() {
             out.variables.insert("LB_RPC_AUTH_KEY".to_owned(), secret);

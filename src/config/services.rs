@@ -237,10 +237,18 @@ fn tagged(
         let wrong = heard.unusable.iter().chain(&heard.warnings);
         for why in wrong {
             let told = format!("--tag: service {}: {why}", heard.service.name);
-            if flags.serf {
-                sources.warn(told);
-            } else {
-                sources.conflict(told);
+            let name = &heard.service.name;
+            let mut tags = shared.tags.iter();
+            let of_it = |(tag, valued): &&(String, Valued<String>)| match tag.as_str() {
+                "role" => valued.value == **name,
+                tag => tag.strip_prefix("svc.") == Some(&**name),
+            };
+            match tags.find(of_it) {
+                _ if flags.serf => sources.warn(told),
+                Some((_, valued)) => {
+                    sources.refuse(valued, format!("service {name}: {why}"));
+                }
+                None => sources.conflict(told),
             }
         }
         services.push(heard.service);

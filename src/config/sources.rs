@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::document::Found;
+use super::document::{Found, Place};
 use super::error::{At, Error, Faults};
 use super::flags::variable;
 
@@ -120,6 +120,15 @@ pub(super) struct Valued<T> {
     pub(super) value: T,
     pub(super) at: At,
     pub(super) shown: String,
+}
+
+impl<T> Valued<T> {
+    pub(super) fn place(&self) -> Place {
+        Place {
+            at: self.at.clone(),
+            shown: self.shown.clone(),
+        }
+    }
 }
 
 impl<'a> Sources<'a> {
@@ -300,9 +309,14 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Notes what is wrong with several settings together.
+    /// Notes what is wrong with several settings together, none of which stands anywhere.
     pub(super) fn conflict(&self, sentence: String) {
         self.faults.push(Error::Conflict(sentence));
+    }
+
+    /// The same at the one of them that may give way.
+    pub(super) fn refuse_at(&self, place: &Place, why: impl Into<String>) {
+        self.faults.value(&place.at, &place.shown, why);
     }
 }
 

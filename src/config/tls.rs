@@ -161,6 +161,11 @@ fn alpn(sources: &Sources<'_>, table: &mut Table<'_>, relays: bool) -> Vec<Strin
             PROTOCOLS.join(" or ")
         )),
     };
+    // Without any is how a relay has it.
+    if let (Some(place), false) = (table.empty_list("alpn"), relays) {
+        let why = "leaves clients no protocol to agree on; write \"h2\", \"http/1.1\" or both, or leave it out for both";
+        sources.refuse_at(&place, why);
+    }
     match table.texts("alpn") {
         None if relays => Vec::new(),
         None => defaults::ALPN

@@ -52,7 +52,7 @@ impl Banner<'_> {
             out,
             "lb {}: {}",
             env!("CARGO_PKG_VERSION"),
-            pools(&self.pools)
+            pools(&self.pools, self.is_divided())
         );
         let urls: Vec<String> = self
             .entries
@@ -71,6 +71,7 @@ impl Banner<'_> {
                 }
                 match entry.cluster {
                     Some(cluster) => format!("{shown} → {cluster}"),
+                    None if self.is_divided() => format!("{shown} → {first}"),
                     None => shown,
                 }
             })
@@ -131,6 +132,11 @@ impl Banner<'_> {
         out
     }
 
+    /// What comes in at one address does not go where the rest goes.
+    fn is_divided(&self) -> bool {
+        self.entries.iter().any(|entry| entry.cluster.is_some())
+    }
+
     /// As `--join` takes it: the port is left out where it is the usual one.
     fn join_address(&self) -> String {
         let address = self.gossip.address;
@@ -142,9 +148,10 @@ impl Banner<'_> {
     }
 }
 
-fn pools(names: &[&str]) -> String {
+fn pools(names: &[&str], divided: bool) -> String {
     match names {
         [one] => format!("pool {one} = members with role={one}"),
+        [most @ .., last] if divided => format!("pools {} and {last}", most.join(", ")),
         [first, rest @ ..] => format!("pools {first} (takes all requests) and {}", rest.join(", ")),
         [] => "no pool".to_owned(),
     }
@@ -180,7 +187,7 @@ mod tests {
             why: "first private address, of eth0".to_owned(),
         };
         let banner = Banner {
-            pools: vec!["web"],
+            pools: vec!["web", "api", "db"],
             entries: vec![
                 Entry {
                     address: "[::]:80".parse().unwrap(),
@@ -222,8 +229,9 @@ mod tests {
 
         let text = banner.text();
 
+        assert!(text.contains(": pools web, api and db\n"), "{text}");
         assert!(
-            text.contains("proxy   http://10.0.0.1/  http://10.0.0.2:81/ (PROXY protocol) → api  tcp://10.0.0.1:5432 → db  https://10.0.0.1/  (2 workers)"),
+            text.contains("proxy   http://10.0.0.1/ → web  http://10.0.0.2:81/ (PROXY protocol) → api  tcp://10.0.0.1:5432 → db  https://10.0.0.1/ → web  (2 workers)"),
             "{text}"
         );
         assert!(text.contains("http://127.0.0.1:9901/"), "{text}");
@@ -245,6 +253,15 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_first_pool_takes_all_requests_only_where_no_listener_names_another() {
+        assert_eq!(
+            pools(&["web", "api", "db"], false),
+            "pools web (takes all requests) and api, db"
+        );
+        assert_eq!(pools(&["web", "api", "db"], true), "pools web, api and db");
     }
 
     #[test]

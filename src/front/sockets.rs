@@ -169,14 +169,21 @@ fn no_descriptors(source: io::Error) -> Failure {
 /// A busy port is often our own predecessor, about to end.
 async fn bind_admin(settings: &admin::Settings) -> Result<Option<TcpListener>, Failure> {
     let started = clock::now();
+    let mut told = false;
     loop {
         let source = match admin::bind(settings).await {
             Ok(listener) => return Ok(listener),
             Err(source) => source,
         };
+        let address = settings.listen.unwrap_or(config::ADMIN);
         if source.kind() != io::ErrorKind::AddrInUse || started.elapsed() >= BUSY_MAX {
-            let address = settings.listen.unwrap_or(config::ADMIN);
             return Err(Failure::Admin { address, source });
+        }
+        if !std::mem::replace(&mut told, true) {
+            warn!(
+                "admin: {address} is in use by another program; trying for {} s",
+                BUSY_MAX.as_secs()
+            );
         }
         tokio::time::sleep(BUSY_PAUSE).await;
     }

@@ -8,6 +8,7 @@
 //!
 //! Nothing else decides. Pure: ages come in as durations, and no opinion is remembered here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -94,8 +95,8 @@ pub struct Opinions<'a> {
     pub shadowed_by: Option<&'a UpstreamId>,
     /// While gossip calls it failed.
     pub lost: Option<Lost<'a>>,
-    /// The check in force: its own, else the pool's.
-    pub check: &'a CheckSpec,
+    /// The check in force: its own, else the pool's, as it is made.
+    pub check: Cow<'a, CheckSpec>,
     /// The protocol in force: its own, else the pool's.
     pub proto: Proto,
     /// Its pool relays bytes, whatever they mean.
@@ -178,7 +179,7 @@ impl Opinions<'_> {
     /// Whether it is beyond what checks can mend: only gossip's "alive" brings it back.
     pub fn gone(&self) -> bool {
         self.lost
-            .is_some_and(|lost| lost.gone(self.check).is_some())
+            .is_some_and(|lost| lost.gone(&self.check).is_some())
     }
 
     /// Whether it does not answer, whatever else is thought of it: requests that wait there wait in vain.
@@ -232,7 +233,7 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
     if spec.standing == Standing::Leaving {
         return Some((State::Drain, "leaving the cluster".to_owned()));
     }
-    if let Some(reason) = opinions.lost.and_then(|lost| lost.gone(opinions.check)) {
+    if let Some(reason) = opinions.lost.and_then(|lost| lost.gone(&opinions.check)) {
         return Some((State::Down, reason));
     }
     if spec.standing == Standing::Saved && *opinions.check == CheckSpec::None {
@@ -249,7 +250,7 @@ fn objection(opinions: &Opinions<'_>) -> Option<(State, String)> {
             return Some((State::Down, format!("its own node says it fails: {reason}")));
         }
     }
-    let down = match (opinions.check, opinions.health) {
+    let down = match (&*opinions.check, opinions.health) {
         (CheckSpec::None, _) | (_, Health::Up(_)) => None,
         (_, Health::Unchecked) => Some((
             State::Unproven,
@@ -293,7 +294,7 @@ fn agreement(opinions: &Opinions<'_>) -> (State, String) {
         let reason = "known from before the restart, checks pass; gossip has not met it yet";
         return (State::Up, reason.to_owned());
     }
-    match (opinions.check, opinions.health) {
+    match (&*opinions.check, opinions.health) {
         (check, Health::Up(saw)) if *check != CheckSpec::None => {
             (State::Up, format!("check {check} passed: {saw}"))
         }

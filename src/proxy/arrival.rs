@@ -23,7 +23,7 @@ use super::peer::Peer;
 use super::socket::{Secured, Socket};
 use super::worker::Worker;
 use super::{Mode, front_h2, introduction, linger};
-use crate::tls::failure::Failure;
+use crate::tls::failure::{self, Failure};
 use crate::tls::server::Server;
 use crate::tls::stream::Stream;
 use crate::tls::subject;
@@ -98,6 +98,11 @@ impl Arrival {
             Err((failure, stream)) => {
                 worker.stats.shook_no_hands(&failure);
                 tracing::debug!(client = %peer.address(), %failure, "no TLS");
+                // Balancers and monitors connect, and have seen all they wanted.
+                let looked = matches!(failure, Failure::Closed | Failure::Io(_));
+                if !(looked && stream.as_ref().is_some_and(|stream| !stream.has_begun())) {
+                    worker.turned_away(("TLS", failure::LABELS[failure.label()]), peer);
+                }
                 if let (Failure::PlainHttp, Some(stream)) = (failure, stream) {
                     refuse_plain_http(stream).await;
                 }

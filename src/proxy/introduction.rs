@@ -19,6 +19,9 @@ use super::worker::Worker;
 use crate::network::Network;
 use crate::proxy_header::{self, Header, Step};
 
+/// What is wanted, as it is told where it does not come.
+const HEADER: &str = "PROXY header";
+
 /// Reads the header; whom the connection is from now on, or `None` where it is to be closed.
 pub(super) async fn take(
     worker: &Rc<Worker>,
@@ -30,13 +33,14 @@ pub(super) async fn take(
     if !from.iter().any(|network| network.contains(address.ip())) {
         debug!(peer = %address, "not one who may send a PROXY header");
         worker.stats.unheaded(Unheaded::Untrusted);
+        worker.turned_away((HEADER, Unheaded::Untrusted.label()), peer);
         return None;
     }
     let mut stop = worker.shared.stop.clone();
     let read = tokio::time::timeout(worker.settings.timeouts.request_head, read(&socket));
     let read = tokio::select! {
         biased;
-        read = read => read.unwrap_or(Err(Unheaded::Slow)),
+        read = read => read.unwrap_or(Err((Unheaded::Slow, true))),
         // One that has said nothing by now is as idle as one without a request.
         () = stop.wait() => return None,
     };
@@ -49,18 +53,24 @@ pub(super) async fn take(
             socket.introduced(destination),
             Peer::new(source, peer.listener()),
         )),
-        Err(why) => {
+        Err((why, spoke)) => {
             debug!(peer = %address, why = why.label(), "no PROXY header");
             worker.stats.unheaded(why);
+            // Balancers and monitors connect, and have seen all they wanted.
+            if spoke {
+                worker.turned_away((HEADER, why.label()), peer);
+            }
             None
         }
     }
 }
 
-async fn read(mut socket: &Socket) -> Result<Header, Unheaded> {
+/// With what is wrong: whether there is anything to tell of it.
+async fn read(mut socket: &Socket) -> Result<Header, (Unheaded, bool)> {
     let mut head = Vec::new();
     loop {
-        let wanted = match proxy_header::next(&head).map_err(|_| Unheaded::Malformed)? {
+        let next = proxy_header::next(&head);
+        let wanted = match next.map_err(|_| (Unheaded::Malformed, true))? {
             Step::Whole(header) => return Ok(header),
             Step::Bytes(wanted) => wanted,
             Step::Line(wanted) => line_ahead(socket, wanted),
@@ -69,7 +79,7 @@ async fn read(mut socket: &Socket) -> Result<Header, Unheaded> {
         head.resize(from + wanted, 0);
         match socket.read(&mut head[from..]).await {
             Ok(read) if read > 0 => head.truncate(from + read),
-            _ => return Err(Unheaded::Closed),
+            _ => return Err((Unheaded::Closed, from > 0)),
         }
     }
 }

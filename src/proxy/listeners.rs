@@ -178,6 +178,7 @@ async fn bind_within(
     };
     let taken = handed::place(listeners, inherited)?;
     let begun = clock::now();
+    let mut told = false;
     let wanted = handed::wanted(listeners, &taken);
     let fresh = loop {
         match probe(&wanted) {
@@ -186,6 +187,9 @@ async fn bind_within(
                 let waited = clock::now().saturating_duration_since(begun);
                 if !matches!(error, BindError::Busy { .. }) || waited >= busy_max {
                     return Err(error);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!("{error}; trying for {} s", busy_max.as_secs());
                 }
                 tokio::time::sleep(BUSY_PAUSE).await;
             }

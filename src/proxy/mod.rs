@@ -48,6 +48,7 @@ mod service;
 mod site;
 mod socket;
 pub mod stats;
+mod strangers;
 mod target;
 mod tunnel;
 mod upload;

@@ -62,6 +62,7 @@ pub fn start(
         started,
         desk: access.map(Log::desk),
         tls: Arc::default(),
+        strangers: Arc::default(),
     };
     let replaced = Arc::clone(&shared.replaced);
     let access_log_lost = shared.desk.as_ref().map(|desk| desk.lost());

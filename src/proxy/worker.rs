@@ -23,9 +23,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::access::{Desk, Scribe};
 use super::alarm::Alarm;
 use super::buffer::Buffers;
+use super::peer::Peer;
 use super::retry::{Reserve, Share};
 use super::site::Site;
 use super::stats::{Counts, Waits, WorkerStats, bump, drop_one};
+use super::strangers::{self, Strangers};
 use super::wakers::Wakers;
 use super::{Feedback, Listener, Routes, Settings};
 use crate::clock;
@@ -96,6 +98,7 @@ pub(super) struct Shared {
     pub(super) desk: Option<Desk>,
     /// TLS to backends of pools that say nothing of it.
     pub(super) tls: Arc<tls::client::Client>,
+    pub(super) strangers: Arc<Strangers>,
 }
 
 /// One worker's memory.
@@ -174,6 +177,8 @@ async fn sweep(worker: Rc<Worker>) {
             due = now + period;
             worker.sweep_sites(now);
             worker.wakers.wake_due(now);
+            let listeners = &worker.settings.listeners;
+            worker.shared.strangers.tell_due(listeners, now);
         }
     }
 }
@@ -301,6 +306,13 @@ impl Worker {
     /// The settings of the listener of this number.
     pub(super) fn listener(&self, number: u8) -> &Listener {
         &self.settings.listeners[usize::from(number)]
+    }
+
+    /// A client did not get as far as its first request.
+    pub(super) fn turned_away(&self, why: strangers::Reason, peer: Peer) {
+        let (listeners, number) = (&self.settings.listeners, peer.listener());
+        let strangers = &self.shared.strangers;
+        strangers.note(listeners, number, why, peer.address(), clock::now());
     }
 
     /// Some listener asks clients for certificates, so that what is said of them counts for something.

@@ -69,6 +69,7 @@ pub async fn bind(settings: &Settings) -> Result<Option<TcpListener>, BindError>
         return Ok(None);
     };
     let deadline = clock::now() + BUSY_MAX;
+    let mut told = false;
     loop {
         let source = match TcpListener::bind(address).await {
             Ok(listener) => return Ok(Some(listener)),
@@ -80,6 +81,12 @@ pub async fn bind(settings: &Settings) -> Result<Option<TcpListener>, BindError>
         }
         if source.kind() != io::ErrorKind::AddrInUse || clock::now() >= deadline {
             return Err(BindError { address, source });
+        }
+        if !std::mem::replace(&mut told, true) {
+            warn!(
+                "RPC: {address} is in use by another program; trying for {} s",
+                BUSY_MAX.as_secs()
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -13,6 +13,7 @@
 
 mod backends;
 mod file;
+pub mod keyring_file;
 mod peers;
 pub mod snapshot;
 pub mod tags_file;
@@ -263,6 +264,19 @@ impl State {
         }
         self.writer
             .save_now(KEYRING, move || keyring.to_json().into_bytes());
+    }
+
+    /// Forgets what [`Self::save_keyring`] wrote: another file has the keys now.
+    pub async fn forget_keyring(&self) {
+        // One that is still to be written would come back.
+        self.flush().await;
+        match std::fs::remove_file(self.keyring_file()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => warn!(
+                "{} cannot be deleted: {error}; its keys will be used at the next start",
+                self.keyring_file().display()
+            ),
+            _ => {}
+        }
     }
 
     /// Returns when everything given so far was written, at the latest after two seconds.

@@ -182,6 +182,16 @@ impl Facts {
     }
 }
 
+/// From when until when it is good.
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
+    let (_, read) = X509Certificate::from_der(certificate).ok()?;
+    let validity = read.validity();
+    Some((
+        time(validity.not_before.timestamp()),
+        time(validity.not_after.timestamp()),
+    ))
+}
+
 fn time(seconds: i64) -> SystemTime {
     let seconds = u64::try_from(seconds).unwrap_or_default();
     // Years far beyond what times are shown for mean "for ever".

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 
 use super::certificate::{Certificate, Files};
 use super::failure::Failure;
+use super::listed::Listed;
 use super::stream::Stream;
 use super::{Problem, Version, pem, provider};
 use crate::clock;
@@ -38,7 +39,7 @@ const SYSTEM: &str = "the system's authorities";
 /// Keys of `[cluster.NAME.tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Authorities; `None`: the system's.
+    /// Authorities, or the backends' own certificates; `None`: the system's.
     pub ca: Option<PathBuf>,
     /// Backends have to prove who they are.
     pub verify: bool,
@@ -226,15 +227,22 @@ fn verifier(settings: &Settings) -> Result<Arc<dyn ServerCertVerifier>, Problem>
     if !settings.verify {
         return Ok(Arc::new(Anybody));
     }
-    let (file, roots) = match &settings.ca {
-        Some(file) => (file.clone(), pem::authorities(file)?),
-        None => (PathBuf::from(SYSTEM), system()?),
+    let (file, listed, roots) = match &settings.ca {
+        Some(file) => {
+            let listed = pem::chain(file, &pem::bytes(file)?)?;
+            let roots = pem::store(file, &listed)?;
+            (file.clone(), listed, roots)
+        }
+        None => (PathBuf::from(SYSTEM), Vec::new(), system()?),
     };
     let builder = WebPkiServerVerifier::builder_with_provider(roots, provider().clone());
     let verifier = builder
         .build()
         .map_err(|error| Problem::new(&file, format!("cannot be used: {error}")))?;
-    Ok(verifier)
+    Ok(match listed.is_empty() {
+        true => verifier,
+        false => Arc::new(Listed::new(verifier, listed)),
+    })
 }
 
 fn system() -> Result<Arc<RootCertStore>, Problem> {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
@@ -86,16 +86,50 @@ pub fn in_words(error: &Error) -> String {
                     }
                 }
             }
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                "its certificate is not meant for this end of a connection (extendedKeyUsage); issue it for serverAuth, or for clients clientAuth".to_owned()
+            }
+            CertificateError::Other(other) => odd(&other.to_string()),
             error => format!("its certificate is not valid: {error}"),
         },
         Error::NoCertificatesPresented => "it showed no certificate".to_owned(),
         Error::AlertReceived(alert) => match alert {
             AlertDescription::CertificateRequired => "it wants a certificate of ours".to_owned(),
             AlertDescription::UnknownCA => "it does not know the authority of ours".to_owned(),
+            AlertDescription::NoApplicationProtocol => {
+                "it speaks none of the protocols it was offered (ALPN); does it speak HTTP/2, or HTTP/1 only?".to_owned()
+            }
+            AlertDescription::ProtocolVersion => {
+                "it speaks no version of TLS that we do (1.2 and 1.3)".to_owned()
+            }
+            AlertDescription::HandshakeFailure => {
+                "it refused: no cipher in common, or it wants a certificate of ours (HandshakeFailure)".to_owned()
+            }
+            AlertDescription::UnrecognisedName => {
+                "it has no certificate for the name it was asked for (SNI)".to_owned()
+            }
             alert => format!("it refused with {alert:?}"),
         },
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it answered something that is not TLS: is its port a plain HTTP one?".to_owned()
+        }
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => "it speaks no version of TLS that we do (1.2 and 1.3)".to_owned(),
         Error::NoApplicationProtocol => "no protocol in common (ALPN)".to_owned(),
         error => error.to_string(),
+    }
+}
+
+/// What the library has no type for, by its name there.
+fn odd(name: &str) -> String {
+    if name.contains("CaUsedAsEndEntity") {
+        "its certificate is an authority's (CA:TRUE), as self-signed ones are; give ca that very certificate, have an authority issue one, or set verify = false".to_owned()
+    } else if name.contains("UnsupportedCertVersion") {
+        "its certificate is of an old version (X.509 v1); issue it anew with a subjectAltName, which makes it version 3".to_owned()
+    } else {
+        format!("its certificate is not valid: {name}")
     }
 }
 
@@ -112,6 +146,48 @@ impl From<Failure> for io::Error {
             Failure::Closed => Self::new(io::ErrorKind::ConnectionReset, failure),
             Failure::Slow => Self::new(io::ErrorKind::TimedOut, failure),
             failure => Self::new(io::ErrorKind::InvalidData, failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Named(&'static str);
+
+    #[test]
+    fn no_reason_is_a_name_of_the_library() {
+        let other = |name| Error::from(CertificateError::Other(OtherError(Arc::new(Named(name)))));
+        for (error, expected) in [
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "is its port a plain HTTP one?",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::NoApplicationProtocol),
+                "HTTP/1 only?",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::ProtocolVersion),
+                "(1.2 and 1.3)",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::UnrecognisedName),
+                "(SNI)",
+            ),
+            (CertificateError::InvalidPurpose.into(), "serverAuth"),
+            (other("UnsupportedCertVersion"), "issue it anew"),
+            (other("CaUsedAsEndEntity"), "verify = false"),
+        ] {
+            let told = in_words(&error);
+            assert!(told.contains(expected), "{error:?}: {told}");
         }
     }
 }

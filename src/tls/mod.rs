@@ -11,6 +11,7 @@
 pub mod certificate;
 pub mod client;
 pub mod failure;
+mod listed;
 pub mod pem;
 pub mod server;
 mod store;

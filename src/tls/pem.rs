@@ -115,10 +115,21 @@ fn broken(error: &pem::Error) -> String {
 /// # Errors
 /// There is none in the file, or something that can't be one.
 pub fn authorities(file: &Path) -> Result<Arc<RootCertStore>, Problem> {
+    store(file, &chain(file, &bytes(file)?)?)
+}
+
+/// The same of what was read of it.
+///
+/// # Errors
+/// One that can't be an authority.
+pub fn store(
+    file: &Path,
+    certificates: &[CertificateDer<'static>],
+) -> Result<Arc<RootCertStore>, Problem> {
     let mut store = RootCertStore::empty();
-    for certificate in chain(file, &bytes(file)?)? {
+    for certificate in certificates {
         store
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|error| Problem::new(file, format!("has what is no authority: {error}")))?;
     }
     Ok(Arc::new(store))

@@ -119,6 +119,11 @@ impl Stream {
         self.session.alpn_protocol()
     }
 
+    /// Something has come from the other side.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// The session goes on with what an earlier one agreed on.
     pub fn is_resumed(&self) -> bool {
         self.session.handshake_kind() == Some(HandshakeKind::Resumed)

@@ -15,6 +15,7 @@ mod flows;
 mod handlers;
 mod hosts;
 mod init;
+mod keys;
 mod reload;
 mod rig;
 mod run;

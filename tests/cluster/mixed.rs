@@ -70,12 +70,6 @@ impl Member {
     fn restart_as(&mut self, program: &'static str, files: &Path) {
         let mut process = self.process.take().expect("it ran");
         process.terminate();
-        // Ours keeps changed keys in its state, where a stock agent does not look.
-        let kept = files.join("state").join(&self.name).join("keyring.json");
-        if kept.exists() {
-            let ring = files.join(format!("{}.ring", self.name));
-            std::fs::copy(kept, ring).expect("the keys are copied");
-        }
         self.program = program;
         self.start(files, None);
     }

@@ -77,6 +77,30 @@ impl Authority {
         files
     }
 
+    /// A certificate of nobody's but its own, CA:TRUE as `openssl req -x509` makes it, beside those of the authority.
+    pub(crate) fn self_signed(
+        &self,
+        stem: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Files {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, stem);
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let files = Files {
+            cert: self.path(&format!("{stem}.pem")),
+            key: self.path(&format!("{stem}.key")),
+            ocsp: None,
+        };
+        fs::write(&files.cert, certificate.pem()).expect("written");
+        fs::write(&files.key, key.serialize_pem()).expect("written");
+        files
+    }
+
     /// Certificate and key, in PEM.
     pub(crate) fn make(
         &self,

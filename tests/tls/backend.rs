@@ -111,7 +111,8 @@ fn head(stream: &mut Stream) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn config(files: &Files, clients: Option<&Authority>) -> Arc<ServerConfig> {
+/// What shakes hands, for HTTP/1.
+pub(crate) fn config(files: &Files, clients: Option<&Authority>) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

@@ -13,6 +13,7 @@ use rustls::HandshakeKind;
 use crate::authority::Authority;
 use crate::backend::Backend;
 use crate::front::{self, Front, spec};
+use crate::toy::Toy;
 use crate::until;
 
 /// A plain listener before backends that speak TLS by certificates of `authority`.
@@ -24,7 +25,7 @@ pub(crate) fn secured(authority: &Authority, backends: &[SocketAddr]) -> Front {
     with(trusting, backends)
 }
 
-fn with(tls: Settings, backends: &[SocketAddr]) -> Front {
+pub(crate) fn with(tls: Settings, backends: &[SocketAddr]) -> Front {
     let specs = backends.iter().map(|address| {
         let mut spec = spec(*address, 1, false);
         spec.proto = Some(Proto::Https);
@@ -104,6 +105,78 @@ fn a_backend_with_a_wrong_certificate_is_never_asked_and_the_reason_is_told() {
                 .any(|reason| reason.contains(why))
         });
     }
+}
+
+/// Programs that use OpenSSL take it, and `openssl req -x509` makes it an authority.
+#[test]
+fn a_self_signed_certificate_that_is_its_own_authority_is_taken_for_its_name_and_time_only() {
+    let authority = Authority::new();
+    let sound = authority.self_signed("sound", &["127.0.0.1"], |_| {});
+    let named = authority.self_signed("named", &["other.example"], |_| {});
+    let old = authority.self_signed("old", &["127.0.0.1"], |params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    let early = authority.self_signed("early", &["127.0.0.1"], |params| {
+        params.not_before = rcgen::date_time_ymd(2201, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2202, 1, 1);
+    });
+    // Of the same names, and not in the file.
+    let stranger = authority.self_signed("stranger", &["127.0.0.1"], |params| {
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "sound");
+    });
+    let all = [&sound, &named, &old, &early]
+        .map(|files| std::fs::read_to_string(&files.cert).expect("a file"))
+        .concat();
+    let ca = authority.path("all.pem");
+    std::fs::write(&ca, all).expect("written");
+
+    for (files, why) in [
+        (&sound, None),
+        (
+            &named,
+            Some("its certificate is for other.example, not for 127.0.0.1"),
+        ),
+        (&old, Some("its certificate has expired")),
+        (&early, Some("its certificate is not valid yet")),
+        (&stranger, Some("(CA:TRUE)")),
+    ] {
+        let backend = Backend::named(files, None, "one");
+        let trusting = Settings {
+            ca: Some(ca.clone()),
+            ..Settings::default()
+        };
+        let front = with(trusting, &[backend.address]);
+
+        let answer = front.client().get("/");
+
+        match why {
+            None => assert_eq!(answer.text(), "one"),
+            Some(why) => {
+                assert_eq!(answer.status(), 502);
+                assert!(answer.text().contains(why), "{why}: {}", answer.text());
+                assert_eq!(backend.requests().len(), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_speaks_no_tls_is_told_in_words() {
+    let authority = Authority::new();
+    let plain = Toy::raw(|mut peer, _| {
+        peer.some();
+        peer.try_send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    });
+    let front = secured(&authority, &[plain.address]);
+
+    let answer = front.client().get("/");
+
+    assert_eq!(answer.status(), 502);
+    let told = "it answered something that is not TLS: is its port a plain HTTP one?";
+    assert!(answer.text().contains(told), "{}", answer.text());
 }
 
 #[test]

@@ -77,7 +77,15 @@ impl Client {
         config: &ClientConfig,
         name: &str,
     ) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::shake(TcpStream::connect(address)?, config, name)
+    }
+
+    /// The same on a connection on which something may have been said in clear.
+    pub(crate) fn shake(
+        stream: TcpStream,
+        config: &ClientConfig,
+        name: &str,
+    ) -> std::io::Result<Self> {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;

@@ -31,6 +31,7 @@ mod certificates;
 mod clients;
 mod exhaustion;
 mod handshake;
+mod introduced;
 mod programs;
 mod replaced;
 mod resumption;

@@ -35,7 +35,7 @@ fn free() -> SocketAddr {
 pub(crate) struct Site {
     pub https: SocketAddr,
     http: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     file: PathBuf,
     backend: SocketAddr,
     more: String,
@@ -83,6 +83,12 @@ address = "{backend}"
             backend = self.backend,
         );
         fs::write(&self.file, text).expect("written");
+    }
+
+    /// Further lines at the end of what was written.
+    pub(crate) fn add(&self, lines: &str) {
+        let text = fs::read_to_string(&self.file).expect("written");
+        fs::write(&self.file, text + lines).expect("written");
     }
 
     pub(crate) fn start(&self, directory: &Path) -> Running {
@@ -310,7 +316,45 @@ fn a_backend_with_a_wrong_certificate_stays_out_and_the_reason_is_shown() {
     assert!(metrics.contains(ends), "{metrics}");
 }
 
-fn get(address: SocketAddr, path: &str) -> Option<String> {
+#[test]
+fn clients_that_do_not_get_in_are_told_in_one_line_and_not_in_one_each() {
+    let authority = Authority::new();
+    let toy = Toy::named("one");
+    let site = Site::new(&authority, toy.address, "");
+    site.write(&authority.issue("a", &["a.example"]));
+    let logs = tempfile::tempdir().expect("a directory");
+    let front = site.start(logs.path());
+    // It connected and left, as monitors do: nothing to tell.
+    drop(TcpStream::connect(site.https).expect("it listens"));
+
+    for _ in 0..5 {
+        let answer = peer::Peer::connect(site.https).get("/");
+        assert_eq!(answer.status(), 400);
+        assert!(
+            answer.text().contains("this port speaks TLS"),
+            "{}",
+            answer.text()
+        );
+    }
+
+    eventually("it is counted", DEADLINE, || {
+        let metrics = get(site.admin, "/metrics")?;
+        let all = "lb_tls_handshake_failures_total{reason=\"plain_http\"} 5\n";
+        metrics.contains(all).then_some(())
+    });
+    let output = front.output();
+    let mut lines = output
+        .lines()
+        .filter(|line| line.contains("did not get in"));
+    let line = lines.next().unwrap_or_default();
+    assert!(
+        line.contains("TLS plain_http 1") && line.contains("https"),
+        "{output}"
+    );
+    assert_eq!(lines.next(), None, "the others wait for their minute");
+}
+
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(DEADLINE)).ok()?;
     write!(

@@ -1,6 +1,6 @@
 //! A client that speaks HTTP/2 within TLS.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use bytes::Bytes;
 use lb::tls::client::{Client, Inside};
@@ -18,13 +18,19 @@ pub(crate) struct Streams {
 impl Streams {
     /// After its handshake, by which HTTP/2 was agreed on.
     pub(crate) fn connect(address: SocketAddr, client: &Client, name: &'static str) -> Self {
+        let socket = TcpStream::connect(address).expect("the front listens");
+        Self::over(socket, client, name)
+    }
+
+    /// The same on a connection on which something may have been said in clear.
+    pub(crate) fn over(socket: TcpStream, client: &Client, name: &'static str) -> Self {
+        socket.set_nonblocking(true).expect("set");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         let connected = async {
-            let socket = tokio::net::TcpStream::connect(address).await;
-            let socket = socket.expect("the front listens");
+            let socket = tokio::net::TcpStream::from_std(socket).expect("a socket");
             let shaken = client.shake(socket, name, Inside::Http2).await;
             let stream = shaken.expect("agreed on HTTP/2");
             let opened = h2::client::handshake(stream).await;

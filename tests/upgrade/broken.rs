@@ -240,3 +240,17 @@ fn one_that_ends_when_its_turn_has_come_gives_everything_back() {
     }
     assert_eq!(front.stop(), 0);
 }
+
+#[test]
+fn an_lb_without_a_state_directory_is_not_looked_for_in_a_directory_named_none() {
+    let mut command = World::clean(std::path::Path::new(env!("CARGO_BIN_EXE_lb")));
+    let output = command.args(["upgrade", "--state-dir", "none"]).output();
+    let output = output.expect("lb runs");
+
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("SIGUSR2 to its process does the same"),
+        "{told}"
+    );
+}

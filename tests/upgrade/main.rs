@@ -13,7 +13,9 @@ mod authority;
 mod common;
 
 mod broken;
+mod busy;
 mod ends;
+mod held;
 mod load;
 mod manager;
 mod rig;

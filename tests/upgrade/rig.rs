@@ -32,8 +32,10 @@ impl World {
         let _ = set_child_subreaper(Some(rustix::process::getpid()));
         let pid = std::process::id();
         let world = WORLDS.fetch_add(1, Ordering::Relaxed);
+        // Those of one run lie together, and beside them those of other runs.
+        assert!(world < 32, "there are more worlds than addresses for them");
         Self {
-            net: [100 + (pid % 100) as u8, (pid / 100 % 16) as u8 * 16 + world],
+            net: [100 + (pid % 100) as u8, (pid / 100 % 8) as u8 * 32 + world],
             files: tempfile::tempdir().expect("a directory"),
         }
     }
@@ -307,7 +309,8 @@ pub(crate) fn get(to: SocketAddr, path: &str) -> Option<(u16, String)> {
     Some((status, body.to_owned()))
 }
 
-/// A web server for as long as the tests run: GET says where, POST gives back what came, `/slow` takes its time.
+/// A web server for as long as the tests run: GET says where, POST gives back what came, `/slow` takes its time, `/echo`
+/// is a WebSocket that sends back what it gets.
 pub(crate) fn web(at: SocketAddr) {
     let listener = TcpListener::bind(at).expect("a free address");
     std::thread::spawn(move || {
@@ -320,6 +323,9 @@ pub(crate) fn web(at: SocketAddr) {
     });
 }
 
+const SWITCHED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
 fn serve(input: &mut impl BufRead, mut output: TcpStream) -> std::io::Result<()> {
     loop {
         let mut first = String::new();
@@ -327,6 +333,10 @@ fn serve(input: &mut impl BufRead, mut output: TcpStream) -> std::io::Result<()>
             return Ok(());
         }
         let length = head(input)?.0;
+        if first.contains(" /echo") {
+            output.write_all(SWITCHED)?;
+            return std::io::copy(input, &mut output).map(drop);
+        }
         let mut body = vec![0; length];
         input.read_exact(&mut body)?;
         if first.contains(" /slow") {

@@ -134,6 +134,61 @@ fn tags_and_name_set_while_running_are_kept() {
 }
 
 #[test]
+fn a_snapshot_goes_on_over_an_upgrade() {
+    let world = World::new();
+    world.configure(1, TIMEOUTS, "");
+    let program = world.install();
+    let snapshot = world.path("serf.snapshot");
+    let with_snapshot = || {
+        let mut command = world.command(&program);
+        command.arg("--snapshot").arg(&snapshot);
+        world.front_by(&mut command)
+    };
+    let lines = || {
+        let text = std::fs::read_to_string(&snapshot).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let says = |what: &str| {
+        eventually(what, LONG, || {
+            lines()
+                .iter()
+                .any(|line| line.starts_with(what))
+                .then_some(())
+        });
+    };
+    let mut front = with_snapshot();
+    let _one = world.agent(1);
+    front.until_in(1);
+    says("alive: web1 ");
+
+    let old = front.upgrade(&[]);
+    assert_eq!(front.ended(old), 0);
+    let _two = world.agent(2);
+    front.until_in(2);
+    says("alive: web2 ");
+
+    // Neither wrote over what the other had written.
+    const KNOWN: [&str; 6] = [
+        "alive: ",
+        "not-alive: ",
+        "clock: ",
+        "event-clock: ",
+        "query-clock: ",
+        "leave",
+    ];
+    for line in lines() {
+        assert!(KNOWN.iter().any(|word| line.starts_with(word)), "{line:?}");
+    }
+    // A later start knows both from there.
+    assert_eq!(front.stop(), 0);
+    drop(front);
+    std::fs::remove_dir_all(world.path("state")).expect("it is there");
+    let mut front = with_snapshot();
+    front.until_in(2);
+    assert_eq!(front.stop(), 0);
+}
+
+#[test]
 fn a_stock_serf_agent_sees_one_member_that_never_goes() {
     if !system_tests(&["serf"]) {
         return;

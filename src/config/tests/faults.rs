@@ -92,9 +92,9 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
         ),
         (
             "[cluster.web]\n[listener.a]\n[listener.b]\nlisten = \"127.0.0.1:80\"\nmode = \"udp\"\ncluster = \"api\"\n",
-            "lb.toml:5:8: listener.b.mode = \"udp\": is not a mode; write \"http\" or \"tcp\"\n\
-             lb.toml:6:11: listener.b.cluster = \"api\": is no pool here; add [cluster.api], or name one that is there\n\
-             --listen and listener b both want port 80; give one of them another",
+            "lb.toml:4:10: listener.b.listen = \"127.0.0.1:80\": listener a wants port 80 too; give one of them another\n\
+             lb.toml:5:8: listener.b.mode = \"udp\": is not a mode; write \"http\" or \"tcp\"\n\
+             lb.toml:6:11: listener.b.cluster = \"api\": is no pool here; add [cluster.api], or name one that is there",
         ),
         (
             "[cluster.web]\n[gossip]\nencrypt_key_file = \"/nonexistent/k\"\n",
@@ -106,8 +106,41 @@ fn a_wrong_value_in_a_file_is_told_in_one_line() {
         ),
         (
             "[cluster.web]\n[admin]\nlisten = \"127.0.0.1:80\"\nready_requires_backend = 1\n",
-            "lb.toml:4:26: admin.ready_requires_backend = 1: is a number; write true or false, without quotes\n\
-             --listen and --admin both want port 80; give one of them another",
+            "lb.toml:3:10: admin.listen = \"127.0.0.1:80\": --listen wants port 80 too; give one of them another\n\
+             lb.toml:4:26: admin.ready_requires_backend = 1: is a number; write true or false, without quotes",
+        ),
+        (
+            "[cluster.web]\n[listener.a]\nlisten = []\nredirect_https = 80\n",
+            "lb.toml:3:10: listener.a.listen = []: leaves it nowhere to listen; write listen = [\":PORT\"]\n\
+             lb.toml:4:18: listener.a.redirect_https = 80: is this listener's own port, so that clients would be sent in circles; \
+             write the port where https is spoken, true for 443, or false",
+        ),
+        (
+            "[cluster.web]\n[listener.a]\nlisten = [\"10.0.0.1:80\", \"10.0.0.1:443\"]\nredirect_https = true\n",
+            "lb.toml:4:18: listener.a.redirect_https = true: is this listener's own port, so that clients would be sent in circles; \
+             write the port where https is spoken, or false",
+        ),
+        (
+            "[cluster.web]\n[listener.a]\nmode = \"tcp\"\nredirect_https = true\nacme_dir = \"/\"\n",
+            "lb.toml:4:18: listener.a.redirect_https = true: answers requests, and mode = \"tcp\" relays bytes without looking at them; \
+             put it into a listener of mode \"http\"\n\
+             lb.toml:5:12: listener.a.acme_dir = \"/\": answers requests, and mode = \"tcp\" relays bytes without looking at them; \
+             put it into a listener of mode \"http\"",
+        ),
+        (
+            "[cluster.web]\n[listener.a.tls]\ncert = \"/nonexistent/c\"\nkey = \"/nonexistent/k\"\nalpn = []\n",
+            "lb.toml:3:8: listener.a.tls.cert = \"/nonexistent/c\": there is no such file; check the path\n\
+             lb.toml:4:7: listener.a.tls.key = \"/nonexistent/k\": there is no such file; check the path\n\
+             lb.toml:5:8: listener.a.tls.alpn = []: leaves clients no protocol to agree on; write \"h2\", \"http/1.1\" or both, or leave it out for both",
+        ),
+        (
+            "[cluster.web]\nbackend = [{address = \"a:1\", priority = 300}]\n",
+            "lb.toml:2:30: cluster.web.backend[0].priority: is not a key here; did you mean tier?\n\
+             lb.toml:2:41: cluster.web.backend[0].tier = 300: tier is a whole number from 0 to 255",
+        ),
+        (
+            "[cluster.web]\n[gossip]\nbind = \"10.0.0.1:9000\"\n[admin]\nlisten = \"10.0.0.1:9000\"\n",
+            "lb.toml:5:10: admin.listen = \"10.0.0.1:9000\": --bind (gossip) wants port 9000 too; give one of them another",
         ),
         (
             "[[route]]\ncluster = 1\n[cluster.web]\n",
@@ -194,7 +227,7 @@ fn a_wrong_flag_or_variable_is_told_in_one_line() {
         (
             |flags| flags.listen = vec![":7946".to_owned()],
             &[],
-            "--listen and --bind (gossip) both want port 7946; give one of them another",
+            "--listen :7946: --bind (gossip) wants port 7946 too; give one of them another",
         ),
         (
             |flags| flags.listen = vec![":99999".to_owned()],
@@ -217,6 +250,27 @@ fn a_front_with_nothing_to_balance_says_what_to_give() {
     assert_eq!(
         errors,
         "nothing to balance: name the pool, like `lb --cluster web`, or give --backend HOST:PORT; `lb demo` shows it without either"
+    );
+}
+
+#[test]
+fn a_file_that_names_no_pool_is_no_file_to_start_with() {
+    let check = |text: &str| {
+        let around = around(&[]);
+        let document = Document::parse("lb.toml", text).expect("sound");
+        let flags = flags::Front::default();
+        let (front, faults) = document
+            .read(|root, faults| front::read(&flags, &around, Purpose::Check, root, faults));
+        faults
+            .or(front)
+            .map(drop)
+            .map_err(|errors| errors.to_string())
+    };
+
+    assert_eq!(check("[cluster.web]\n"), Ok(()));
+    assert_eq!(
+        check("[admin]\nlisten = \"off\"\n"),
+        Err("lb.toml: names no pool, so that there is nothing to balance; add [cluster.NAME], which does no harm where --cluster NAME is given as well".to_owned())
     );
 }
 

@@ -56,7 +56,7 @@ fn requests_are_not_sent_to_a_pool_of_bytes() {
 
     assert_eq!(
         error.unwrap_err(),
-        "listener web sends requests, and pool db is of proto \"tcp\", which takes none; \
+        "lb.toml:4:9: cluster.db.proto = \"tcp\": takes no requests, and listener web sends it some; \
          write mode = \"tcp\" there, or name another pool by cluster"
     );
     let implied = read("[cluster.db]\nproto = \"tcp\"\n");
@@ -84,10 +84,14 @@ fn a_listener_that_wants_proxy_headers_says_from_whom() {
         let text = format!(
             "[listener.web]\n{without}proxy_protocol_from = [\"10.0.0.0/8\"]\n[cluster.web]\n"
         );
+        let line = 2 + without.lines().count();
         let error = read(&text).unwrap_err();
         assert_eq!(
             error,
-            "listener web has proxy_protocol_from without proxy_protocol = true"
+            format!(
+                "lb.toml:{line}:24: listener.web.proxy_protocol_from = \"10.0.0.0/8\": says who may send PROXY headers, and none are \
+                 expected; write proxy_protocol = true beside it, or leave it out"
+            )
         );
     }
 }

@@ -130,7 +130,7 @@ impl Case {
             spec: &self.spec,
             shadowed_by: self.shadowed_by.as_ref(),
             lost: self.lost,
-            check: &self.check,
+            check: Cow::Borrowed(&self.check),
             proto: self.proto,
             relayed: self.relayed,
             health: &self.health,

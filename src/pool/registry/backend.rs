@@ -2,6 +2,7 @@
 
 mod doubt;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -336,7 +337,7 @@ impl Backend {
                 failed_check: lost.failed_check.as_deref(),
                 with_most: lost.guarded,
             }),
-            check: self.check_in_force(settings),
+            check: self.as_spoken(self.check_in_force(settings), settings),
             proto: self.proto(settings),
             relayed: settings.proto == Proto::Tcp,
             health: &self.health,
@@ -376,8 +377,7 @@ impl Backend {
         let check = match self.check_in_force(settings) {
             // Only a passed check ends what failed connects began.
             CheckSpec::None if self.connects.refused.is_some() => CONNECT.clone(),
-            check if self.spec.check.is_none() => self.as_spoken(check.clone(), settings),
-            check => check.clone(),
+            check => self.as_spoken(check, settings).into_owned(),
         };
         Some((check, self.proto(settings), self.extra))
     }
@@ -393,15 +393,21 @@ impl Backend {
 
     /// The pool's check, in this backend's protocol: the same port does not speak with and without TLS. In a pool without TLS a
     /// check by https is meant as it is written.
-    fn as_spoken(&self, check: CheckSpec, settings: &Settings) -> CheckSpec {
+    fn as_spoken<'a>(&self, check: &'a CheckSpec, settings: &Settings) -> Cow<'a, CheckSpec> {
         let port = None;
         let pool = settings.proto.is_tls();
         match (self.proto(settings).is_tls(), check) {
-            (true, CheckSpec::Http { port: None, path }) => CheckSpec::Https { port, path },
-            (false, CheckSpec::Https { port: None, path }) if pool => {
-                CheckSpec::Http { port, path }
+            // What the member says of itself is meant as it is written.
+            _ if self.spec.check.is_some() => Cow::Borrowed(check),
+            (true, CheckSpec::Http { port: None, path }) => {
+                let path = path.clone();
+                Cow::Owned(CheckSpec::Https { port, path })
             }
-            (_, check) => check,
+            (false, CheckSpec::Https { port: None, path }) if pool => {
+                let path = path.clone();
+                Cow::Owned(CheckSpec::Http { port, path })
+            }
+            (_, check) => Cow::Borrowed(check),
         }
     }
 

@@ -169,6 +169,9 @@ impl Drop for Life {
 impl Life {
     /// Counted until it is dropped.
     fn new(worker: Counted, socket: Socket, early: Buffer, peer: Peer) -> Self {
+        // The time that the worker knows is that of its last poll of a connection, perhaps long ago.
+        worker.begin_poll();
+        let begun = worker.now();
         socket.keep_alive();
         let local = socket.local().ok();
         let (proto, told) = match socket.is_secured() {
@@ -188,9 +191,6 @@ impl Life {
             // Their price is in `calm` too; a page that is left at once is no attack.
             .max_pending_accept_reset_streams(limits.h2_streams.max(20))
             .handshake(Io(wire.clone()));
-        // The time that the worker knows is that of its last poll of a connection, perhaps long ago.
-        worker.begin_poll();
-        let begun = worker.now();
         Self {
             hub: Rc::new(Hub {
                 worker: worker.clone(),
