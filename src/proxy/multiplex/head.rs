@@ -307,6 +307,7 @@ mod tests {
         assert_eq!(read(ok(), true).unwrap().length, Length::Exactly(0));
         let none = read(Response::builder().status(204), false).unwrap();
         assert_eq!(none.length, Length::None);
+        let quoted = HeaderName::from_lowercase(b"a\"b").unwrap();
         for bad in [
             read(Response::builder().status(101), false),
             read(Response::builder().status(600), false),
@@ -317,7 +318,7 @@ mod tests {
                 false,
             ),
             read(ok().header("content-length", "x"), false),
-            read(ok().header("a\"b", "x"), false),
+            read(ok().header(quoted, "x"), false),
         ] {
             assert!(bad.is_err(), "{bad:?}");
         }
