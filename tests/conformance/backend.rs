@@ -4,7 +4,10 @@
 //! begin(plays) ─▶ accept ─▶ thread per connection: request ─▶ next play ─▶ …   ─▶ finish(): all that was received
 //!                             └── bytes, plays done, bytes the client read ──▶ Stage, one condition variable
 //! ```
+//!
+//! What speaks HTTP/2 is in `streams`.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -12,8 +15,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lb::clock;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::streams::Streams;
 use crate::wire::{self, Message, Tail, What};
 
 /// Where the connection that ends a case comes from; no subject sends from there.
@@ -34,12 +41,16 @@ pub(crate) enum When {
 /// One thing that a backend does.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// Sends bytes.
+    /// Sends bytes; in HTTP/2 they are frames, which say `ASKED` for the stream that was asked on.
     Send(Vec<u8>),
     /// Waits until the client has read this.
     AwaitClient(&'static str),
-    /// Waits until this connection has brought this.
+    /// Waits until this connection has brought this; in HTTP/2 the body of the request.
     AwaitReceived(&'static str),
+    /// Waits until the subject resets the stream that was asked on.
+    AwaitReset,
+    /// Waits until the subject has read all that was sent: it answers a PING, or has ended the connection.
+    AwaitPing,
     /// Waits until the subject ends this connection.
     AwaitEnd,
     /// Waits for time, where the rule is about time.
@@ -65,6 +76,8 @@ pub(crate) struct Play {
 #[derive(Default)]
 pub(crate) struct Stage {
     plays: Vec<Play>,
+    /// What is said to a preface; nothing: this backend speaks HTTP/1.
+    pub(crate) greeting: Option<Vec<u8>>,
     next: usize,
     /// Plays that are done.
     pub(crate) done: usize,
@@ -73,11 +86,25 @@ pub(crate) struct Stage {
     /// What was received, per connection.
     pub(crate) connections: Vec<Vec<u8>>,
     streams: Vec<Option<TcpStream>>,
+    /// Heads that came by HTTP/2, as lines.
+    pub(crate) heads: Vec<u8>,
+    /// Connections that speak HTTP/2 and have not ended.
+    pub(crate) framed: BTreeSet<usize>,
     threads: Vec<JoinHandle<()>>,
-    requests: Vec<(usize, Message)>,
-    unframed: Option<String>,
+    pub(crate) requests: Vec<(usize, Message)>,
+    pub(crate) unframed: Option<String>,
     over: bool,
     marked: bool,
+}
+
+impl Stage {
+    /// The one for the next request.
+    pub(crate) fn next_play(&mut self) -> Play {
+        let last = self.plays.len() - 1;
+        let play = self.plays[self.next.min(last)].clone();
+        self.next += 1;
+        play
+    }
 }
 
 /// The stage, and the news of it.
@@ -94,14 +121,21 @@ impl Shared {
 
     /// Waits until it holds; false if it did not in time, or the case is over.
     pub(crate) fn until(&self, longest: Duration, holds: impl Fn(&Stage) -> bool) -> bool {
+        self.wait(longest, |stage| match holds(stage) {
+            true => Some(true),
+            false => stage.over.then_some(false),
+        })
+    }
+
+    fn wait(&self, longest: Duration, decided: impl Fn(&Stage) -> Option<bool>) -> bool {
         let deadline = clock::now() + longest;
         let mut stage = self.lock();
         loop {
-            if holds(&stage) {
-                return true;
+            if let Some(decided) = decided(&stage) {
+                return decided;
             }
             let left = deadline.saturating_duration_since(clock::now());
-            if left.is_zero() || stage.over {
+            if left.is_zero() {
                 return false;
             }
             stage = self.0.1.wait_timeout(stage, left).expect("no panic").0;
@@ -148,17 +182,21 @@ impl Backend {
     }
 
     /// A new case.
-    pub(crate) fn begin(&self, plays: Vec<Play>) {
+    pub(crate) fn begin(&self, plays: Vec<Play>, greeting: Option<Vec<u8>>) {
         self.shared.with(|stage| {
             *stage = Stage {
                 plays,
+                greeting,
                 ..Stage::default()
             }
         });
     }
 
     /// Ends the case: everything that was sent to this backend until now is in what it saw.
-    pub(crate) fn finish(&self) -> Seen {
+    ///
+    /// The subject is told that its connections of HTTP/2 have ended, and has `closing` to close them: on one that is
+    /// left, the next case's request could be sent.
+    pub(crate) fn finish(&self, closing: Duration) -> Seen {
         // Connections are accepted in order: once the marker is there, so is all before it.
         let marker = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         marker
@@ -169,10 +207,21 @@ impl Backend {
             .shared
             .until(Duration::from_secs(120), |stage| stage.marked);
         assert!(marked, "the backend accepts");
-        let threads = self.shared.with(|stage| {
+        self.shared.with(|stage| {
             stage.over = true;
-            for stream in stage.streams.iter().flatten() {
+            let streams = stage.streams.iter().enumerate();
+            for (number, stream) in streams.filter_map(|(at, one)| Some((at, one.as_ref()?))) {
                 // What has arrived is still read.
+                let _ = stream.shutdown(match stage.framed.contains(&number) {
+                    true => Shutdown::Write,
+                    false => Shutdown::Both,
+                });
+            }
+        });
+        self.shared
+            .wait(closing, |stage| stage.framed.is_empty().then_some(true));
+        let threads = self.shared.with(|stage| {
+            for stream in stage.streams.iter().flatten() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
             std::mem::take(&mut stage.threads)
@@ -208,6 +257,9 @@ fn accept(shared: &Shared, stream: TcpStream) {
             number: stage.connections.len(),
             at: 0,
         };
+        if stage.greeting.is_some() {
+            stage.framed.insert(stage.connections.len());
+        }
         stage.connections.push(Vec::new());
         stage.streams.push(Some(copy));
         let thread = std::thread::spawn(move || connection.serve());
@@ -216,16 +268,19 @@ fn accept(shared: &Shared, stream: TcpStream) {
 }
 
 /// One accepted connection.
-struct Connection {
-    shared: Shared,
+pub(crate) struct Connection {
+    pub(crate) shared: Shared,
     stream: Option<TcpStream>,
-    number: usize,
+    pub(crate) number: usize,
     /// Where the current request begins.
-    at: usize,
+    pub(crate) at: usize,
 }
 
 impl Connection {
     fn serve(mut self) {
+        if let Some(greeting) = self.shared.with(|stage| stage.greeting.clone()) {
+            return Streams::new(self).serve(&greeting);
+        }
         while self.request() {}
         // Whatever comes now is no request, or belongs to none.
         while self.more() {}
@@ -246,12 +301,7 @@ impl Connection {
                     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nprobe".to_vec(),
                 )],
             },
-            false => self.shared.with(|stage| {
-                let last = stage.plays.len() - 1;
-                let play = stage.plays[stage.next.min(last)].clone();
-                stage.next += 1;
-                play
-            }),
+            false => self.shared.with(Stage::next_play),
         };
         if play.when == When::Head {
             let goes_on = self.play(&play);
@@ -296,7 +346,8 @@ impl Connection {
         goes_on
     }
 
-    fn act(&mut self, act: &Act) -> bool {
+    /// False if the connection is closed then, or carries no requests any more.
+    pub(crate) fn act(&mut self, act: &Act) -> bool {
         match act {
             Act::Send(bytes) => {
                 if let Some(mut stream) = self.stream.as_ref() {
@@ -316,6 +367,8 @@ impl Connection {
                 }
                 true
             }
+            // Nothing of HTTP/1.
+            Act::AwaitReset | Act::AwaitPing => true,
             Act::AwaitEnd => {
                 while self.more() {}
                 false
@@ -346,19 +399,46 @@ impl Connection {
     }
 
     /// What this connection has brought since the current request began.
-    fn received(&self) -> Vec<u8> {
+    pub(crate) fn received(&self) -> Vec<u8> {
         self.shared
             .with(|stage| stage.connections[self.number][self.at..].to_vec())
     }
 
-    fn shutdown(&self, how: Shutdown) {
+    pub(crate) fn shutdown(&self, how: Shutdown) {
         if let Some(stream) = &self.stream {
             let _ = stream.shutdown(how);
         }
     }
 
+    /// Sends all of it, and reads meanwhile: each end might wait for the other to read. False: the subject has gone.
+    pub(crate) fn exchange(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let Some(stream) = &self.stream else {
+                return false;
+            };
+            let mut ready = [PollFd::new(stream, PollFlags::IN | PollFlags::OUT)];
+            if poll(&mut ready, None).is_err() {
+                continue;
+            }
+            let ready = ready[0].revents();
+            if ready.contains(PollFlags::OUT) {
+                match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Ok(count) => bytes = &bytes[count..],
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(_) => return false,
+                }
+            } else if !self.more() {
+                return false;
+            }
+            if ready.contains(PollFlags::IN) && !self.more() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Reads more; false at the end.
-    fn more(&mut self) -> bool {
+    pub(crate) fn more(&mut self) -> bool {
         let mut chunk = [0; 64 * 1024];
         let Some(stream) = &mut self.stream else {
             return false;

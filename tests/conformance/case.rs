@@ -8,8 +8,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::answers;
 use crate::backend::{Act, Play, When};
 use crate::client::Step;
+use crate::frames;
 use crate::outcome::{Ended, Outcome, show};
 use crate::subject::Profile;
 use crate::two;
@@ -31,17 +33,27 @@ pub(crate) enum Version {
     V10,
     /// HTTP/1.1.
     V11,
-    /// HTTP/2, which only clients speak.
+    /// HTTP/2.
     V20,
 }
 
+/// What is spoken on one side of the subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.
+    One,
+    /// HTTP/2.
+    Two,
+}
+
 /// What a rule is held to.
-pub(crate) const CELLS: [(Side, Version); 5] = [
+pub(crate) const CELLS: [(Side, Version); 6] = [
     (Side::Client, Version::V10),
     (Side::Client, Version::V11),
     (Side::Client, Version::V20),
     (Side::Backend, Version::V10),
     (Side::Backend, Version::V11),
+    (Side::Backend, Version::V20),
 ];
 
 /// Both of HTTP/1, for cases that are the same in both.
@@ -73,6 +85,8 @@ pub(crate) struct Case {
     pub(crate) profile: Profile,
     pub(crate) steps: Vec<Step>,
     pub(crate) plays: Vec<Play>,
+    /// What a backend says to a preface of HTTP/2; its settings, with nothing in them, where nothing is said.
+    pub(crate) greeting: Vec<u8>,
     /// Methods of the requests that responses are awaited for.
     pub(crate) methods: Vec<&'static str>,
     /// The end of the connection is awaited.
@@ -93,6 +107,7 @@ impl Case {
             profile: Profile::Plain,
             steps: Vec::new(),
             plays: Vec::new(),
+            greeting: frames::settings(&[]),
             methods: vec!["GET"],
             end: false,
             probe: false,
@@ -139,10 +154,18 @@ impl Case {
         format!("{rule} · {side:?} {version} · {name} ({section})")
     }
 
+    /// What is spoken on this side; on the other one it is HTTP/1.
+    pub(crate) fn protocol(&self, side: Side) -> Protocol {
+        match self.side == side && self.version == Version::V20 {
+            true => Protocol::Two,
+            false => Protocol::One,
+        }
+    }
+
     /// What the client sends first where nothing is said.
     pub(crate) fn steps(&self) -> Vec<Step> {
         match self.steps.is_empty() {
-            true if self.version == Version::V20 => vec![Step::Send(two::get("/"))],
+            true if self.protocol(Side::Client) == Protocol::Two => vec![Step::Send(two::get("/"))],
             true => vec![Step::Send(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n".to_vec())],
             false => self.steps.clone(),
         }
@@ -151,6 +174,9 @@ impl Case {
     /// What the backend does where nothing is said: it reads everything and says "ok".
     pub(crate) fn plays(&self) -> Vec<Play> {
         match self.plays.is_empty() {
+            true if self.protocol(Side::Backend) == Protocol::Two => {
+                vec![answer(answers::text("ok"))]
+            }
             true => vec![answer(OK)],
             false => self.plays.clone(),
         }
@@ -233,12 +259,22 @@ impl Case {
         self.play(answer(bytes))
     }
 
+    /// The same in HTTP/2, and the subject has read all of it before the play counts as done.
+    pub(crate) fn answer_read(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.acts(When::Whole, [Act::Send(bytes.into()), Act::AwaitPing])
+    }
+
     /// The same, and closes.
     pub(crate) fn answer_close(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.play(Play {
             when: When::Whole,
             acts: vec![Act::Send(bytes.into()), Act::Close],
         })
+    }
+
+    pub(crate) fn greeting(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.greeting = bytes.into();
+        self
     }
 
     pub(crate) fn play(mut self, play: Play) -> Self {

@@ -1,7 +1,7 @@
 //! The client of a case: its steps, and what it read.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use lb::clock;
 
 use crate::backend::Shared;
-use crate::case::{Case, Version};
+use crate::case::{Case, Protocol, Side};
 use crate::outcome::{Ended, Outcome};
 use crate::two;
 use crate::wire::{self, Message, Tail, What};
@@ -52,13 +52,8 @@ pub(crate) struct Parsed {
 }
 
 /// Plays the client's part; what the backend saw is added later.
-pub(crate) fn play(
-    case: &Case,
-    subject: SocketAddr,
-    shared: &Shared,
-    longest: Duration,
-) -> Outcome {
-    let client = Client::connect(case, subject, shared.clone(), longest);
+pub(crate) fn play(case: &Case, stream: TcpStream, shared: &Shared, longest: Duration) -> Outcome {
+    let client = Client::new(case, stream, shared.clone(), longest);
     let mut stuck = None;
     for step in &case.steps() {
         if let Err(why) = client.step(step) {
@@ -93,9 +88,8 @@ pub(crate) fn play(
 }
 
 impl Client {
-    fn connect(case: &Case, subject: SocketAddr, shared: Shared, longest: Duration) -> Self {
-        let two = case.version == Version::V20;
-        let stream = TcpStream::connect(subject).expect("the subject accepts");
+    fn new(case: &Case, stream: TcpStream, shared: Shared, longest: Duration) -> Self {
+        let two = case.protocol(Side::Client) == Protocol::Two;
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(longest));
         if two {
@@ -138,7 +132,7 @@ impl Client {
                 })
             }
             Step::AwaitBackend(needle) => self.shared.until(self.longest, |stage| {
-                let mut all = stage.connections.iter();
+                let mut all = stage.connections.iter().chain([&stage.heads]);
                 all.any(|bytes| wire::find(bytes, needle.as_bytes()).is_some())
             }),
             Step::AwaitClient(needle) => {

@@ -1,7 +1,7 @@
-//! Every rule of HTTP/1, and of HTTP/2 for clients, that a proxy must not get wrong, over raw sockets, against the built program.
+//! Every rule of HTTP/1 and HTTP/2 that a proxy must not get wrong, over raw sockets, against the built program.
 //!
 //! ```text
-//! rules.rs   the rules × (client, backend) × (HTTP/1.0, 1.1; clients also 2); an empty cell says why
+//! rules.rs   the rules × (client, backend) × (HTTP/1.0, 1.1, 2); an empty cell says why
 //! *.rs       the cases of one theme: client bytes, backend bytes, what must come of them
 //!
 //!   client ──bytes──▶ subject (lb; nginx and HAProxy if present) ──bytes──▶ backend
@@ -22,7 +22,9 @@ mod hanging;
 #[path = "../common/hpack.rs"]
 mod hpack;
 
+mod answers;
 mod backend;
+mod careless;
 mod case;
 mod chunks;
 mod client;
@@ -31,12 +33,14 @@ mod forwarded;
 mod framing;
 mod limits;
 mod messages;
+mod noise;
 mod order;
 mod outcome;
 mod report;
 mod rules;
 mod run;
 mod start;
+mod streams;
 mod subject;
 mod syntax;
 mod target;
@@ -46,8 +50,8 @@ mod two;
 mod upgrade;
 mod wire;
 
-use case::{Case, Side};
-use subject::Kind;
+use case::{Case, Protocol, Side};
+use subject::{Kind, Profile};
 
 /// All cases, theme by theme.
 fn all() -> Vec<Case> {
@@ -69,6 +73,13 @@ fn all() -> Vec<Case> {
         two::heads::cases,
         two::bodies::cases,
         two::connections::cases,
+        answers::heads::cases,
+        answers::fields::cases,
+        answers::bodies::cases,
+        answers::exchanges::cases,
+        answers::connections::cases,
+        answers::waits::cases,
+        noise::cases,
     ] {
         theme(&mut cases);
     }
@@ -102,6 +113,33 @@ fn a_relay_of_raw_bytes_is_found_out() {
     };
     let cases: Vec<Case> = all().into_iter().filter(fails).collect();
     assert!(cases.len() > 80, "{} cases", cases.len());
+
+    let verdicts = run::all(Kind::Relay, &cases);
+
+    for (case, verdict) in cases.iter().zip(verdicts) {
+        assert!(verdict.is_err(), "passed: {}", case.title());
+    }
+}
+
+#[test]
+fn a_gateway_that_writes_down_whatever_frames_say_is_found_out() {
+    let fails = |case: &Case| {
+        let refusal = ["a 502:", "no length, cut by"];
+        let fields = [
+            "fields",
+            "hop by hop",
+            "length",
+            "start line",
+            "unasked 101",
+        ];
+        let frames = ["frames", "truncation", "limits", "interim"];
+        case.profile == Profile::Plain
+            && case.protocol(Side::Backend) == Protocol::Two
+            && refusal.iter().any(|word| case.name.starts_with(word))
+            && (fields.contains(&case.rule) || frames.contains(&case.rule))
+    };
+    let cases: Vec<Case> = all().into_iter().filter(fails).collect();
+    assert!(cases.len() > 120, "{} cases", cases.len());
 
     let verdicts = run::all(Kind::Relay, &cases);
 

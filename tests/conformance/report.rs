@@ -24,6 +24,7 @@ pub(crate) fn failures(cases: &[Case], verdicts: &[Verdict]) -> Vec<String> {
 /// Prints the table and keeps it, with every failure behind it, in `conformance.md` beside the tests' other files.
 pub(crate) fn write(cases: &[Case], columns: &[(Kind, Vec<Verdict>)]) {
     let mut text = table(cases, columns);
+    text.push_str("\nTo backends that speak HTTP/2, nginx is configured with `grpc_pass`, which takes any request: it has no other way.\n");
     let beaten = beaten(cases, columns);
     let _ = writeln!(
         text,

@@ -2,7 +2,7 @@
 
 use crate::case::{CELLS, Case, Side, Version};
 
-/// One rule; four cells.
+/// One rule; a cell for each side and version.
 pub(crate) struct Rule {
     /// As cases name it.
     pub(crate) id: &'static str,
@@ -27,7 +27,7 @@ impl Rule {
             |empty: &&Empty| empty.side == side && empty.version.is_none_or(|only| only == version);
         let why = self.empty.iter().find(here).map(|empty| empty.why);
         match version {
-            Version::V20 => why.or_else(|| why_not_in_two(self.id)),
+            Version::V20 => why.or_else(|| why_not_in_two(self.id, side)),
             _ => why,
         }
     }
@@ -66,18 +66,26 @@ const CODED_IN_1_0: &[Empty] = &[
     ),
 ];
 const IN_EXHAUSTION: &str = "no frames in HTTP/1: see tests/exhaustion";
+const FRAMES_IN_2: &[Empty] = &[
+    not_in(Side::Client, Version::V10, "no frames in HTTP/1"),
+    not_in(Side::Client, Version::V11, "no frames in HTTP/1"),
+    not_in(Side::Backend, Version::V10, "no frames in HTTP/1"),
+    not_in(Side::Backend, Version::V11, "no frames in HTTP/1"),
+];
 const OF_REQUESTS: &[Empty] = &[none(Side::Backend, "about requests only")];
 const OF_RESPONSES: &[Empty] = &[none(Side::Client, "about responses only")];
 
 /// Why HTTP/2 has no cell of this rule.
-fn why_not_in_two(rule: &str) -> Option<&'static str> {
+fn why_not_in_two(rule: &str, side: Side) -> Option<&'static str> {
     Some(match rule {
         "both lengths" | "coding" => "no transfer coding in HTTP/2: see hop by hop",
         "line ends" | "folds" => "no lines in HTTP/2: see fields",
-        "chunk size" | "chunk ends" | "unchunked" => "frames, not chunks",
+        "chunk size" | "chunk ends" => "frames, not chunks: see frames",
+        "unchunked" if side == Side::Client => "frames, not chunks",
         "absolute" => ":scheme, :authority and :path are apart: see host",
         "connection lists" => "no Connection in HTTP/2: see hop by hop",
-        "websocket" | "upgrade idle" => "no upgrade in HTTP/2, and CONNECT is refused",
+        "websocket" if side == Side::Client => "no upgrade in HTTP/2, and CONNECT is refused",
+        "upgrade idle" => "no upgrade in HTTP/2: see websocket, connect",
         "h2c" => "it is HTTP/2 already",
         _ => return None,
     })
@@ -121,6 +129,11 @@ pub(crate) const RULES: &[Rule] = &[
         "extensions",
         "chunk extensions are dropped, trailers dropped or filtered, both bounded",
         CODED_IN_1_0,
+    ),
+    rule(
+        "frames",
+        "what is no frame of HTTP/2 ends its stream or connection, what is only odd does not",
+        FRAMES_IN_2,
     ),
     rule(
         "start line",
@@ -278,11 +291,12 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     rule(
         "floods",
-        "frames that cost a client nothing are bounded, and end its connection",
+        "frames that cost their sender nothing are bounded, or harm nobody else",
         &[
             not_in(Side::Client, Version::V10, IN_EXHAUSTION),
             not_in(Side::Client, Version::V11, IN_EXHAUSTION),
-            none(Side::Backend, "about clients"),
+            not_in(Side::Backend, Version::V10, "no frames in HTTP/1"),
+            not_in(Side::Backend, Version::V11, "no frames in HTTP/1"),
         ],
     ),
 ];

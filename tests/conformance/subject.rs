@@ -12,8 +12,10 @@ use std::time::Duration;
 use lb::clock;
 use tempfile::TempDir;
 
-use crate::case::Version;
+use crate::careless;
+use crate::case::Protocol;
 use crate::common::{Running, find};
+use crate::run::Setup;
 
 /// A program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(crate) enum Kind {
     Ours,
     Nginx,
     Haproxy,
-    /// A relay of raw bytes, which obeys no rule: what it passes proves nothing.
+    /// A relay of raw bytes, or of what frames say, which obeys no rule: what it passes proves nothing.
     Relay,
 }
 
@@ -37,6 +39,8 @@ pub(crate) enum Profile {
     Trusting,
     /// Impatient, before a backend that takes no connection.
     Dark,
+    /// Impatient, and each case has a subject of its own: two connects that fail take a backend out.
+    Fresh,
 }
 
 /// Every limit of the impatient profile.
@@ -59,11 +63,17 @@ impl Kind {
 
 impl Profile {
     /// All.
-    pub(crate) const ALL: [Self; 4] = [Self::Plain, Self::Impatient, Self::Trusting, Self::Dark];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Impatient,
+        Self::Trusting,
+        Self::Dark,
+        Self::Fresh,
+    ];
 
     /// Its limits of time are short.
     pub(crate) fn is_impatient(self) -> bool {
-        matches!(self, Self::Impatient | Self::Dark)
+        matches!(self, Self::Impatient | Self::Dark | Self::Fresh)
     }
 }
 
@@ -80,7 +90,7 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// Starts it in front of this backend.
-    pub(crate) fn start(kind: Kind, profile: Profile, backend: SocketAddr) -> Self {
+    pub(crate) fn start(kind: Kind, setup: Setup, backend: SocketAddr) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let address = free_address();
         let two = match kind {
@@ -89,11 +99,14 @@ impl Subject {
         };
         let at = directory.path();
         let mut command = match kind {
-            Kind::Ours => Some(ours(at, profile, address, backend)),
-            Kind::Nginx => Some(nginx(at, profile, [address, two], backend)),
-            Kind::Haproxy => Some(haproxy(at, profile, [address, two], backend)),
+            Kind::Ours => Some(ours(at, setup, address, backend)),
+            Kind::Nginx => Some(nginx(at, setup, [address, two], backend)),
+            Kind::Haproxy => Some(haproxy(at, setup, [address, two], backend)),
             Kind::Relay => {
-                relay(address, backend);
+                match setup.1 {
+                    Protocol::One => relay(address, backend),
+                    Protocol::Two => careless::gateway(address, backend),
+                }
                 None
             }
         };
@@ -109,8 +122,17 @@ impl Subject {
         }
     }
 
-    /// Its address for a version, once it accepts; what it printed if it does not.
-    pub(crate) fn ready(&mut self, version: Version) -> Result<SocketAddr, String> {
+    /// A connection for a client that speaks this.
+    ///
+    /// # Errors
+    /// It does not accept, or no more.
+    pub(crate) fn connect(&mut self, client: Protocol) -> Result<TcpStream, String> {
+        let address = self.ready(client)?;
+        TcpStream::connect(address).map_err(|error| format!("it accepts nothing: {error}"))
+    }
+
+    /// Its address for a client that speaks this, once it accepts; what it printed if it does not.
+    fn ready(&mut self, client: Protocol) -> Result<SocketAddr, String> {
         let begun = clock::now();
         while !self.answers {
             self.answers =
@@ -121,9 +143,9 @@ impl Subject {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(match version {
-            Version::V20 => self.two,
-            Version::V10 | Version::V11 => self.address,
+        Ok(match client {
+            Protocol::Two => self.two,
+            Protocol::One => self.address,
         })
     }
 
@@ -134,6 +156,18 @@ impl Subject {
             (Kind::Ours, Err(_)) => Duration::from_secs(10),
             (Kind::Relay, _) => Duration::from_secs(1),
             _ => Duration::from_secs(3),
+        }
+    }
+
+    /// The last that ours printed: a panic of one of its tasks shows nowhere else.
+    pub(crate) fn said(&self) -> String {
+        let own = self.process.as_ref().filter(|_| self.kind == Kind::Ours);
+        let all = own.map(Running::output).unwrap_or_default();
+        let lines: Vec<&str> = all.lines().collect();
+        let last = &lines[lines.len().saturating_sub(8)..];
+        match last {
+            [] => String::new(),
+            last => format!("; it printed:\n{}", last.join("\n")),
         }
     }
 
@@ -173,7 +207,11 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-fn ours(at: &Path, profile: Profile, listen: SocketAddr, backend: SocketAddr) -> Command {
+fn ours(at: &Path, (profile, spoken): Setup, listen: SocketAddr, backend: SocketAddr) -> Command {
+    let proto = match spoken {
+        Protocol::One => "http",
+        Protocol::Two => "h2c",
+    };
     let mut text = format!(
         r#"[gossip]
 bind = "{}"
@@ -194,6 +232,7 @@ listen = ["{listen}"]
     let _ = write!(
         text,
         r#"[cluster.web]
+proto = "{proto}"
 [cluster.web.check]
 spec = "none"
 [cluster.web.ejection]
@@ -222,13 +261,16 @@ workers = 1
     let file = at.join("lb.toml");
     fs::write(&file, text).expect("the file can be written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
-    command.arg("--config").arg(file);
+    command
+        .arg("--config")
+        .arg(file)
+        .args(["--log-level", "debug"]);
     command
 }
 
 fn nginx(
     at: &Path,
-    profile: Profile,
+    (profile, spoken): Setup,
     [listen, two]: [SocketAddr; 2],
     backend: SocketAddr,
 ) -> Command {
@@ -255,6 +297,17 @@ fn nginx(
         .iter()
         .map(|kind| format!("{kind}_temp_path {};", at.join(kind).display()))
         .collect();
+    // Only this module of it speaks HTTP/2 to backends, and takes any request.
+    let (module, way, hop) = match spoken {
+        Protocol::One => (
+            "proxy",
+            "proxy_pass http://web; proxy_http_version 1.1; proxy_request_buffering off; proxy_buffering off;",
+            "proxy_set_header Upgrade $tunnel; proxy_set_header Connection $tunnel_connection;",
+        ),
+        Protocol::Two => ("grpc", "grpc_pass grpc://web;", ""),
+    };
+    let times = times.replace("proxy_", &format!("{module}_"));
+    let forwarded = forwarded.replace("proxy_set", &format!("{module}_set"));
     let text = format!(
         r#"daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;
 events {{ worker_connections 256; }}
@@ -266,8 +319,8 @@ http {{
   server {{
     listen {listen}; listen {two} http2;
     location / {{
-      proxy_pass http://web; proxy_http_version 1.1; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;
-      proxy_set_header Host $host; proxy_set_header Upgrade $tunnel; proxy_set_header Connection $tunnel_connection;
+      {way} client_max_body_size 0;
+      {module}_set_header Host $host; {hop}
       {forwarded}
     }}
   }}
@@ -289,7 +342,7 @@ http {{
 
 fn haproxy(
     at: &Path,
-    profile: Profile,
+    (profile, spoken): Setup,
     [listen, two]: [SocketAddr; 2],
     backend: SocketAddr,
 ) -> Command {
@@ -309,6 +362,10 @@ fn haproxy(
         _ => {
             "http-request del-header x-forwarded- -m beg\n  http-request set-header X-Forwarded-For %[src]\n  http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Real-IP %[src]\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n  http-request set-header Forwarded \"for=%[src];host=%[req.hdr(host)];proto=http\""
         }
+    };
+    let proto = match spoken {
+        Protocol::One => "",
+        Protocol::Two => " proto h2",
     };
     let text = format!(
         r#"global
@@ -331,7 +388,7 @@ frontend f
   http-request disable-l7-retry unless METH_GET
   default_backend b
 backend b
-  server s {backend}
+  server s {backend}{proto}
 "#,
         connect.as_millis(),
         client.as_millis(),

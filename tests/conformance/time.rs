@@ -113,10 +113,10 @@ fn tunnels(cases: &mut Vec<Case>) {
 }
 
 /// Longer than any limit of the impatient profile; the end of the case ends it.
-const FOREVER: [Act; 1] = [Act::AwaitClient("what never comes")];
+pub(crate) const FOREVER: [Act; 1] = [Act::AwaitClient("what never comes")];
 
 /// Not before the limit, and the limit itself is the shipped one's stand-in.
-fn impatient(case: Case) -> Case {
+pub(crate) fn impatient(case: Case) -> Case {
     case.profile(Profile::Impatient)
         .holds("not before its time", |outcome| {
             outcome.took > SHORT.mul_f32(0.8)

@@ -186,7 +186,7 @@ fn head(bytes: &[u8], what: What) -> Result<Message, String> {
     })
 }
 
-fn check_line(line: &str) -> Result<(), String> {
+pub(crate) fn check_line(line: &str) -> Result<(), String> {
     let control = |letter: char| letter != '\t' && (letter < ' ' || letter == '\u{7f}');
     match line.chars().any(control) {
         true => Err(format!("a control: {line:?}")),
@@ -221,7 +221,7 @@ fn is_version(word: &str) -> bool {
     matches!(word, "HTTP/1.0" | "HTTP/1.1")
 }
 
-fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

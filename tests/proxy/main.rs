@@ -24,7 +24,6 @@ mod eject;
 mod forward;
 mod limits;
 mod multiplex;
-mod multiplexed;
 mod rescue;
 mod retry;
 mod rotation;

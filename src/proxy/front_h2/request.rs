@@ -145,6 +145,10 @@ fn as_lines<'p>(
         if value.trim_ascii().len() < value.len() {
             return Err(Refusal::Malformed("an invalid field value"));
         }
+        // The http crate takes it for a character of a name, which it is not (RFC 9110 §5.6.2).
+        if name.as_str().contains('"') {
+            return Err(Refusal::Malformed("an invalid field name"));
+        }
         if *name == HOST
             && let Some(authority) = authority
         {

@@ -198,6 +198,10 @@ fn write(
 ) -> Result<(), &'static str> {
     for (name, value) in headers {
         let name = name.as_str().as_bytes();
+        // The http crate takes it for a character of a name, which it is not (RFC 9110 §5.6.2).
+        if name.contains(&b'"') {
+            return Err("an invalid field name");
+        }
         let known = Known::of(name);
         if known.is_hop_by_hop() || !belongs(known) {
             continue;
@@ -301,6 +305,7 @@ mod tests {
         assert_eq!(read(ok(), true).unwrap().length, Length::Exactly(0));
         let none = read(Response::builder().status(204), false).unwrap();
         assert_eq!(none.length, Length::None);
+        let quoted = HeaderName::from_lowercase(b"a\"b").unwrap();
         for bad in [
             read(Response::builder().status(101), false),
             read(Response::builder().status(600), false),
@@ -311,6 +316,7 @@ mod tests {
                 false,
             ),
             read(ok().header("content-length", "x"), false),
+            read(ok().header(quoted, "x"), false),
         ] {
             assert!(bad.is_err(), "{bad:?}");
         }
