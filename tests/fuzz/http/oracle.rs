@@ -164,7 +164,12 @@ impl Head {
     }
 
     pub fn is_old(&self) -> bool {
-        self.words[0] == b"HTTP/1.0" || self.words[2] == b"HTTP/1.0"
+        // No method has a slash; a response's last word may be anything.
+        let version = match self.words[0].starts_with(b"HTTP/") {
+            true => &self.words[0],
+            false => &self.words[2],
+        };
+        version == b"HTTP/1.0"
     }
 
     /// Every status is three digits.
