@@ -29,8 +29,7 @@ fn lb() -> Command {
 }
 
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    common::free_address([127, 0, 0, 1])
 }
 
 /// A backend that answers everything; its threads end with the process.

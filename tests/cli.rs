@@ -1,5 +1,7 @@
 //! The built programs, run as a user runs them: what they say, where, and how they exit.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -277,11 +279,7 @@ fn a_new_key_is_thirty_two_bytes_in_base64_and_another_each_time() {
 
 #[test]
 fn an_rpc_address_where_nobody_answers_is_exit_5() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address")
-        .to_string();
+    let free = common::free_address([127, 0, 0, 1]).to_string();
     let verbs: &[&[&str]] = &[
         &["members"],
         &["join", "10.0.0.1"],
@@ -337,10 +335,7 @@ fn an_rpc_address_of_another_program_is_exit_1() {
 
 #[test]
 fn flags_of_serf_may_have_one_dash_and_a_payload_any() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address");
+    let free = common::free_address([127, 0, 0, 1]);
     for flags in [
         &["members", "-status=alive", "-detailed", "-tag", "role=web"][..],
         &["event", "-coalesce=false", "x", "-not-a-flag"],
@@ -462,10 +457,7 @@ fn pools_are_asked_of_the_admin_address() {
 
 #[test]
 fn an_admin_address_where_nobody_answers_is_exit_5() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address");
+    let free = common::free_address([127, 0, 0, 1]);
     assert!(TcpStream::connect(free).is_err());
 
     let said = run(lb().args(["pools", "--admin", &free.to_string()]));

@@ -5,11 +5,14 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 /// Whether tests that need namespaces or `programs` shall run.
 ///
@@ -34,6 +37,18 @@ pub(crate) fn system_tests(programs: &[&str]) -> bool {
     }
     lacks(&missing.join(", "));
     false
+}
+
+/// An address on `host` that nobody has just now.
+///
+/// It was bound, and not listened on: between its fork and its exec the child of another test has every socket of this
+/// process, and one that listens would still take connections there, only to reset them.
+pub(crate) fn free_address(host: impl Into<IpAddr>) -> SocketAddr {
+    let address = SocketAddr::from((host, 0));
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    socket.bind(&address.into()).expect("a port");
+    let bound = socket.local_addr().expect("an address");
+    bound.as_socket().expect("an address of the internet")
 }
 
 /// Waits until this machine has a core for another of the tests that load it, which this one holds until it ends.

@@ -93,6 +93,8 @@ pub(crate) struct Case {
     pub(crate) end: bool,
     /// One more request on the same connection.
     pub(crate) probe: bool,
+    /// What two connections bring may come in the other order, and the verdict then says nothing.
+    pub(crate) races: bool,
     checks: Vec<Check>,
 }
 
@@ -111,6 +113,7 @@ impl Case {
             methods: vec!["GET"],
             end: false,
             probe: false,
+            races: false,
             checks: Vec::new(),
         }
     }
@@ -240,6 +243,12 @@ impl Case {
 
     pub(crate) fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// The outcome hangs on an order of two connections that the kernel does not warrant.
+    pub(crate) fn races(mut self) -> Self {
+        self.races = true;
         self
     }
 

@@ -203,8 +203,7 @@ fn relay(listen: SocketAddr, backend: SocketAddr) {
 fn free_address() -> SocketAddr {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let [upper, lower] = TAKEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let listener = TcpListener::bind((Ipv4Addr::new(127, 64, upper, lower), 0)).expect("a port");
-    listener.local_addr().expect("an address")
+    crate::common::free_address(Ipv4Addr::new(127, 64, upper, lower))
 }
 
 fn ours(at: &Path, (profile, spoken): Setup, listen: SocketAddr, backend: SocketAddr) -> Command {

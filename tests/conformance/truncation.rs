@@ -296,7 +296,9 @@ fn surplus_of_responses(cases: &mut Vec<Case>, v: Version) {
         );
     }
     cases.push(
+        // A busy machine may bring the second request before the surplus that was sent earlier.
         Case::backend(SURPLUS, SECTION, v, "an answer that comes after the answer")
+            .races()
             .send(get)
             .await_client("ok")
             .await_plays(1)

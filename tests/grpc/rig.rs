@@ -1,7 +1,7 @@
 //! `lb` in front of gRPC servers of grpcio, and clients of it.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -33,8 +33,7 @@ pub(crate) fn python() -> Option<PathBuf> {
 
 /// On a network of loopback that no other test uses.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.66.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    crate::common::free_address([127, 0, 66, 1])
 }
 
 /// The programs and their files; all gone at the end.

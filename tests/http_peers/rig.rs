@@ -1,7 +1,7 @@
 //! `lb` in front of one real backend.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -27,8 +27,7 @@ pub(crate) fn source(name: &str) -> PathBuf {
 
 /// On a network of loopback that no other test uses.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.65.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    crate::common::free_address([127, 0, 65, 1])
 }
 
 impl Rig {

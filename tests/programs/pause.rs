@@ -1,13 +1,13 @@
 //! The built front is stopped for a while and continued: it was the sick one, and blames nobody.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::{Running, eventually};
+use crate::common::{Running, eventually, free_address};
 
 /// Far beyond any wait that should be needed.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -35,8 +35,8 @@ fn web(address: &str) -> SocketAddr {
 
 /// A port that was free a moment ago.
 fn port(host: &str) -> String {
-    let listener = TcpListener::bind((host, 0)).expect("a port");
-    listener.local_addr().expect("an address").to_string()
+    let host: IpAddr = host.parse().expect("an address");
+    free_address(host).to_string()
 }
 
 fn get(address: &str, path: &str) -> Option<String> {

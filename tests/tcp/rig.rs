@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -28,8 +28,7 @@ pub(crate) struct Lb {
 pub(crate) fn free_address() -> SocketAddr {
     static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
     loop {
-        let listener = TcpListener::bind("127.0.66.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
+        let address = crate::common::free_address([127, 0, 66, 1]);
         // Another test may have let go of it, and not taken it yet.
         if GIVEN.lock().expect("no holder panics").insert(address) {
             return address;
