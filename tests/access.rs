@@ -17,12 +17,7 @@ use self::common::{Running, eventually};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn lb() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LB_") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = common::bare(env!("CARGO_BIN_EXE_lb"));
     command.args(["--bind", "127.0.0.1:0", "--state-dir", "none"]);
     command.args(["--discover", "off"]);
     command

@@ -9,22 +9,11 @@ use std::process::{Command, Output};
 use std::thread;
 
 fn lb() -> Command {
-    bare(env!("CARGO_BIN_EXE_lb"))
+    common::bare(env!("CARGO_BIN_EXE_lb"))
 }
 
 fn agent() -> Command {
-    bare(env!("CARGO_BIN_EXE_lb-agent"))
-}
-
-/// Without variables of ours that the surroundings may have.
-fn bare(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LB_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    common::bare(env!("CARGO_BIN_EXE_lb-agent"))
 }
 
 struct Said {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{Running, eventually};
+use crate::common::{self, Running, eventually};
 
 /// Longer than anything here should take, also on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(90);
@@ -23,24 +23,14 @@ pub(crate) fn ip(test: u8, host: u8) -> String {
 
 /// One of our programs, without variables of ours that the surroundings may have.
 fn bare(program: &str, at: &str, node: &str) -> Command {
-    let mut command = clean(program);
+    let mut command = common::bare(program);
     command.args(common_flags(at, node));
-    command
-}
-
-fn clean(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LB_") {
-            command.env_remove(name);
-        }
-    }
     command
 }
 
 /// A member of no role at `at`, with an RPC.
 pub(crate) fn plain(at: &str, node: &str) -> Command {
-    let mut command = clean(env!("CARGO_BIN_EXE_lb-agent"));
+    let mut command = common::bare(env!("CARGO_BIN_EXE_lb-agent"));
     command.args(flags(at, node, &format!("{at}:7373")));
     command
 }
@@ -98,7 +88,7 @@ pub(crate) fn agent_run(at: &str, node: &str, join: &str) -> Command {
 
 /// A verb asked of the member at `at`; what it printed.
 pub(crate) fn verb(at: &str, verb: &[&str]) -> String {
-    let mut command = clean(env!("CARGO_BIN_EXE_lb-agent"));
+    let mut command = common::bare(env!("CARGO_BIN_EXE_lb-agent"));
     command.args(verb);
     command.env("SERF_RPC_ADDR", format!("{at}:7373"));
     let output = command.output().expect("it runs");

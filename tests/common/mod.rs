@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
@@ -39,16 +41,36 @@ pub(crate) fn system_tests(programs: &[&str]) -> bool {
     false
 }
 
+/// The program, without variables that this one's surroundings may have for it or for Serf.
+pub(crate) fn bare(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("LB_") || text.starts_with("SERF_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// An address on `host` that nobody has just now.
 ///
 /// It was bound, and not listened on: between its fork and its exec the child of another test has every socket of this
-/// process, and one that listens would still take connections there, only to reset them.
+/// process, and one that listens would still take connections there, only to reset them. No port is given twice: whoever was
+/// given it may not have taken it yet.
 pub(crate) fn free_address(host: impl Into<IpAddr>) -> SocketAddr {
-    let address = SocketAddr::from((host, 0));
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
-    socket.bind(&address.into()).expect("a port");
-    let bound = socket.local_addr().expect("an address");
-    bound.as_socket().expect("an address of the internet")
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    let wanted = SocketAddr::from((host, 0));
+    loop {
+        let socket =
+            Socket::new(Domain::for_address(wanted), Type::STREAM, None).expect("a socket");
+        socket.bind(&wanted.into()).expect("a port");
+        let bound = socket.local_addr().expect("an address").as_socket();
+        let address = bound.expect("an address of the internet");
+        if GIVEN.lock().expect("no holder panics").insert(address) {
+            return address;
+        }
+    }
 }
 
 /// Waits until this machine has a core for another of the tests that load it, which this one holds until it ends.

@@ -12,21 +12,10 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::common::{self, Running};
+use crate::common::{self, Running, bare};
 use crate::peers::{LONG, PORT, address};
 
 pub(crate) const KEY: &str = "tDtuy7Kl/mktI0I4uxaNMixEdCC/vnjmNNEC8BHRjxw=";
-
-pub(crate) fn bare(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("LB_") || name.starts_with("SERF_") {
-            command.env_remove(&*name);
-        }
-    }
-    command
-}
 
 /// A member of any kind, with an RPC.
 pub(crate) struct Node {

@@ -1,10 +1,11 @@
 //! An agent bound to 0.0.0.0 sends its IPv4 address as 16 octets, and means it.
 
+use std::net::Ipv6Addr;
 use std::process::Command;
 
 use lb::gossip::core::member::Status;
 
-use crate::common::system_tests;
+use crate::common::{free_address, system_tests};
 use crate::peers::{Agent, Ours, address, pull};
 
 /// Set for the copy of this program that runs in the namespace.
@@ -96,10 +97,7 @@ fn an_agent_on_ipv6_and_we_meet() {
     let ours = Ours::start("front", "[::1]:0", &[]);
     assert_eq!(ours.handle.advertised().why, "the address it is bound to");
     // Only one such address exists, so the agent takes another port; free a moment ago.
-    let port = std::net::TcpListener::bind("[::1]:0")
-        .and_then(|free| free.local_addr())
-        .expect("a free port")
-        .port();
+    let port = free_address(Ipv6Addr::LOCALHOST).port();
     let join = format!("-join={}", ours.at());
 
     let bind = format!("[::1]:{port}");

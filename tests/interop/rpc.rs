@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{self, Running, system_tests};
-use crate::nodes::{BOTH, Cli, KEY, Kind, Node, bare, members, three};
+use crate::common::{self, Running, bare, system_tests};
+use crate::nodes::{BOTH, Cli, KEY, Kind, Node, members, three};
 use crate::peers::{LONG, PORT, address};
 
 #[test]

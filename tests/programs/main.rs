@@ -12,3 +12,9 @@ mod names;
 mod pause;
 mod rpc;
 mod state;
+
+/// `127.x.TEST.HOST`, where x tells runs at the same time apart, and TEST the tests of all files here.
+fn ip(test: u8, host: u8) -> String {
+    let run = 64 + (std::process::id() % 128) as u8;
+    format!("127.{run}.{test}.{host}")
+}

@@ -12,23 +12,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{Running, eventually};
+use crate::common::{self, Running, eventually};
+use crate::ip;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// `127.x.TEST.HOST`, where x tells runs at the same time apart.
-fn ip(test: u8, host: u8) -> String {
-    let run = 64 + (std::process::id() % 128) as u8;
-    format!("127.{run}.{test}.{host}")
-}
-
 fn bare(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LB_") {
-            command.env_remove(name);
-        }
-    }
+    let mut command = common::bare(program);
     command.args(["--state-dir", "none", "--discover", "off"]);
     command
 }

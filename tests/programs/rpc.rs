@@ -13,26 +13,10 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::common::{Running, eventually};
+use crate::common::{Running, bare, eventually};
+use crate::ip;
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// `127.x.TEST.HOST`, where x tells runs at the same time apart.
-fn ip(test: u8, host: u8) -> String {
-    let run = 64 + (std::process::id() % 128) as u8;
-    format!("127.{run}.{test}.{host}")
-}
-
-fn bare(program: &str) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("LB_") || name.starts_with("SERF_") {
-            command.env_remove(&*name);
-        }
-    }
-    command
-}
 
 /// A program of ours at an address, with an RPC.
 struct Node {

@@ -15,7 +15,7 @@ use lb::gossip::driver;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::common::{Running, eventually};
+use crate::common::{Running, bare, eventually};
 
 /// Long enough for a machine that is busy with other tests; what was measured is printed.
 const LONG: Duration = Duration::from_secs(30);
@@ -57,12 +57,7 @@ impl World {
     }
 
     fn command(&self, program: &str, node: &str, host: u8, join: Option<u8>) -> Command {
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LB_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = bare(program);
         command.args(["--node", node, "--bind", &self.gossip(host).to_string()]);
         command.args(["--discover", "off", "--rpc-addr", "off", "--state-dir"]);
         command.arg(self.files.path().join("state"));

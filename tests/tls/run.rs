@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,23 +12,16 @@ use rustix::process::Signal;
 use crate::authority::{Authority, read};
 use crate::backend::Backend;
 use crate::client::{Client, config};
-use crate::common::{Running, eventually, system_tests};
+use crate::common::{self, Running, eventually, system_tests};
 use crate::toy::Toy;
 use crate::{DEADLINE, peer};
 
 fn lb() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LB_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    common::bare(env!("CARGO_BIN_EXE_lb"))
 }
 
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    common::free_address([127, 0, 0, 1])
 }
 
 /// A front with a file, and its output beside it.
