@@ -21,6 +21,7 @@ use super::h1::request::Length;
 use super::patience::Patience;
 use super::record::Record;
 use super::reply::Reply;
+use super::socket::Last;
 use super::tunnel;
 use super::worker::Worker;
 
@@ -80,7 +81,8 @@ pub(super) async fn tell(
     out.prepend(&head);
     out.prepend(&asker.take_interim());
     let mut patience = Patience::default();
-    let written = poll_fn(|cx| poll_drain(cx, worker, alarm, &mut patience, &mut out, asker)).await;
+    let written =
+        poll_fn(|cx| poll_drain(cx, worker, alarm, &mut patience, &mut out, asker, false)).await;
     if written.is_ok() && !told.bodiless {
         record.note(|entry, _| entry.sent(text.len() as u64));
     }
@@ -185,15 +187,22 @@ pub(super) async fn pass(
     if !interim.is_empty() {
         out.prepend(&interim);
     }
+    // Nothing is left to read, so that the end may follow at once; TLS has its own word for it.
+    let last =
+        !kept && whole && !reply.head.upgrade && asker.is_quiet() && !asker.socket.is_secured();
     let mut piece = Piece {
         out,
         body,
         whole,
+        last,
         coding,
         trailers,
     };
     let mut sent = 0;
     let passed = relay(worker, alarm, asker, reply, &mut piece, &mut sent).await;
+    if last && passed.is_ok() {
+        asker.socket.end();
+    }
     record.note(|entry, _| {
         // What is left may include a chunk's end.
         let left = piece.out.len();
@@ -237,6 +246,8 @@ struct Piece {
     body: usize,
     /// It is the last.
     whole: bool,
+    /// The connection ends with it: both leave together.
+    last: bool,
     coding: Coding,
     /// The client takes trailers.
     trailers: bool,
@@ -256,7 +267,8 @@ async fn relay(
         loop {
             reply.poll_upload(cx, asker);
             asker.rest();
-            match poll_drain(cx, worker, alarm, &mut patience, &mut piece.out, asker) {
+            let (out, last) = (&mut piece.out, piece.last);
+            match poll_drain(cx, worker, alarm, &mut patience, out, asker, last) {
                 Poll::Ready(Ok(())) if piece.whole => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(why)) => return Poll::Ready(Err(Cut::Left(why))),
@@ -316,8 +328,12 @@ fn poll_drain(
     patience: &mut Patience,
     out: &mut Buffer,
     asker: &mut HttpOne<'_>,
+    last: bool,
 ) -> Poll<Result<(), &'static str>> {
-    let drained = out.poll_drain(cx, &mut asker.socket);
+    let drained = match last {
+        true => out.poll_drain(cx, &mut Last(asker.socket)),
+        false => out.poll_drain(cx, &mut asker.socket),
+    };
     let drained = drained.map_err(|_| CLOSED);
     patience.poll(cx, worker, alarm, out.len(), drained)
 }

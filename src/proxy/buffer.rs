@@ -202,6 +202,7 @@ impl Buffer {
     }
 
     /// The same, until there are `most`.
+    #[inline]
     pub(super) fn poll_fill_to(
         &mut self,
         cx: &mut Context<'_>,
@@ -232,6 +233,7 @@ impl Buffer {
     }
 
     /// Writes as much as goes. Ready: all of it is out.
+    #[inline]
     pub(super) fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,

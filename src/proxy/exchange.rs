@@ -6,7 +6,7 @@ use super::alarm::Alarm;
 use super::asker::Asker;
 use super::fault::Fault;
 use super::forward::RequestHead;
-use super::record::Record;
+use super::record::{Books, Record};
 use super::reply::Reply;
 use super::retry::Plan;
 use super::site::Site;
@@ -46,7 +46,7 @@ pub(super) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Whose turn it is: the request is counted there from now on.
     pub(super) fn ask(&mut self, site: Rc<Site>) {
-        self.record.counts = Some(site.counts.clone());
+        self.record.books = Books::Backend(site.clone());
         self.site = site;
     }
 

@@ -236,9 +236,12 @@ impl Flight {
     ) -> Result<Option<ResponseHead>, &'static str> {
         const START: &[u8] = b"HTTP/1.";
         let bytes = self.input.bytes();
-        let seen = bytes.len().min(START.len());
-        if bytes[..seen] != START[..seen] {
+        let mut seen = bytes.iter().zip(START);
+        if seen.any(|(byte, start)| byte != start) {
             return Err("not HTTP");
+        }
+        if bytes.is_empty() {
+            return Ok(None);
         }
         let response = match response::read(bytes, limits.fields) {
             Ok(response) if response.head.len() <= limits.bytes => response,

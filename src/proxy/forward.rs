@@ -65,7 +65,7 @@ pub(super) struct RequestHead {
     /// The client takes trailers (`TE: trailers`).
     pub(super) te_trailers: bool,
     /// The protocol that a change is asked to.
-    pub(super) upgrade: Option<Vec<u8>>,
+    pub(super) upgrade: Option<Box<[u8]>>,
 }
 
 /// A backend's response, fit for any client once its front has framed it.
@@ -156,7 +156,7 @@ pub(super) fn fit(
         old: request.old,
         persistent: !meaning.close && (!request.old || meaning.keep_alive),
         te_trailers: meaning.trailers,
-        upgrade: upgrade.map(<[u8]>::to_vec),
+        upgrade: upgrade.map(Box::from),
     })
 }
 
@@ -395,11 +395,11 @@ pub(super) fn response(
 ) -> Result<ResponseHead, &'static str> {
     let meaning = response.meaning(asked.method == Method::HEAD)?;
     let switches = response.status == 101;
-    let agreed = |asked: &Vec<u8>| {
+    let agreed = |asked: &[u8]| {
         let to = meaning.upgrade;
         to.is_some_and(|to| to.eq_ignore_ascii_case(asked))
     };
-    if switches && !asked.upgrade.as_ref().is_some_and(agreed) {
+    if switches && !asked.upgrade.as_deref().is_some_and(agreed) {
         return Err("a change of protocol that nobody asked for");
     }
     status_line(&mut wire, response);

@@ -27,7 +27,7 @@ use super::h1::request::Length;
 use super::hop::Way;
 use super::link::Link;
 use super::peer::Peer;
-use super::record::Record;
+use super::record::{Books, Record};
 use super::relay::{Parted, Relay};
 use super::retry::Plan;
 use super::site::Site;
@@ -134,7 +134,7 @@ impl Session {
     /// Finds a backend that takes the connection, as for a request of which nothing was sent: each of them may be tried.
     async fn join(&self, worker: &Rc<Worker>, record: &mut Record) -> Result<Joined, Fault> {
         let home = worker.route(record.listener()).ok_or(Fault::NoPool)?;
-        record.counts = Some(home.unanswered.clone());
+        record.books = Books::Pool(home.clone());
         let mut caller = Caller(&self.socket);
         let mut pick = hold::first_pick(worker, &home, &self.alarm, &mut caller).await?;
         let begun = worker.now();

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::plain;
 use crate::clock;
 use crate::tls::client::{Client, Inside};
 use crate::tls::stream::Stream as Secured;
@@ -109,26 +110,28 @@ impl Link {
 }
 
 impl AsyncRead for Stream {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_read(cx, room),
+            Self::Plain(io) => plain::poll_read(io, cx, room),
             Self::Secured(secured) => Pin::new(secured).poll_read(cx, room),
         }
     }
 }
 
 impl AsyncWrite for Stream {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            Self::Plain(io) => plain::poll_write(io, cx, bytes, false),
             Self::Secured(secured) => Pin::new(secured).poll_write(cx, bytes),
         }
     }

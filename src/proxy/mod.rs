@@ -39,6 +39,7 @@ pub mod listeners;
 mod multiplex;
 mod patience;
 mod peer;
+mod plain;
 mod record;
 mod relay;
 mod reply;

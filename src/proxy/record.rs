@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::access::entry::{End, Entry};
@@ -10,7 +9,7 @@ use super::fault::Fault;
 use super::peer::Peer;
 use super::site::Site;
 use super::stats::{Counts, bump, drop_one};
-use super::worker::Worker;
+use super::worker::{Home, Worker};
 use crate::clock;
 
 /// The class of a request whose client left before an answer; see `stats::CLASSES`.
@@ -18,6 +17,26 @@ const ABORTED: u8 = 5;
 
 /// The class of a request whose answer broke off after it was begun.
 const BROKEN: u8 = 6;
+
+/// Where a request is counted. Counted within the worker themselves: workers don't fight for one reference count.
+#[derive(Default)]
+pub(super) enum Books {
+    #[default]
+    None,
+    /// No backend was asked.
+    Pool(Rc<Home>),
+    Backend(Rc<Site>),
+}
+
+impl Books {
+    fn counts(&self) -> Option<&Counts> {
+        match self {
+            Self::None => None,
+            Self::Pool(home) => Some(&home.unanswered),
+            Self::Backend(site) => Some(&site.counts),
+        }
+    }
+}
 
 /// A request's line in the books.
 pub(super) struct Record {
@@ -29,8 +48,7 @@ pub(super) struct Record {
     relayed: bool,
     /// Whose it is.
     peer: Peer,
-    /// Where it is counted.
-    pub(super) counts: Option<Arc<Counts>>,
+    pub(super) books: Books,
     /// Its line of the access log, if there is one.
     entry: Option<Box<Entry>>,
 }
@@ -61,7 +79,7 @@ impl Record {
             counted: false,
             relayed,
             peer,
-            counts: None,
+            books: Books::None,
             entry: worker.scribe.as_ref().map(|_| entry()),
         }
     }
@@ -123,10 +141,10 @@ impl Record {
             return;
         }
         drop_one(&self.worker.stats.requests_in_flight);
-        if let (true, Some(counts)) = (self.relayed, &self.counts) {
+        if let (true, Some(counts)) = (self.relayed, self.books.counts()) {
             return counts.add_connection(self.class.into());
         }
-        if let Some(counts) = &self.counts {
+        if let Some(counts) = self.books.counts() {
             let now = self.worker.now();
             counts.add(self.class.into(), now.saturating_duration_since(self.begun));
         }
@@ -137,7 +155,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.count();
         if let (Some(mut entry), Some(scribe)) = (self.entry.take(), &self.worker.scribe) {
-            entry.finish(self.counts.as_deref(), self.worker.now());
+            entry.finish(self.books.counts(), self.worker.now());
             scribe.take(entry);
         }
     }

@@ -20,7 +20,7 @@ use super::exchange::Exchange;
 use super::fault::Fault;
 use super::forward::RequestHead;
 use super::hold;
-use super::record::Record;
+use super::record::{Books, Record};
 use super::reply::Reply;
 use super::retry::{Plan, is_idempotent};
 use super::stats::Reason;
@@ -38,7 +38,7 @@ pub(super) async fn answer(
     record: &mut Record,
 ) -> Result<Box<Reply>, Fault> {
     let home = worker.route(record.listener()).ok_or(Fault::NoPool)?;
-    record.counts = Some(home.unanswered.clone());
+    record.books = Books::Pool(home.clone());
     let pick = hold::first_pick(worker, &home, alarm, asker).await?;
     let limits = &worker.settings.limits;
     let mut exchange = Exchange {
@@ -73,7 +73,7 @@ pub(super) async fn answer(
 /// A request that no backend will be asked for is counted with its pool.
 pub(super) fn unanswered(worker: &Rc<Worker>, record: &mut Record) {
     let home = worker.route(record.listener());
-    record.counts = home.map(|home| home.unanswered.clone());
+    record.books = home.map_or(Books::None, Books::Pool);
 }
 
 impl Exchange<'_> {

@@ -11,7 +11,7 @@
 //! at once: registering and forgetting them would be two system calls and a wake-up each.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream as Plain};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -24,6 +24,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::plain;
 use crate::tls;
 
 /// After so long a silence a client's machine is asked whether it is there, so often, and so many times.
@@ -62,6 +63,7 @@ struct Introduced {
 
 impl State {
     /// What it is, whoever introduced it.
+    #[inline]
     fn own(&mut self) -> &mut Self {
         match self {
             Self::Introduced(introduced) => &mut introduced.state,
@@ -85,16 +87,6 @@ impl State {
 
 fn would_block<T>(done: &io::Result<T>) -> bool {
     matches!(done, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// A signal may come between.
-fn again<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match act() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }
 
 impl Socket {
@@ -154,6 +146,7 @@ impl Socket {
         Self(Cell::new(self.0.take()))
     }
 
+    #[inline]
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.take();
         let done = act(state.own());
@@ -162,6 +155,7 @@ impl Socket {
     }
 
     /// Puts back what was taken out. What stood in its place is [`State::Gone`], which there is no need to drop.
+    #[inline]
     fn put(&self, state: State) {
         std::mem::forget(self.0.replace(state));
     }
@@ -272,36 +266,28 @@ impl Socket {
     }
 }
 
-impl AsyncRead for &Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.with(|state| {
-            if let State::Fresh(plain) = state {
-                let read = again(|| plain.read(room.initialize_unfilled()));
-                if !would_block(&read) {
-                    return Poll::Ready(read.map(|bytes| room.advance(bytes)));
-                }
-            }
-            if let State::Secured(secured) = state {
-                return Pin::new(&mut secured.stream).poll_read(cx, room);
-            }
-            Pin::new(state.watch()?).poll_read(cx, room)
-        })
-    }
-}
+/// A client that is written to for the last time: what is written may wait for the end that follows at once, and leave in
+/// one packet with it. See [`Socket::end`].
+#[derive(Clone, Copy)]
+pub(super) struct Last<'s>(pub(super) &'s Socket);
 
-impl AsyncWrite for &Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+impl Socket {
+    /// Nothing more is said, and what is held back for that leaves with it.
+    pub(super) fn end(&self) {
+        self.with_fd(|fd| {
+            // One that is gone already has nothing to be told.
+            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+        });
+    }
+
+    #[inline]
+    fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8], more: bool) -> Poll<io::Result<usize>> {
         self.with(|state| {
+            if let State::Watched(stream) = state {
+                return plain::poll_write(stream, cx, bytes, more);
+            }
             if let State::Fresh(plain) = state {
-                let written = again(|| plain.write(bytes));
+                let written = plain::write(plain.as_fd(), bytes, more);
                 if !would_block(&written) {
                     return Poll::Ready(written);
                 }
@@ -309,8 +295,62 @@ impl AsyncWrite for &Socket {
             if let State::Secured(secured) = state {
                 return Pin::new(&mut secured.stream).poll_write(cx, bytes);
             }
-            Pin::new(state.watch()?).poll_write(cx, bytes)
+            plain::poll_write(state.watch()?, cx, bytes, more)
         })
+    }
+}
+
+impl AsyncWrite for Last<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_send(cx, bytes, true)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for &Socket {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.with(|state| {
+            if let State::Watched(stream) = state {
+                return plain::poll_read(stream, cx, room);
+            }
+            if let State::Fresh(plain) = state {
+                let read = plain::read(plain.as_fd(), room.initialize_unfilled());
+                if !would_block(&read) {
+                    return Poll::Ready(read.map(|bytes| room.advance(bytes)));
+                }
+            }
+            if let State::Secured(secured) = state {
+                return Pin::new(&mut secured.stream).poll_read(cx, room);
+            }
+            plain::poll_read(state.watch()?, cx, room)
+        })
+    }
+}
+
+impl AsyncWrite for &Socket {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, bytes, false)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -332,9 +372,34 @@ impl AsyncWrite for &Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::TcpListener;
+    use std::task::Waker;
 
     use super::*;
+
+    #[test]
+    fn what_is_written_last_arrives_whole_and_with_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Plain::connect(listener.local_addr().unwrap()).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let accepted = listener.accept().unwrap().0;
+        accepted.set_nonblocking(true).unwrap();
+        let socket = Socket::new(accepted);
+        let mut cx = Context::from_waker(Waker::noop());
+
+        for piece in [&b"an "[..], b"answer"] {
+            let written = Pin::new(&mut Last(&socket)).poll_write(&mut cx, piece);
+            assert!(matches!(written, Poll::Ready(Ok(bytes)) if bytes == piece.len()));
+        }
+        socket.end();
+
+        let mut read = String::new();
+        client.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "an answer");
+    }
 
     #[test]
     fn a_silent_client_is_asked_whether_it_is_there() {

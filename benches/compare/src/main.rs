@@ -18,6 +18,7 @@ mod load;
 mod machine;
 mod options;
 mod proxy;
+mod relay;
 mod rows;
 mod samples;
 mod streams;
@@ -57,7 +58,18 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let Some(options) = Options::read(std::env::args().skip(1))? else {
+    // What this program starts beside the proxies is itself.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, ports @ ..] = &*words
+        && word == proxy::RELAY
+    {
+        let ports: Result<Vec<u16>, _> = ports.iter().map(|port| port.parse()).collect();
+        return match ports.during("ports")?[..] {
+            [port, first, count] => relay::run(port, first, count),
+            _ => Err(Failure("a relay needs three numbers".to_owned())),
+        };
+    }
+    let Some(options) = Options::read(words.into_iter())? else {
         return Ok(());
     };
     let bench = Bench::new(&options)?;
@@ -92,6 +104,8 @@ impl<'a> Bench<'a> {
         let lb = options.lb.clone().map_or_else(machine::build, Ok)?;
         let lb = lb.canonicalize().during(lb.display())?;
         programs.push((Program::Lb, lb));
+        let own = std::env::current_exe().during("the relay")?;
+        programs.push((Program::Relay, own));
         // 9,000 connections on either side of the proxy need descriptors; what is started inherits the limit.
         let limit = getrlimit(Resource::Nofile);
         let wanted = limit.maximum.map_or(20_000, |most| most.min(20_000));

@@ -27,7 +27,12 @@ pub(crate) enum Program {
     Lb,
     Nginx,
     Haproxy,
+    /// No proxy, but the floor of what one can cost.
+    Relay,
 }
+
+/// Has this program relay: the port, the first backend's and their number follow.
+pub(crate) const RELAY: &str = "--relay";
 
 /// What all of them must tell a backend.
 const FIELDS: [&str; 5] = [
@@ -67,6 +72,7 @@ impl Program {
             Self::Lb => "lb",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Relay => "relay",
         }
     }
 
@@ -75,6 +81,7 @@ impl Program {
             Self::Lb => ("lb.toml", include_str!("../conf/lb.toml")),
             Self::Nginx => ("nginx.conf", include_str!("../conf/nginx.conf")),
             Self::Haproxy => ("haproxy.cfg", include_str!("../conf/haproxy.cfg")),
+            Self::Relay => ("relay.conf", ""),
         }
     }
 }
@@ -92,6 +99,7 @@ impl Setup<'_> {
                 ),
                 Program::Nginx => writeln!(servers, "    server 127.0.0.1:{port};"),
                 Program::Haproxy => writeln!(servers, "  server s{port} 127.0.0.1:{port}"),
+                Program::Relay => Ok(()),
             };
         }
         let run = self.run.display();
@@ -107,7 +115,7 @@ impl Setup<'_> {
                 let line = "  log global\n  option httplog".to_owned();
                 (line, "  log stdout format raw local0\n")
             }
-            (_, false) => (String::new(), ""),
+            (_, false) | (Program::Relay, _) => (String::new(), ""),
         };
         // A spliced connection takes two descriptors more, and all that might be opened are counted at the start.
         let (splice, limits) = match self.splice {
@@ -118,7 +126,7 @@ impl Setup<'_> {
             false => ("", "  maxconn 9500"),
         };
         let tls = match (self.program, &self.tls) {
-            (_, None) => String::new(),
+            (_, None) | (Program::Relay, _) => String::new(),
             (Program::Lb, _) => {
                 format!("[listener.web.tls]\ncert = \"{run}/cert.pem\"\nkey = \"{run}/key.pem\"")
             }
@@ -163,6 +171,11 @@ impl Setup<'_> {
             Program::Lb => command.arg("--config").arg(config),
             Program::Nginx => command.arg("-p").arg(self.run).arg("-c").arg(config),
             Program::Haproxy => command.arg("-db").arg("-f").arg(config),
+            Program::Relay => {
+                let (first, count) = self.backends;
+                let numbers = [self.ports, first, count].map(|number| number.to_string());
+                command.arg(RELAY).args(numbers)
+            }
         };
         command
     }
@@ -202,6 +215,7 @@ impl Setup<'_> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let error = match self.seen_by_backend() {
+                Ok(_) if self.program == Program::Relay => return Ok(running),
                 Ok(head) => return same(name, &head).map(|()| running),
                 Err(error) => error,
             };

@@ -98,6 +98,10 @@ const LB: Subject = one("lb", Program::Lb);
 const NGINX: Subject = one("nginx", Program::Nginx);
 const HAPROXY: Subject = one("haproxy", Program::Haproxy);
 const ALL: &[Subject] = &[LB, NGINX, HAPROXY];
+/// Where one read is a whole request or answer, the floor can be measured too.
+const WITH_RELAY: &[Subject] = &[LB, NGINX, HAPROXY, one(FLOOR, Program::Relay)];
+/// The floor's name.
+pub(crate) const FLOOR: &str = "relay";
 
 const fn bar(haproxy: f64, nginx: f64, stretch: Option<f64>) -> Option<Bar> {
     Some(Bar {
@@ -125,12 +129,14 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         key: "1k",
         title: "1 KiB keep-alive",
+        subjects: WITH_RELAY,
         bar: bar(1.25, 1.30, Some(1.40)),
         ..PLAIN
     },
     Row {
         key: "500",
         title: "1 KiB, 500 backends",
+        subjects: WITH_RELAY,
         backends: 500,
         bar: bar(1.35, 1.75, Some(1.45)),
         ..PLAIN
@@ -166,6 +172,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         key: "connections",
         title: "connection per request, 128 B",
+        subjects: WITH_RELAY,
         work: Work::Connections("/", 64),
         bar: bar(1.10, 1.05, Some(1.2)),
         ..PLAIN

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::rows::{Bar, ROWS, Row, Work};
+use crate::rows::{Bar, FLOOR, ROWS, Row, Work};
 use crate::samples::{Samples, spread};
 
 /// Idle memory per connection in kB: the bar, and the stretch.
@@ -16,6 +16,7 @@ const WORKERS: f64 = 0.10;
 pub(crate) fn tables(samples: &Samples, skipped: &[(&str, String)]) -> String {
     let mut text = String::new();
     cpu(&mut text, samples);
+    floor(&mut text, samples);
     open(&mut text, samples);
     workers(&mut text, samples);
     memory(&mut text, samples);
@@ -128,6 +129,35 @@ fn cpu(text: &mut String, samples: &Samples) {
                 Some(bar),
             );
         }
+    }
+}
+
+/// What is left above a relay that reads nothing of what it passes on.
+fn floor(text: &mut String, samples: &Samples) {
+    let measured = |row: &&Row| !samples.of(row.key, FLOOR, "cpu").is_empty();
+    let rows: Vec<&Row> = ROWS.iter().filter(measured).collect();
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str(
+        "\n## The floor\n\nA relay with the same system calls, whose backends take turns as well, and which reads nothing of what it passes \
+         on: no proxy's cost over the peers' can be above its own, except by fewer or cheaper calls.\n\n\
+         | | relay, µs | lb ÷ relay | nginx ÷ relay | bar for lb | HAProxy ÷ relay | bar for lb |\n|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let over = |label: &str| ratio(&samples.ratios(row.key, "cpu", label, FLOOR));
+        let [nginx, haproxy] = row.bar.map_or_else(Default::default, |bar| {
+            [bar.nginx, bar.haproxy].map(|bar| bar.to_string())
+        });
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {nginx} | {} | {haproxy} |",
+            row.title,
+            figure(samples.of(row.key, FLOOR, "cpu"), 2),
+            over("lb"),
+            over("nginx"),
+            over("haproxy"),
+        );
     }
 }
 
