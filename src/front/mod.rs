@@ -50,7 +50,7 @@ use crate::membership::{self, Attendance};
 use crate::pool::effective::State as Verdict;
 use crate::proxy::Inherited;
 use crate::proxy::access;
-use crate::proxy::listeners::Bound;
+use crate::proxy::bound::Bound;
 use crate::state::State;
 use crate::timeline::Timeline;
 use crate::{clock, config, notify, proxy, rpc, shutdown};

@@ -10,17 +10,19 @@
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::access::entry::Entry;
+use super::courier::Courier;
 use super::exchange::Exchange;
 use super::fault::{BodyError, Fault};
 use super::flight::Flight;
 use super::forward::ResponseHead;
-use super::hop::{Courier, Hop, Way};
+use super::hop::{Hop, Way};
 use super::link::Link;
-use super::multiplex::Stream;
+use super::multiplex::stream::Stream;
 use super::reply::Reply;
 use super::site::Site;
 use super::stats::Reason;
@@ -37,14 +39,17 @@ const LOSS_WAIT: Duration = Duration::from_secs(1);
 impl Exchange<'_> {
     /// Tries the backend of `lease`, or the one that connects first.
     pub(super) async fn attempt(&mut self, lease: Lease) -> Result<Box<Reply>, Fault> {
-        let (flight, lease) = match self.idle_flight(&lease) {
-            Some(flight) => (flight, lease),
+        let (flight, lease, waiting) = match self.idle_flight(&lease) {
+            Some(flight) => {
+                let downs = lease.upstream.live.downs();
+                let waiting = self.connected(flight.link.reused, downs);
+                (flight, lease, waiting)
+            }
             None => match Box::pin(self.open(lease)).await? {
-                Opened::Flight(flight, lease) => (flight, lease),
+                Opened::Flight(flight, lease, waiting) => (flight, lease, waiting),
                 Opened::Answered(reply) => return Ok(reply),
             },
         };
-        let waiting = self.connected(flight.link.reused, &lease);
         self.send(flight, lease, waiting).await
     }
 
@@ -65,31 +70,40 @@ impl Exchange<'_> {
     /// A new connection; or one that carries many requests, and then the answer that came over it. All of that is
     /// here so that an attempt over HTTP/1 is no larger for it.
     async fn open(&mut self, lease: Lease) -> Result<Opened, Fault> {
+        // As of before the connect: who goes down meanwhile is not waited for.
+        let (live, before) = (lease.upstream.live.clone(), lease.upstream.live.downs());
         let (way, lease) = match self.open_way(&self.site, &lease) {
             Some(way) => (way, lease),
             None => self.connect(lease).await?,
         };
+        let downs = match Arc::ptr_eq(&live, &lease.upstream.live) {
+            true => before,
+            false => lease.upstream.live.downs(),
+        };
         match way {
-            Way::One(link) => Ok(Opened::Flight(self.flight(link), lease)),
+            Way::One(link) => {
+                let waiting = self.connected(link.reused, downs);
+                Ok(Opened::Flight(self.flight(link), lease, waiting))
+            }
             Way::Many(_) if self.head.upgrade.is_some() => Err(Fault::Upgrade),
             Way::Many(seat) => {
                 let stream = Box::new(Stream::new(seat, &self.worker.buffers));
-                let waiting = self.connected(stream.is_reused(), &lease);
+                let waiting = self.connected(stream.is_reused(), downs);
                 let reply = self.send(stream, lease, waiting).await?;
                 Ok(Opened::Answered(reply))
             }
         }
     }
 
-    fn connected(&mut self, reused: bool, lease: &Lease) -> Waiting {
+    fn connected(&mut self, reused: bool, downs: u64) -> Waiting {
         self.record.note(|entry, now| entry.connected(reused, now));
-        Waiting::begin(lease, self.worker.now(), self.plan.is_idempotent())
+        Waiting::begin(downs, self.worker.now(), self.plan.is_idempotent())
     }
 
     /// A connection that is there already and has room for the request.
     pub(super) fn open_way(&self, site: &Rc<Site>, lease: &Lease) -> Option<Way> {
         if lease.upstream.proto.is_multiplexed() && !self.bound {
-            return site.seat().map(Way::Many);
+            return site.mux.seat().map(Way::Many);
         }
         if self.plan.wants_new_connection() {
             return None;
@@ -103,7 +117,10 @@ impl Exchange<'_> {
         flight: Box<C>,
         lease: Lease,
         mut waiting: Waiting,
-    ) -> impl Future<Output = Result<Box<Reply>, Fault>> {
+    ) -> impl Future<Output = Result<Box<Reply>, Fault>>
+    where
+        Hop: From<Box<C>>,
+    {
         let mut held = Some((flight, lease));
         poll_fn(move |cx| {
             let Some((flight, _)) = &mut held else {
@@ -114,7 +131,7 @@ impl Exchange<'_> {
                 return Poll::Pending;
             };
             Poll::Ready(match answered {
-                Ok(head) => self.receive(cx, head, flight.into_hop(), lease),
+                Ok(head) => self.receive(cx, head, flight.into(), lease),
                 Err(fault) => {
                     self.spare = fault.is_stale().then_some(lease);
                     Err(fault)
@@ -281,9 +298,9 @@ impl Exchange<'_> {
 }
 
 impl Waiting {
-    fn begin(lease: &Lease, now: Instant, idempotent: bool) -> Self {
+    fn begin(downs: u64, now: Instant, idempotent: bool) -> Self {
         Self {
-            downs: lease.upstream.live.downs(),
+            downs,
             sent: now,
             progress: 0,
             moved: 0,
@@ -296,13 +313,13 @@ impl Waiting {
 
 /// What came of opening a way.
 enum Opened {
-    Flight(Box<Flight>, Lease),
+    Flight(Box<Flight>, Lease, Waiting),
     Answered(Box<Reply>),
 }
 
 /// What the wait for an answer remembers.
 struct Waiting {
-    /// The backend's count of downs when the request was sent.
+    /// The backend's count of downs before the connect, or when the request was sent over a kept connection.
     downs: u64,
     sent: Instant,
     /// Microseconds until a byte last moved: in half of the room that a time takes.

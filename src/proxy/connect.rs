@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use super::exchange::Exchange;
 use super::fault::{Fault, in_words};
 use super::hop::Way;
-use super::link::{Link, Secure};
-use super::multiplex::Join;
+use super::link::{Link, Secure, is_theirs};
+use super::multiplex::join::Join;
 use super::site::Site;
 use super::stats::Reason;
 use super::worker::Worker;
@@ -51,12 +51,10 @@ impl Dial {
         let shared = lease.upstream.proto.is_multiplexed() && !opening.bound;
         Self {
             connecting: match shared {
-                true => Box::pin(Join::new(
-                    worker.clone(),
-                    site.clone(),
-                    opening.shared,
-                    secure,
-                )),
+                true => {
+                    let join = Join::new(worker.clone(), site.clone(), opening.shared, secure);
+                    Box::pin(async move { join.await.map(Way::Many) })
+                }
                 false => Box::pin(async move {
                     let preamble = opening.preamble.as_deref();
                     let mut link = Link::connect(address, preamble, secure).await?;
@@ -267,21 +265,4 @@ fn finish_alone(worker: Rc<Worker>, dial: Dial, left: Duration) {
             Err(_) => worker.connect_failed(&site, "connect timed out"),
         }
     });
-}
-
-/// Whether a failed connect says something about the backend, and not about us: no descriptor or
-/// no local port left must not take backends out.
-pub(super) fn is_theirs(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::TimedOut
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            // A handshake that failed.
-            | io::ErrorKind::InvalidData
-            | io::ErrorKind::UnexpectedEof
-    )
 }

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::SockRef;
 
-use super::listeners::{BindError, Bound, Placed, share};
+use super::bound::{BindError, Bound, Placed, share};
 use super::{Listen, Listener};
 
 /// A socket that listens.

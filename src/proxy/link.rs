@@ -109,6 +109,23 @@ impl Link {
     }
 }
 
+/// Whether a failed connect says something about the backend, and not about us: no descriptor or
+/// no local port left must not take backends out.
+pub(super) fn is_theirs(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            // A handshake that failed.
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
 impl AsyncRead for Stream {
     #[inline]
     fn poll_read(

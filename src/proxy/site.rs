@@ -8,11 +8,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::Link;
-use super::multiplex::Mux;
+use super::multiplex::mux::Mux;
 use super::stats::Counts;
 use crate::pool::registry::Key;
 use crate::pool::upstream::Live;
@@ -25,7 +26,7 @@ pub(super) struct Site {
     idle: RefCell<VecDeque<Link>>,
     idle_max: usize,
     /// Connections that carry many requests.
-    pub(super) mux: Mux,
+    pub(super) mux: Rc<Mux>,
     /// Its last connect failed.
     pub(super) failing: Cell<bool>,
     /// When a failed request there was last reported.
@@ -45,7 +46,7 @@ impl Site {
             counts,
             idle: RefCell::new(VecDeque::new()),
             idle_max,
-            mux: Mux::default(),
+            mux: Rc::default(),
             failing: Cell::new(false),
             failed_at: Cell::new(None),
             slow_since: Cell::new(None),

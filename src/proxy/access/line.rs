@@ -8,8 +8,8 @@
 use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Format;
 use super::entry::{End, Entry, Failed, Text};
+use super::settings::Format;
 use crate::clock;
 
 /// The status of a request whose client left before an answer, as nginx writes it.

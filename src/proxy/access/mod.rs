@@ -12,57 +12,25 @@
 pub(super) mod entry;
 mod line;
 mod scribe;
+mod settings;
 mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use self::entry::Entry;
 pub(super) use self::scribe::{Desk, Scribe};
+pub use self::settings::{Format, Settings, To};
 use self::writer::{Sink, Writer};
 use super::fault::in_words;
 
 /// Batches that may wait for the writer, over all workers: at most 8 MiB.
 const QUEUE_MAX: usize = 32;
-
-/// How a line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One object a line, with everything that is known.
-    #[default]
-    Json,
-    /// Apache's and nginx's `combined`, and nothing else, so that what reads those reads it.
-    Combined,
-}
-
-impl Format {
-    /// How each is written.
-    pub const WORDS: &[(&str, Self)] = &[("json", Self::Json), ("combined", Self::Combined)];
-}
-
-/// Where lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum To {
-    /// Appended to.
-    File(PathBuf),
-    /// Stdout.
-    Stdout,
-}
-
-/// Keys `access` and `access_format` of `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Where.
-    pub to: To,
-    /// How.
-    pub format: Format,
-}
 
 /// The log could not be begun.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +116,3 @@ impl Log {
         }
     }
 }
-
-/// Of one batch; see [`Desk`].
-type Batch = Vec<Box<Entry>>;
-
-type Batches = SyncSender<Batch>;

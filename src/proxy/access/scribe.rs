@@ -9,12 +9,17 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::entry::Entry;
-use super::{Batch, Batches};
+
+/// Of one batch; see [`Desk`].
+pub(super) type Batch = Vec<Box<Entry>>;
+
+pub(super) type Batches = mpsc::SyncSender<Batch>;
 
 /// Lines of one batch.
 const LINES_MAX: usize = 256;
@@ -120,8 +125,6 @@ impl Drop for Scribe {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
     use crate::clock;
 

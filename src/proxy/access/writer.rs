@@ -19,7 +19,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::super::fault::in_words;
 use super::line::Lines;
-use super::{Batch, Format, To};
+use super::scribe::Batch;
+use super::settings::{Format, To};
 use crate::clock;
 
 /// Written at least when so much is there.

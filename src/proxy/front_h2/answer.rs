@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, Response};
 
 use super::super::access::entry::End;
 use super::super::alarm::Alarm;
@@ -25,15 +25,13 @@ use super::super::record::Record;
 use super::super::reply::Reply;
 use super::super::worker::Worker;
 use super::calm::{FOR_ANSWER, FOR_DATA, TINY, TINY_BYTES};
+use super::hub::Hub;
 use super::piece::{Piece, Source};
 use super::stream::Stream;
-use super::{Hub, grpc};
+use super::{fields, grpc};
 
 /// In the access log.
 const CLOSED: &str = "the client reset the stream";
-
-/// Room for as many is made at once.
-const FIELDS_MOSTLY: usize = 12;
 
 /// Room for an answer of ours.
 const TOLD_BYTES: usize = 256;
@@ -53,32 +51,6 @@ pub(super) struct Told<'f> {
     pub(super) bodiless: bool,
     /// The request was gRPC.
     pub(super) grpc: bool,
-}
-
-/// Field lines as h2 wants them, behind a first line that is no field.
-pub(super) fn read(status: u16, wire: &Bytes) -> Option<Response<()>> {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(status).ok()?;
-    let first = memchr::memchr(b'\n', wire)? + 1;
-    *response.headers_mut() = fields(&wire.slice(first..));
-    Some(response)
-}
-
-/// `name: value`, line by line; values are not copied.
-fn fields(lines: &Bytes) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(FIELDS_MOSTLY);
-    let mut at = 0;
-    while let Some(end) = memchr::memchr(b'\r', &lines[at..]).map(|end| at + end) {
-        if let Some(colon) = memchr::memchr(b':', &lines[at..end]).map(|colon| at + colon) {
-            let name = HeaderName::from_bytes(&lines[at..colon]);
-            let value = lines.slice((colon + 2).min(end)..end);
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
-                fields.append(name, value);
-            }
-        }
-        at = (end + 2).min(lines.len());
-    }
-    fields
 }
 
 /// Tells the client why there is no response of a backend.
@@ -120,7 +92,7 @@ pub(super) async fn tell(
     };
     hub.worker.date(&mut wire);
     let whole = told.grpc || told.bodiless;
-    let Some(response) = read(status, &Bytes::from(wire)) else {
+    let Some(response) = fields::response(status, &Bytes::from(wire)) else {
         return;
     };
     if !stream.begin(response, whole) || whole {
@@ -150,7 +122,7 @@ fn compose(worker: &Worker, reply: &mut Reply) -> Option<Response<()>> {
     if !reply.head.dated {
         worker.date(&mut wire);
     }
-    read(reply.head.status, &Bytes::from(wire))
+    fields::response(reply.head.status, &Bytes::from(wire))
 }
 
 /// Passes a backend's answer on.
@@ -273,7 +245,7 @@ impl Out {
             true => reply.take_trailers(),
             false => None,
         };
-        trailers.map(|lines| fields(&Bytes::from(lines)))
+        trailers.map(|lines| fields::map(&Bytes::from(lines)))
     }
 
     fn left(&self) -> usize {

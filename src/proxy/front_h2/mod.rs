@@ -11,23 +11,26 @@
 
 mod answer;
 mod calm;
+mod fields;
 mod grpc;
+mod hub;
 mod piece;
 mod request;
 mod stream;
+mod turn;
 mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use h2::Reason;
 use h2::server::{Builder, Connection, Handshake};
 
+use self::hub::Hub;
 use self::piece::Piece;
 use self::wire::{Io, Wire};
 use super::buffer::Buffer;
@@ -36,16 +39,6 @@ use super::linger;
 use super::peer::Peer;
 use super::socket::Socket;
 use super::wakers::Slot;
-use super::worker::Worker;
-
-/// Bytes of answers that h2 may hold for one connection, over all streams, because its socket takes no more.
-const HELD_MAX: usize = 256 * 1024;
-
-/// Memory for answers that one connection may take, over all streams, before each reads no more than it needs.
-const LOADED_MAX: usize = 512 * 1024;
-
-/// That much: a stream whose window is shut must not keep the others from theirs.
-const LOADED_STEP: usize = 16 * 1024;
 
 /// The same for one stream.
 const STREAM_HELD_MAX: usize = 128 * 1024;
@@ -73,67 +66,6 @@ pub(super) fn is_preface(bytes: &[u8]) -> bool {
 pub(super) fn begin(worker: Counted, socket: Socket, early: Buffer, peer: Peer) {
     let life = Life::new(worker, socket, early, peer);
     tokio::task::spawn_local(life.live());
-}
-
-/// What the streams of one connection share.
-struct Hub {
-    worker: Rc<Worker>,
-    peer: Peer,
-    /// The address that it connected to.
-    local: Option<SocketAddr>,
-    /// Within TLS.
-    secured: bool,
-    /// Field lines about the client's certificate, where clients are asked for one.
-    told: Option<Rc<[u8]>>,
-    wire: Rc<Wire>,
-    /// Under way.
-    streams: Cell<usize>,
-    /// Memory that answers take.
-    loaded: Cell<usize>,
-    /// Bytes of them that h2 holds.
-    held: Cell<usize>,
-    /// Streams that wait until it holds less.
-    waiting: RefCell<Vec<Waker>>,
-    /// The connection's task.
-    driver: RefCell<Option<Waker>>,
-}
-
-impl Hub {
-    /// How much more of an answer a stream may read at once.
-    fn read_max(&self) -> usize {
-        match self.loaded.get() < LOADED_MAX {
-            true => usize::MAX,
-            false => LOADED_STEP,
-        }
-    }
-
-    /// Whether h2 may be given more; if not, the task is woken once it may.
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.held.get() < HELD_MAX {
-            return Poll::Ready(());
-        }
-        self.waiting.borrow_mut().push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// A stream is over. Time without any counts from the last one's end.
-    fn leave(&self) {
-        let left = self.streams.get() - 1;
-        self.streams.set(left);
-        if left == 0
-            && let Some(driver) = &*self.driver.borrow()
-        {
-            driver.wake_by_ref();
-        }
-    }
-
-    fn wake_waiting(&self) {
-        if self.held.get() < HELD_MAX {
-            for waker in self.waiting.borrow_mut().drain(..) {
-                waker.wake();
-            }
-        }
-    }
 }
 
 enum Stage {
@@ -271,7 +203,7 @@ impl Life {
                     }
                     match connection.poll_accept(cx) {
                         Poll::Ready(Some(Ok((request, respond)))) => {
-                            stream::begin(&self.hub, request, respond);
+                            turn::begin(&self.hub, request, respond);
                         }
                         Poll::Ready(Some(Err(_)) | None) => {
                             self.stage = Stage::Over;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bytes::Buf;
 
 use super::super::buffer::Buffer;
-use super::Hub;
+use super::hub::Hub;
 
 /// Bytes of an answer's body that came together.
 pub(super) struct Source {

@@ -20,7 +20,8 @@ use super::super::h1::head::Field;
 use super::super::h1::refusal::Refusal;
 use super::super::h1::request::{Length, Request};
 use super::super::record::Record;
-use super::{Hub, grpc};
+use super::grpc;
+use super::hub::Hub;
 
 /// Longest request method, as in HTTP/1.
 const METHOD_MAX: usize = 32;

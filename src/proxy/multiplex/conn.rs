@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -26,14 +26,14 @@ use http::uri::Scheme;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::alarm::Alarm;
-use super::super::connect::is_theirs;
 use super::super::fault::in_words;
-use super::super::link::{Link, Secure, Stream};
-use super::super::site::Site;
-use super::STREAMS_MAX;
+use super::super::link::{Link, Secure, Stream, is_theirs};
 use super::empties::Empties;
 use crate::proxy_header::Version;
 use crate::{clock, proxy_header};
+
+/// Requests on one connection, whatever the backend allows: a lost packet holds up all of them.
+pub(super) const STREAMS_MAX: usize = 100;
 
 /// Of one answer, as much as is held for a client that doesn't take it.
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -274,6 +274,14 @@ fn no_http2(error: &h2::Error) -> Refused {
     Refused { why, theirs: true }
 }
 
+/// What whoever waits for room has to know of a connection.
+pub(super) enum Change {
+    /// It takes no more requests: another may take its place.
+    Closing,
+    /// It is over; in order, or why.
+    Over(Result<(), String>),
+}
+
 /// What turns a connection.
 pub(super) struct Driver {
     connection: Connection<Tapped, Bytes>,
@@ -282,7 +290,7 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Until it is closed. Whatever still waits on it then fails, and whoever waits for room looks elsewhere.
-    pub(super) async fn run(mut self, conn: Rc<Conn>, site: Weak<Site>) {
+    pub(super) async fn run(mut self, conn: Rc<Conn>, tell: impl Fn(Change)) {
         let mut told = false;
         let ended = poll_fn(|cx| {
             if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
@@ -291,9 +299,7 @@ impl Driver {
             // Another may take its place: somebody who waits has to open it.
             if !told && !conn.is_open() {
                 told = true;
-                if let Some(site) = site.upgrade() {
-                    site.mux.call_next();
-                }
+                tell(Change::Closing);
             }
             let mut waker = conn.waker.borrow_mut();
             if !waker
@@ -312,11 +318,7 @@ impl Driver {
         conn.over.set(true);
         conn.retire();
         drop(self.connection);
-        let Some(site) = site.upgrade() else { return };
-        if let Err(why) = ended {
-            tracing::debug!(backend = %site.key.id, address = %site.key.address, why, "an HTTP/2 connection ended");
-        }
-        site.mux.call_all();
+        tell(Change::Over(ended));
     }
 }
 

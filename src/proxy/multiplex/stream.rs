@@ -21,12 +21,12 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::super::asker::Asker;
 use super::super::buffer::{Buffer, Buffers};
+use super::super::courier::Courier;
 use super::super::fault::{BodyError, Fault, in_words};
 use super::super::forward::{RequestHead, ResponseHead};
-use super::super::hop::{Courier, Hop};
 use super::super::upload::{Cursor, Upload};
-use super::Seat;
 use super::head::{self, Pace};
+use super::mux::Seat;
 
 /// Of a body, taken from the client before there is room to send it.
 const STAGED_MAX: usize = 16 * 1024;
@@ -386,9 +386,5 @@ impl Courier for Stream {
     fn limit(&self, sent: Instant, progress: Instant, usual: Duration) -> Option<Instant> {
         let usual = (!self.pace.is_call || self.owes_all()).then_some(progress + usual);
         [usual, self.deadline(sent)].into_iter().flatten().min()
-    }
-
-    fn into_hop(self: Box<Self>) -> Hop {
-        Hop::Many(self)
     }
 }
