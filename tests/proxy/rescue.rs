@@ -55,6 +55,29 @@ fn a_waiting_get_moves_to_another_backend_when_its_own_goes_down() {
     assert_eq!(front.in_flight(&stuck), 0);
 }
 
+#[test]
+fn a_get_does_not_wait_for_who_went_down_while_it_connected() {
+    let gate = Arc::new(Barrier::new(2));
+    let (crowded, good) = (Toy::crowded(gate.clone()), Toy::named("good"));
+    let mut front = Front::with(without_timers(), &[&crowded, &good]);
+    // They alternate: one of two goes there.
+    let mut clients = [front.client(), front.client()];
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    crate::until("one connects, and the other was served", || {
+        front.in_flight(&crowded) == 1 && good.count() == 1
+    });
+
+    front.down(&crowded);
+    gate.wait();
+
+    for client in &mut clients {
+        assert_eq!(client.response("GET").text(), "good");
+    }
+    assert_eq!(front.retries(Reason::Rescue), 1);
+}
+
 /// A first byte may take for ever, so that no timer can be what wakes a request.
 fn without_timers() -> lb::proxy::Settings {
     let mut settings = settings();

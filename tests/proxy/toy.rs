@@ -1,8 +1,8 @@
 //! Backends that do exactly what a test tells them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use socket2::SockRef;
@@ -67,6 +67,29 @@ impl Toy {
         toy
     }
 
+    /// Its queue is full, so that whoever connects has to wait, until `gate` opens; then it listens to everybody and says nothing.
+    pub(crate) fn crowded(gate: Arc<Barrier>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        // One may wait, and that is this one.
+        rustix::net::listen(&listener, 0).expect("a shorter queue");
+        let address = listener.local_addr().expect("an address");
+        let first = TcpStream::connect(address).expect("room for one");
+        let toy = Self {
+            address,
+            listener: Arc::new(listener),
+            log: Arc::default(),
+            connections: Arc::default(),
+            open: Arc::default(),
+        };
+        let listener = toy.listener.clone();
+        thread::spawn(move || {
+            gate.wait();
+            let mut kept = vec![first];
+            kept.extend(listener.incoming().flatten());
+        });
+        toy
+    }
+
     /// Gives each request, and its number from 0 on over all connections, to `script`.
     pub(crate) fn scripted(
         script: impl Fn(&Message, usize, &mut Peer) -> Then + Send + Sync + 'static,
@@ -114,7 +137,7 @@ impl Toy {
             .shutdown(std::net::Shutdown::Read)
             .expect("it listens");
         crate::until("the toy stops listening", || {
-            std::net::TcpStream::connect(self.address).is_err()
+            TcpStream::connect(self.address).is_err()
         });
     }
 
