@@ -12,9 +12,10 @@ use tokio::signal::unix::{self, SignalKind};
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
+use super::start::Started;
 use super::upgrade::door::{Caller, Reply, Served};
 use super::upgrade::successor::{self, Failed, Plan, Successor};
-use super::{Front, Program, Started};
+use super::{Front, Program};
 use crate::membership::{self, Signal, Signals};
 use crate::proxy::Inherited;
 use crate::{clock, config, notify, rpc, script};

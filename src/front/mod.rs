@@ -21,39 +21,30 @@ mod plan;
 mod pulse;
 mod secure;
 mod sockets;
+mod start;
 pub mod upgrade;
 mod view;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use self::banner::{Banner, Known};
-use self::control::{Control, Inputs, Order};
+use self::control::Order;
 use self::failure::Failure;
-use self::memory::Memory;
-use self::sockets::Openings;
 use self::upgrade::Estate;
-use self::upgrade::door::Served;
-use self::upgrade::predecessor::{self, Predecessor};
 use self::upgrade::successor::Program;
-use self::view::{Phase, View};
-use crate::gossip::driver::{self, Handle};
+use self::view::Phase;
+use crate::gossip::driver::Handle;
 use crate::handlers::Handlers;
-use crate::membership::commands::Commands;
-use crate::membership::journal::{self, Journal, Opened};
+use crate::membership::journal::Journal;
 use crate::membership::{self, Attendance};
-use crate::pool::effective::State as Verdict;
-use crate::proxy::Inherited;
 use crate::proxy::access;
-use crate::proxy::bound::Bound;
 use crate::state::State;
-use crate::timeline::Timeline;
-use crate::{clock, config, notify, proxy, rpc, shutdown};
+use crate::{clock, config, proxy, shutdown};
 
 /// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 opens the access log anew, SIGUSR2 has
 /// a new process of the same program take over.
@@ -104,156 +95,7 @@ struct Front {
     end: shutdown::Trigger,
 }
 
-/// A front that has just begun.
-#[derive(Debug)]
-struct Started {
-    front: Front,
-    server: proxy::Server,
-    rpc: rpc::Server,
-    door: Option<Served>,
-}
-
 impl Front {
-    /// Binds everything that can fail first, then starts. One that has a predecessor takes over from it.
-    async fn start(
-        config: config::Front,
-        activated: Inherited,
-        program: Program,
-    ) -> Result<Started, Failure> {
-        raise_descriptor_limit();
-        let mut predecessor = predecessor::find().await?;
-        let access = config.access_log.as_ref().map(access::open).transpose()?;
-        let Openings {
-            state,
-            listeners,
-            admin,
-            rpc: commanded,
-            door,
-            estate,
-        } = Openings::open(&config, activated, predecessor.as_mut()).await?;
-        let bound = listeners.addresses().to_vec();
-        let own: Vec<SocketAddr> = bound
-            .iter()
-            .map(|bound| bound.address)
-            .chain(config.admin.listen)
-            .chain(config.rpc.listen)
-            .collect();
-        // Before gossip: a front that can't start must not show up and vanish in the cluster.
-        let statics = plan::statics(&config.clusters, &own).await?;
-        let (gossip, mut opened) = join(&config, state.clone(), predecessor.as_mut()).await?;
-        let advertised = gossip.advertised().address;
-        let whoami = gossip.clone();
-        let handlers = Handlers::new(config.handlers.clone(), move || membership::who(&whoami));
-        let attendance = membership::attend(&gossip, &handlers, &config.handlers);
-        let plans = plan::plans(&config.clusters, statics, advertised, &own);
-        let told = predecessor.as_ref().and_then(Predecessor::backends);
-        let memory = Memory::new(clock::now(), state.clone(), told, gossip.names());
-        let known = Known {
-            statics: plans.iter().map(|plan| plan.statics.len()).sum(),
-            remembered: plans
-                .iter()
-                .map(|plan| memory.count(&plan.cluster.pool.name))
-                .sum(),
-        };
-
-        let (feedback, feedbacks) = mpsc::channel(FEEDBACK_MAX);
-        let (orders, order_queue) = mpsc::channel(1);
-        let inputs = Inputs {
-            members: gossip.members(),
-            acks: gossip.acks(),
-            feedback: feedbacks,
-            orders: order_queue,
-            memory,
-            handlers: handlers.clone(),
-        };
-        let control = Control::new(
-            plans,
-            inputs,
-            Arc::new(Mutex::new(Timeline::new(TIMELINE_ENTRIES))),
-        );
-        let shared = control.shared();
-        tokio::spawn(control.run());
-        if let Some(predecessor) = &mut predecessor {
-            // Whatever it served with, we have looked at.
-            let longest = JUDGED_MAX.min(config.proxy.timeouts.successor / 2);
-            let _ = tokio::time::timeout(longest, judged(&shared, known)).await;
-            predecessor.ready().await?;
-            // Only now is it complete, and only now is it ours.
-            opened = journal::open(config.snapshot.as_ref(), &mut config.gossip.clone())?;
-        }
-
-        let (stop, stopping) = shutdown::channel();
-        let server = proxy::start(
-            config.proxy.clone(),
-            listeners,
-            Arc::clone(&shared.routes),
-            feedback,
-            access.as_ref(),
-            stopping,
-        )
-        .map_err(|source| Failure::System {
-            what: "a worker",
-            source,
-        })?;
-        secure::watch(&config.proxy.listeners);
-        let phase = Arc::new(Phase::new(
-            config.proxy.timeouts.first_verdict,
-            config.admin.ready_requires_backend,
-        ));
-        let (end, ending) = shutdown::channel();
-        let journal = Journal::keep(opened, &gossip);
-        let commands = Commands::new(gossip.clone(), state.clone(), handlers.clone())
-            .keeping(journal.clone(), config.tags_file.as_deref());
-        let rpc = rpc::start(commanded, &config.rpc, commands, ending.clone());
-        if let Some(listener) = admin {
-            let view = View {
-                gossip: gossip.clone(),
-                handlers: handlers.clone(),
-                shared,
-                requests: server.counters(),
-                listeners: config.proxy.listeners.clone(),
-                phase: Arc::clone(&phase),
-            };
-            tokio::spawn(crate::admin::serve(listener, Arc::new(view), ending));
-        }
-        if let Some(state) = &state {
-            state.own();
-        }
-        let door = door.map(|door| door.serve());
-        if let Some(predecessor) = predecessor {
-            let (pid, version) = predecessor.who();
-            predecessor.serving().await;
-            info!("took over from process {pid} (lb {version}), which drains");
-        }
-        eprint!(
-            "{}",
-            banner(&config, &bound, server.workers(), &gossip, known)
-        );
-        notify::ready(&format!("serving {}", count(bound.len(), "address")));
-        let front = Self {
-            config,
-            gossip,
-            state,
-            journal,
-            handlers,
-            attendance,
-            orders,
-            phase,
-            access,
-            own,
-            estate: Arc::new(estate),
-            program,
-            stop,
-            end,
-        };
-        Ok(Started {
-            front,
-            server,
-            rpc,
-            door,
-        })
-    }
-
     /// All or nothing: everything that can fail comes before the one order that cannot. In a few words, how it went.
     async fn reload(&mut self) -> &'static str {
         let mut fresh = match config::reload(&self.config) {
@@ -347,121 +189,11 @@ impl Front {
     }
 }
 
-/// Starts the member, or goes on as the one that the predecessor was.
-async fn join(
-    config: &config::Front,
-    state: Option<Arc<State>>,
-    predecessor: Option<&mut Predecessor>,
-) -> Result<(Handle, Option<Opened>), Failure> {
-    let mut opened = None;
-    let (settings, seat) = match predecessor {
-        // It knows more than the snapshot that it writes.
-        Some(predecessor) => (predecessor.shape(config)?, predecessor.seat()),
-        None => {
-            let mut settings = config.gossip.clone();
-            opened = journal::open(config.snapshot.as_ref(), &mut settings)?;
-            (settings, None)
-        }
-    };
-    let gossip = membership::start_at(settings, state, seat).await?;
-    let advertised = gossip.advertised().address;
-    config::in_clear_only_in_private(advertised, &config.gossip, config.insecure_gossip)
-        .map_err(driver::StartError::Advertise)?;
-    Ok((gossip, opened))
-}
-
-/// Returns when every backend known from the start has its first verdict.
-async fn judged(shared: &control::Shared, known: Known) {
-    let expected = known.statics + known.remembered;
-    loop {
-        let routes = shared.routes.load();
-        let (mut all, mut open) = (0, 0);
-        for pool in &routes.pools {
-            let snapshot = pool.snapshot.load();
-            let unproven = |backend: &&crate::pool::snapshot::Backend| {
-                backend.verdict.state == Verdict::Unproven
-            };
-            all += snapshot.backends.len();
-            open += snapshot.backends.iter().filter(unproven).count();
-        }
-        if all >= expected && open == 0 {
-            return;
-        }
-        tokio::time::sleep(JUDGED_PAUSE).await;
-    }
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "es" })
-}
-
-fn banner(
-    config: &config::Front,
-    bound: &[Bound],
-    workers: usize,
-    gossip: &Handle,
-    known: Known,
-) -> String {
-    let banner = Banner {
-        pools: config
-            .clusters
-            .iter()
-            .map(|cluster| cluster.pool.name.as_str())
-            .collect(),
-        entries: bound
-            .iter()
-            .map(|bound| {
-                let listener = &config.proxy.listeners[usize::from(bound.listener)];
-                banner::Entry {
-                    address: bound.address,
-                    secured: listener.tls.is_some(),
-                    cluster: listener.cluster.as_deref(),
-                    relays: listener.mode == proxy::Mode::Tcp,
-                    introduced: listener.proxy_protocol.is_some(),
-                }
-            })
-            .collect(),
-        workers,
-        admin: config.admin.listen,
-        node: &gossip.name(),
-        gossip: gossip.advertised(),
-        key: gossip
-            .keyring()
-            .borrow()
-            .as_ref()
-            .map(|keys| keys.primary().fingerprint()),
-        join: &config.gossip.join,
-        known,
-    };
-    banner.text()
-}
-
-/// A proxy needs two descriptors a request; the soft limit of a shell is far below the hard one.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            warn!(%error, "the descriptor limit stays low");
-        }
-    }
-}
-
-/// Feedback waiting for the control task; beyond it workers drop theirs, checks find out as well.
-const FEEDBACK_MAX: usize = 4096;
-
 /// What the service manager shows after a reload that was no good.
 const REFUSED: &str = "reload refused, the running configuration stays";
-
-const TIMELINE_ENTRIES: usize = 1000;
 
 /// What admin and RPC were asked when a successor took over is answered within this.
 const ANSWERS_MAX: Duration = Duration::from_secs(1);
 
 /// How long the end waits for a disk to take the last lines of the access log.
 const LAST_LINES_MAX: Duration = Duration::from_secs(5);
-
-/// How long a new process looks at the backends it was told of. One check takes half a second at most.
-const JUDGED_MAX: Duration = Duration::from_secs(5);
-const JUDGED_PAUSE: Duration = Duration::from_millis(5);

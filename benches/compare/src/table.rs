@@ -140,8 +140,8 @@ fn floor(text: &mut String, samples: &Samples) {
         return;
     }
     text.push_str(
-        "\n## The floor\n\nA relay with the same system calls, whose backends take turns as well, and which reads nothing of what it passes \
-         on: no proxy's cost over the peers' can be above its own, except by fewer or cheaper calls.\n\n\
+        "\n## The floor\n\nA relay whose backends take turns as well, and which reads nothing of what it passes on: receive and send, twice. What nginx and \
+         HAProxy cost over it is the most that a proxy with these system calls could ever reach.\n\n\
          | | relay, µs | lb ÷ relay | nginx ÷ relay | bar for lb | HAProxy ÷ relay | bar for lb |\n|---|---|---|---|---|---|---|\n",
     );
     for row in rows {

@@ -34,7 +34,7 @@ use tracing::warn;
 
 pub use self::acks::Acks;
 pub use self::relay::{Seat, Sockets, Suspended};
-use super::core::io::{Config, Event, Past, Refused, Stats};
+use super::core::io::{Config, Event, Heritage, Past, Refused, Stats};
 use super::core::keyring::Keyring;
 use super::core::member::Members;
 use super::core::node::Node;
@@ -327,22 +327,45 @@ pub async fn start_at(settings: Settings, seat: Option<Seat>) -> Result<Handle, 
     start_timed(settings, timing, seat).await
 }
 
+/// Sockets: those of the `seat`, which are not to be used before its turn, or new ones.
+async fn sit_down(
+    address: SocketAddr,
+    seat: Option<Seat>,
+) -> Result<
+    (
+        Option<oneshot::Receiver<Heritage>>,
+        tokio::net::TcpListener,
+        udp::Udp,
+    ),
+    StartError,
+> {
+    let (turn, (listener, udp)) = match seat {
+        Some(seat) => (Some(seat.turn), seat.sockets.open(address)?),
+        None => (None, bind(address).await?),
+    };
+    Ok((turn, listener, udp))
+}
+
+/// Has a new member go on where a `former` life of it ended. `replay`: it wants the past in any case.
+fn go_on(node: &mut Node, former: Option<Clocks>, replay: bool, knows_peers: bool) {
+    // Whoever left for good, and has nobody to come back to, has missed nothing. A stock agent that left and came again
+    // writes no event's time until it hears one: from its file it would itself hear those of its former life again.
+    let knows_events = former.is_some_and(|clocks| clocks.event > 0);
+    if let Some(clocks) = former {
+        node.resume(clocks);
+    }
+    if replay || (knows_events && knows_peers) {
+        node.want_past();
+    }
+}
+
 /// The same with other times than those of the profile.
 async fn start_timed(
     settings: Settings,
     timing: Timing,
     seat: Option<Seat>,
 ) -> Result<Handle, StartError> {
-    let (turn, listener, udp) = match seat {
-        Some(seat) => {
-            let (listener, udp) = seat.sockets.open(settings.bind)?;
-            (Some(seat.turn), listener, udp)
-        }
-        None => {
-            let (listener, udp) = bind(settings.bind).await?;
-            (None, listener, udp)
-        }
-    };
+    let (turn, listener, udp) = sit_down(settings.bind, seat).await?;
     // The port is known only now when the system chose it.
     let bound = SocketAddr::new(settings.bind.ip(), udp.port());
     let interfaces = advertise::interfaces();
@@ -371,16 +394,12 @@ async fn start_timed(
     let (identity, name, taken) = identity::Identity::new(&config, settings.when_taken);
     let (keys, keyring) = watch::channel(config.keyring.clone());
     let mut node = Node::new(config, clock::now(), clock::random())?;
-    // Whoever left for good, and has nobody to come back to, has missed nothing. A stock agent that left and came again
-    // writes no event's time until it hears one: from its file it would itself hear those of its former life again.
-    let knows_events = settings.former.is_some_and(|clocks| clocks.event > 0);
-    let comes_back = knows_events && !settings.peers.is_empty();
-    if let Some(clocks) = settings.former {
-        node.resume(clocks);
-    }
-    if settings.replay || comes_back {
-        node.want_past();
-    }
+    go_on(
+        &mut node,
+        settings.former,
+        settings.replay,
+        !settings.peers.is_empty(),
+    );
     let (ticks, clocks) = watch::channel(node.clocks());
 
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
