@@ -80,7 +80,6 @@ impl Front {
         let state = openings.state;
         let bound = openings.listeners.addresses().to_vec();
         let own = own_addresses(&config, &bound);
-        // Before the workers: a front that can't start must not show up and vanish in the cluster.
         let entered = enter(&config, &own, state.clone(), predecessor.as_mut()).await?;
         let (gossip, handlers, known) = (entered.gossip, entered.handlers, entered.known);
         let (feedback, feedbacks) = mpsc::channel(FEEDBACK_MAX);
@@ -209,6 +208,7 @@ async fn enter(
     state: Option<Arc<State>>,
     mut predecessor: Option<&mut Predecessor>,
 ) -> Result<Entered, Failure> {
+    // First: a front that can't start must not show up and vanish in the cluster.
     let statics = plan::statics(&config.clusters, own).await?;
     let (gossip, opened) = join(config, state.clone(), predecessor.as_deref_mut()).await?;
     let advertised = gossip.advertised().address;

@@ -27,7 +27,7 @@ use super::reply::Reply;
 use super::site::Site;
 use super::stats::Reason;
 use crate::pool::snapshot::Unpicked;
-use crate::pool::upstream::Lease;
+use crate::pool::upstream::{Lease, Live};
 
 /// Between two looks for room at the others, once the backend that a request waits at is down.
 const ROOM_EVERY: Duration = Duration::from_millis(20);
@@ -76,10 +76,7 @@ impl Exchange<'_> {
             Some(way) => (way, lease),
             None => self.connect(lease).await?,
         };
-        let downs = match Arc::ptr_eq(&live, &lease.upstream.live) {
-            true => before,
-            false => lease.upstream.live.downs(),
-        };
+        let downs = self.downs_before(&lease, &live, before);
         match way {
             Way::One(link) => {
                 let waiting = self.connected(link.reused, downs);
@@ -92,6 +89,18 @@ impl Exchange<'_> {
                 let reply = self.send(stream, lease, waiting).await?;
                 Ok(Opened::Answered(reply))
             }
+        }
+    }
+
+    /// What a request to the backend of `lease` compares its downs with: if that is the one of `live` still, and not back
+    /// in rotation, those of `before`.
+    fn downs_before(&self, lease: &Lease, live: &Arc<Live>, before: u64) -> u64 {
+        let upstream = &lease.upstream;
+        let downs = upstream.live.downs();
+        let went_down = Arc::ptr_eq(live, &upstream.live) && downs != before;
+        match went_down && !self.home.world().snapshot.has(upstream.address) {
+            true => before,
+            false => downs,
         }
     }
 

@@ -11,11 +11,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::io::{Interest, ReadBuf};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Reads once, where the descriptor does not block.
@@ -55,10 +56,14 @@ pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<
 /// What is read of `stream` into `room`, as [`tokio::io::AsyncRead`] has it.
 #[inline(always)]
 pub(super) fn poll_read(
-    stream: &TcpStream,
+    stream: &mut TcpStream,
     cx: &mut Context<'_>,
     room: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
+    // Memory that nobody wrote to yet (of the h2 crate) would have to be filled with zeroes for us, and not for tokio.
+    if room.initialized().len() < room.capacity() {
+        return Pin::new(stream).poll_read(cx, room);
+    }
     let most = room.remaining();
     loop {
         ready!(stream.poll_read_ready(cx))?;

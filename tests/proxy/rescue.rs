@@ -55,12 +55,11 @@ fn a_waiting_get_moves_to_another_backend_when_its_own_goes_down() {
     assert_eq!(front.in_flight(&stuck), 0);
 }
 
-#[test]
-fn a_get_does_not_wait_for_who_went_down_while_it_connected() {
+/// Two clients, of whom one waits for a connect to the first of these backends.
+fn one_connects() -> (Front, [crate::peer::Peer; 2], [Toy; 2], Arc<Barrier>) {
     let gate = Arc::new(Barrier::new(2));
     let (crowded, good) = (Toy::crowded(gate.clone()), Toy::named("good"));
-    let mut front = Front::with(without_timers(), &[&crowded, &good]);
-    // They alternate: one of two goes there.
+    let front = Front::with(without_timers(), &[&crowded, &good]);
     let mut clients = [front.client(), front.client()];
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -68,10 +67,34 @@ fn a_get_does_not_wait_for_who_went_down_while_it_connected() {
     crate::until("one connects, and the other was served", || {
         front.in_flight(&crowded) == 1 && good.count() == 1
     });
+    (front, clients, [crowded, good], gate)
+}
+
+#[test]
+fn a_get_does_not_wait_for_who_went_down_while_it_connected() {
+    let (mut front, mut clients, [crowded, _good], gate) = one_connects();
 
     front.down(&crowded);
     gate.wait();
 
+    for client in &mut clients {
+        assert_eq!(client.response("GET").text(), "good");
+    }
+    assert_eq!(front.retries(Reason::Rescue), 1);
+}
+
+#[test]
+fn a_get_waits_for_who_was_back_before_it_was_connected() {
+    let (mut front, mut clients, [crowded, _good], gate) = one_connects();
+
+    front.down(&crowded);
+    front.up(&crowded);
+    gate.wait();
+    crate::until("it was sent there", || crowded.count() == 1);
+
+    assert_eq!(front.in_flight(&crowded), 1);
+    assert_eq!(front.retries(Reason::Rescue), 0);
+    front.down(&crowded);
     for client in &mut clients {
         assert_eq!(client.response("GET").text(), "good");
     }

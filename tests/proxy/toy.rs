@@ -67,7 +67,7 @@ impl Toy {
         toy
     }
 
-    /// Its queue is full, so that whoever connects has to wait, until `gate` opens; then it listens to everybody and says nothing.
+    /// Its queue is full, so that whoever connects has to wait, until `gate` opens; then it hears everybody and says nothing.
     pub(crate) fn crowded(gate: Arc<Barrier>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         // One may wait, and that is this one.
@@ -81,11 +81,19 @@ impl Toy {
             connections: Arc::default(),
             open: Arc::default(),
         };
-        let listener = toy.listener.clone();
+        let (listener, log) = (toy.listener.clone(), toy.log.clone());
         thread::spawn(move || {
             gate.wait();
-            let mut kept = vec![first];
-            kept.extend(listener.incoming().flatten());
+            drop(first);
+            for stream in listener.incoming().flatten() {
+                let log = log.clone();
+                thread::spawn(move || {
+                    let mut peer = Peer::new(stream);
+                    while let Some(request) = peer.try_request() {
+                        log.lock().unwrap().push(request);
+                    }
+                });
+            }
         });
         toy
     }
