@@ -6,8 +6,11 @@
 //! ```
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
 
 use super::access::entry::End;
 use super::alarm::Alarm;
@@ -200,9 +203,6 @@ pub(super) async fn pass(
     };
     let mut sent = 0;
     let passed = relay(worker, alarm, asker, reply, &mut piece, &mut sent).await;
-    if last && passed.is_ok() {
-        asker.socket.end();
-    }
     record.note(|entry, _| {
         // What is left may include a chunk's end.
         let left = piece.out.len();
@@ -269,6 +269,11 @@ async fn relay(
             asker.rest();
             let (out, last) = (&mut piece.out, piece.last);
             match poll_drain(cx, worker, alarm, &mut patience, out, asker, last) {
+                Poll::Ready(Ok(())) if piece.last => {
+                    // A client that is gone already has nothing to be told.
+                    let _ = Pin::new(&mut Last(asker.socket)).poll_shutdown(cx);
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(Ok(())) if piece.whole => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(why)) => return Poll::Ready(Err(Cut::Left(why))),

@@ -10,7 +10,6 @@
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,7 @@ use super::reply::Reply;
 use super::site::Site;
 use super::stats::Reason;
 use crate::pool::snapshot::Unpicked;
-use crate::pool::upstream::{Lease, Live};
+use crate::pool::upstream::Lease;
 
 /// Between two looks for room at the others, once the backend that a request waits at is down.
 const ROOM_EVERY: Duration = Duration::from_millis(20);
@@ -70,13 +69,13 @@ impl Exchange<'_> {
     /// A new connection; or one that carries many requests, and then the answer that came over it. All of that is
     /// here so that an attempt over HTTP/1 is no larger for it.
     async fn open(&mut self, lease: Lease) -> Result<Opened, Fault> {
-        // As of before the connect: who goes down meanwhile is not waited for.
-        let (live, before) = (lease.upstream.live.clone(), lease.upstream.live.downs());
-        let (way, lease) = match self.open_way(&self.site, &lease) {
-            Some(way) => (way, lease),
+        let (way, lease, downs) = match self.open_way(&self.site, &lease) {
+            Some(way) => {
+                let downs = lease.upstream.live.downs();
+                (way, lease, downs)
+            }
             None => self.connect(lease).await?,
         };
-        let downs = self.downs_before(&lease, &live, before);
         match way {
             Way::One(link) => {
                 let waiting = self.connected(link.reused, downs);
@@ -89,18 +88,6 @@ impl Exchange<'_> {
                 let reply = self.send(stream, lease, waiting).await?;
                 Ok(Opened::Answered(reply))
             }
-        }
-    }
-
-    /// What a request to the backend of `lease` compares its downs with: if that is the one of `live` still, and not back
-    /// in rotation, those of `before`.
-    fn downs_before(&self, lease: &Lease, live: &Arc<Live>, before: u64) -> u64 {
-        let upstream = &lease.upstream;
-        let downs = upstream.live.downs();
-        let went_down = Arc::ptr_eq(live, &upstream.live) && downs != before;
-        match went_down && !self.home.world().snapshot.has(upstream.address) {
-            true => before,
-            false => downs,
         }
     }
 

@@ -36,6 +36,8 @@ use crate::{clock, proxy_header};
 struct Dial {
     site: Rc<Site>,
     lease: Lease,
+    /// The backend's count of downs when it was begun.
+    downs: u64,
     connecting: Pin<Box<dyn Future<Output = io::Result<Way>>>>,
     /// Whoever dials there does it for all who wait, goes on alone, and tells how it went.
     shared: bool,
@@ -63,6 +65,7 @@ impl Dial {
                 }),
             },
             site,
+            downs: lease.upstream.live.downs(),
             lease,
             shared,
         }
@@ -102,6 +105,8 @@ struct Won {
     way: Way,
     site: Rc<Site>,
     lease: Lease,
+    /// The backend's count of downs before it was dialled.
+    downs: u64,
 }
 
 /// A race's state between polls.
@@ -114,8 +119,11 @@ struct Race {
 }
 
 impl Exchange<'_> {
-    /// A fresh connection and the lease that goes with it; `self.site` is whose it is.
-    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Way, Lease), Fault> {
+    /// A fresh connection, the lease that goes with it, and the downs to compare with; `self.site` is whose it is.
+    ///
+    /// The downs are those from before the connect, so that who went down meanwhile is not waited for; unless it is back
+    /// in rotation by now.
+    pub(super) async fn connect(&mut self, lease: Lease) -> Result<(Way, Lease, u64), Fault> {
         let begun = self.worker.now();
         let mut race = Race {
             dials: vec![Dial::begin(
@@ -143,7 +151,10 @@ impl Exchange<'_> {
         }
         let won = won?;
         self.ask(won.site);
-        Ok((won.way, won.lease))
+        let (upstream, now) = (&won.lease.upstream, won.lease.upstream.live.downs());
+        let is_back = now != won.downs && self.home.world().snapshot.has(upstream.address);
+        let downs = if is_back { now } else { won.downs };
+        Ok((won.way, won.lease, downs))
     }
 
     /// A kept connection to `site`, where one may be used.
@@ -202,7 +213,13 @@ impl Exchange<'_> {
                 let lease = pick.lease;
                 let site = self.worker.site(self.home, &lease.upstream);
                 if let Some(way) = self.open_way(&site, &lease) {
-                    return Poll::Ready(Ok(Won { way, site, lease }));
+                    let downs = lease.upstream.live.downs();
+                    return Poll::Ready(Ok(Won {
+                        way,
+                        site,
+                        lease,
+                        downs,
+                    }));
                 }
                 let opening = self.opening();
                 race.dials
@@ -219,9 +236,14 @@ impl Exchange<'_> {
             match dial.connecting.as_mut().poll(cx) {
                 Poll::Pending => at += 1,
                 Poll::Ready(Ok(way)) => {
-                    let Dial { site, lease, .. } = race.dials.remove(at);
-                    self.worker.connected(&site);
-                    return Some(Won { way, site, lease });
+                    let dial = race.dials.remove(at);
+                    self.worker.connected(&dial.site);
+                    return Some(Won {
+                        way,
+                        site: dial.site,
+                        lease: dial.lease,
+                        downs: dial.downs,
+                    });
                 }
                 Poll::Ready(Err(error)) => {
                     let dial = race.dials.remove(at);

@@ -162,8 +162,8 @@ impl Session {
             exchange.record.note(Entry::tries);
             let fault = match exchange.connect(pick.lease).await {
                 // Not of an exchange that is bound to one client.
-                Ok((Way::Many(_), _)) => Fault::Upgrade,
-                Ok((Way::One(link), lease)) => {
+                Ok((Way::Many(_), ..)) => Fault::Upgrade,
+                Ok((Way::One(link), lease, _)) => {
                     exchange
                         .record
                         .note(|entry, now| entry.connected(false, now));

@@ -18,7 +18,7 @@ const ABORTED: u8 = 5;
 /// The class of a request whose answer broke off after it was begun.
 const BROKEN: u8 = 6;
 
-/// Where a request is counted. Counted within the worker themselves: workers don't fight for one reference count.
+/// Where a request is counted: held within the worker, so that workers don't fight for one reference count.
 #[derive(Default)]
 pub(super) enum Books {
     #[default]

@@ -267,19 +267,10 @@ impl Socket {
 }
 
 /// A client that is written to for the last time: what is written may wait for the end that follows at once, and leave in
-/// one packet with it. See [`Socket::end`].
-#[derive(Clone, Copy)]
+/// one packet with it: a shutdown.
 pub(super) struct Last<'s>(pub(super) &'s Socket);
 
 impl Socket {
-    /// Nothing more is said, and what is held back for that leaves with it.
-    pub(super) fn end(&self) {
-        self.with_fd(|fd| {
-            // One that is gone already has nothing to be told.
-            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
-        });
-    }
-
     #[inline]
     fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8], more: bool) -> Poll<io::Result<usize>> {
         self.with(|state| {
@@ -394,7 +385,8 @@ mod tests {
             let written = Pin::new(&mut Last(&socket)).poll_write(&mut cx, piece);
             assert!(matches!(written, Poll::Ready(Ok(bytes)) if bytes == piece.len()));
         }
-        socket.end();
+        let ended = Pin::new(&mut Last(&socket)).poll_shutdown(&mut cx);
+        assert!(matches!(ended, Poll::Ready(Ok(()))));
 
         let mut read = String::new();
         client.read_to_string(&mut read).unwrap();
