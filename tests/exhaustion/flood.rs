@@ -15,6 +15,8 @@ pub(crate) struct Flood {
     /// What the client with this number sends.
     pub(crate) says: fn(usize) -> Vec<u8>,
     pub(crate) then: Then,
+    /// The server does not run while the first of them come, so that it meets all of them at once, as behind a busy neighbour.
+    pub(crate) asleep: bool,
 }
 
 /// What a client does when it has said everything.
@@ -43,6 +45,7 @@ pub(crate) const GARBAGE: Flood = Flood {
     }
     },
     then: Then::Close,
+    asleep: true,
 };
 
 /// Every other one asks for something first.
@@ -55,6 +58,7 @@ pub(crate) const OPEN_AND_CLOSE: Flood = Flood {
         _ => b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
     },
     then: Then::Close,
+    asleep: false,
 };
 
 /// A head that never ends.
@@ -64,6 +68,7 @@ pub(crate) const SLOW_HEADS: Flood = Flood {
     at_once: 1000,
     says: |_| b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_vec(),
     then: Then::Wait,
+    asleep: false,
 };
 
 /// A body that never ends.
@@ -77,6 +82,7 @@ pub(crate) const SLOW_BODIES: Flood = Flood {
         bytes
     },
     then: Then::Wait,
+    asleep: false,
 };
 
 /// They ask for a lot and read nothing.
@@ -86,6 +92,7 @@ pub(crate) const SLOW_READERS: Flood = Flood {
     at_once: 64,
     says: |_| b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
     then: Then::Ignore,
+    asleep: false,
 };
 
 /// Each what costs a client nothing: resets, pings, settings, a head without end, a header bomb, empty DATA.
@@ -117,6 +124,20 @@ pub(crate) const FRAMES: Flood = Flood {
         [greeting(&[]), flood].concat()
     },
     then: Then::Close,
+    asleep: false,
+};
+
+/// Each asks for something, all at once.
+pub(crate) const GREETINGS: Flood = Flood {
+    name: "2,000 greetings of HTTP/2",
+    connections: 2000,
+    at_once: 500,
+    says: |_| {
+        let get = frames::headers(1, &frames::pseudo("GET", "/"), true);
+        [greeting(&[]), get].concat()
+    },
+    then: Then::Close,
+    asleep: true,
 };
 
 /// They open windows as wide as can be, ask for a lot on many streams, and read nothing.
@@ -130,6 +151,7 @@ pub(crate) const DEAF: Flood = Flood {
         [greeting(&[(4, widest)]), wide, streams(20)].concat()
     },
     then: Then::Ignore,
+    asleep: false,
 };
 
 /// They open no window, and ask for a lot on many streams.
@@ -139,6 +161,7 @@ pub(crate) const SHUT: Flood = Flood {
     at_once: 32,
     says: |_| [greeting(&[(4, 0)]), streams(50)].concat(),
     then: Then::Ignore,
+    asleep: false,
 };
 
 /// As much of bodies as windows let, and no more, to a backend that gets none of it whole.
@@ -160,6 +183,7 @@ pub(crate) const UPLOADS: Flood = Flood {
         bytes
     },
     then: Then::Ignore,
+    asleep: false,
 };
 
 fn greeting(settings: &[(u16, u32)]) -> Vec<u8> {

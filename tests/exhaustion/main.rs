@@ -96,6 +96,11 @@ fn slow_readers_are_bounded_and_leave_nothing_behind() {
 }
 
 #[test]
+fn http2_clients_that_come_all_at_once_take_little_memory() {
+    lb_survives(&flood::GREETINGS, 48);
+}
+
+#[test]
 fn floods_of_frames_leave_nothing_behind() {
     lb_survives(&flood::FRAMES, 256);
 }

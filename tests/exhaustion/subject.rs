@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::common::{Running, eventually};
 use crate::flood::Flood;
 use crate::leaky;
@@ -185,7 +187,11 @@ upstream_idle = "1s"
         let address: SocketAddr = FRONT.parse().expect("an address");
         let flooding = self.host.run(move || {
             let mut during = before;
-            flood.run(address, || during = during.max(usage::of(pid)));
+            let mut asleep = flood.asleep.then(|| Asleep::new(pid));
+            flood.run(address, || {
+                asleep = None;
+                during = during.max(usage::of(pid));
+            });
             during
         });
         let during = flooding.join().expect("the flood runs");
@@ -194,6 +200,23 @@ upstream_idle = "1s"
             std::thread::sleep(Duration::from_millis(20));
         }
         (during, usage::of(pid))
+    }
+}
+
+/// A process that does not run until this is dropped.
+struct Asleep(Pid);
+
+impl Asleep {
+    fn new(pid: i32) -> Self {
+        let pid = Pid::from_raw(pid).expect("a process");
+        kill_process(pid, Signal::STOP).expect("it runs");
+        Self(pid)
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 

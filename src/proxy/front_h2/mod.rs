@@ -63,7 +63,9 @@ pub(super) fn is_preface(bytes: &[u8]) -> bool {
 }
 
 /// Serves a connection to its end, in a task of its own. `early` was read from it already.
-pub(super) fn begin(worker: Counted, socket: Socket, early: Buffer, peer: Peer) {
+pub(super) fn begin(worker: Counted, socket: Socket, mut early: Buffer, peer: Peer) {
+    // Its turn may come after that of all who came with it.
+    early.rest();
     let life = Life::new(worker, socket, early, peer);
     tokio::task::spawn_local(life.live());
 }
