@@ -150,7 +150,10 @@ impl Inbox {
     fn poll_gone(&mut self, cx: &mut Context<'_>, mut socket: &Socket) -> Poll<()> {
         while !self.ended && self.input.len() < AHEAD_MAX {
             // Asked first, since a fill makes room, and usually there is nothing to fill.
-            ready!(socket.poll_readable(cx));
+            if socket.poll_readable(cx).is_pending() {
+                self.input.rest();
+                return Poll::Pending;
+            }
             match self.input.poll_fill(cx, &mut socket) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {}
                 Poll::Ready(_) => self.ended = true,

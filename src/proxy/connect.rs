@@ -201,6 +201,7 @@ impl Exchange<'_> {
             }
             if race.another.is_none_or(|another| now < another) {
                 let next = race.another.map_or(limit, |another| limit.min(another));
+                self.asker.rest();
                 self.alarm.wake_by(cx, next);
                 return Poll::Pending;
             }

@@ -48,6 +48,12 @@ pub(crate) const GARBAGE: Flood = Flood {
     asleep: true,
 };
 
+/// The same, to a server that is awake: one may have no room for so many that wait to be accepted.
+pub(crate) const GARBAGE_BY_AND_BY: Flood = Flood {
+    asleep: false,
+    ..GARBAGE
+};
+
 /// Every other one asks for something first.
 pub(crate) const OPEN_AND_CLOSE: Flood = Flood {
     name: "10,000 opened and closed",
@@ -82,7 +88,17 @@ pub(crate) const SLOW_BODIES: Flood = Flood {
         bytes
     },
     then: Then::Wait,
-    asleep: false,
+    asleep: true,
+};
+
+/// The beginning of a short body.
+pub(crate) const SHORT_BODIES: Flood = Flood {
+    name: "1,000 beginnings of short bodies",
+    connections: 1000,
+    at_once: 1000,
+    says: |_| b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc".to_vec(),
+    then: Then::Wait,
+    asleep: true,
 };
 
 /// They ask for a lot and read nothing.

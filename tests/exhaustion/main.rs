@@ -91,6 +91,19 @@ fn slow_bodies_are_bounded_and_leave_nothing_behind() {
 }
 
 #[test]
+fn bodies_that_wait_in_line_take_no_more_than_their_bytes() {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    survives(&flood::SHORT_BODIES, 6, Stage::lb_one_by_one);
+}
+
+#[test]
+fn short_bodies_that_wait_for_a_connect_take_no_more_than_their_bytes() {
+    lb_survives(&flood::SHORT_BODIES, 8);
+}
+
+#[test]
 fn slow_readers_are_bounded_and_leave_nothing_behind() {
     lb_survives(&flood::SLOW_READERS, 320);
 }
@@ -145,7 +158,7 @@ fn a_server_that_leaks_is_found_out() {
         let stage = Stage::new();
         let server = stage.leaky(what);
 
-        let report = stage.flood(&server, &flood::GARBAGE, Duration::from_secs(3));
+        let report = stage.flood(&server, &flood::GARBAGE_BY_AND_BY, Duration::from_secs(3));
 
         println!("leaking {what}: {report}");
         let fault = report.judge().expect_err("it leaks, and was not found out");
@@ -153,7 +166,7 @@ fn a_server_that_leaks_is_found_out() {
     }
     let stage = Stage::new();
     let server = stage.leaky("nothing");
-    let report = stage.flood(&server, &flood::GARBAGE, Duration::from_secs(3));
+    let report = stage.flood(&server, &flood::GARBAGE_BY_AND_BY, Duration::from_secs(3));
     report.judge().expect("it leaks nothing");
 }
 

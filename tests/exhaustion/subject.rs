@@ -51,16 +51,22 @@ impl Stage {
 
     /// A fresh `lb`, serving.
     pub(crate) fn lb(&self) -> Running {
-        self.lb_in_mode("http")
+        self.lb_in_mode("http", "")
+    }
+
+    /// The same, whose backend takes one request at a time; others wait in line.
+    pub(crate) fn lb_one_by_one(&self) -> Running {
+        let line = "max_in_flight = 1\nqueue = 10_000\nqueue_timeout = \"3s\"";
+        self.lb_in_mode("http", line)
     }
 
     /// The same, where it relays what comes as it is.
     pub(crate) fn lb_relaying(&self) -> Running {
-        self.lb_in_mode("tcp")
+        self.lb_in_mode("tcp", "")
     }
 
-    fn lb_in_mode(&self, mode: &str) -> Running {
-        let config = self.config(mode);
+    fn lb_in_mode(&self, mode: &str, pool: &str) -> Running {
+        let config = self.config(mode, pool);
         let mut command = self.host.command(env!("CARGO_BIN_EXE_lb"));
         command.arg("--config").arg(config);
         self.start("lb", command)
@@ -68,7 +74,7 @@ impl Stage {
 
     /// The same, with so many descriptors and no more.
     pub(crate) fn lb_with_descriptors(&self, most: usize) -> Running {
-        let config = self.config("http");
+        let config = self.config("http", "");
         let mut command = self.host.command("sh");
         let line = format!(
             "ulimit -n {most}; exec {} --config {}",
@@ -99,7 +105,7 @@ impl Stage {
         running
     }
 
-    fn config(&self, mode: &str) -> std::path::PathBuf {
+    fn config(&self, mode: &str, pool: &str) -> std::path::PathBuf {
         let file = self.files.path().join("lb.toml");
         let text = format!(
             r#"[gossip]
@@ -114,6 +120,7 @@ dir = "none"
 listen = ["{FRONT}"]
 mode = "{mode}"
 [cluster.web]
+{pool}
 [cluster.web.check]
 spec = "none"
 [[cluster.web.backend]]
