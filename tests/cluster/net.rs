@@ -134,6 +134,11 @@ impl Host {
         command
     }
 
+    /// As `ip netns` knows it.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Runs `work` on a thread of its own whose sockets are this host's.
     pub(crate) fn run<T: Send + 'static>(
         &self,
