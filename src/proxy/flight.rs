@@ -140,7 +140,9 @@ impl Flight {
                 self.out.clear();
                 self.out_at = 0;
             }
+            // What was cut short has to go first.
             while self.written > 0
+                && self.out.is_empty()
                 && let Poll::Ready(Some(plain)) = self.cursor.poll_plain(cx, upload, asker)
             {
                 let written = Pin::new(&mut self.link.stream).poll_write(cx, plain);

@@ -374,3 +374,66 @@ fn a_large_request_body_beyond_the_replay_limit_streams_through() {
         assert_eq!(client.request(method, "/", &body).text(), "3000000");
     }
 }
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n";
+
+/// A sized request whose bytes all count, `head` included.
+fn send_counted(client: &mut Peer, method: &str, bytes: usize) -> Vec<u8> {
+    let body: Vec<u8> = (0..bytes as u32)
+        .flat_map(u32::to_be_bytes)
+        .take(bytes)
+        .collect();
+    let mut all =
+        format!("{method} / HTTP/1.1\r\nHost: t\r\nContent-Length: {bytes}\r\n\r\n").into_bytes();
+    all.extend_from_slice(&body);
+    client.send(all);
+    body
+}
+
+/// A backend that reads late, so that a kernel that takes little takes a body in pieces.
+fn late_reader(says_first: &'static str) -> Toy {
+    let log: Arc<std::sync::Mutex<Vec<_>>> = Arc::default();
+    let kept = log.clone();
+    // Each connection is new, as a kernel takes more once it knows that much gets through.
+    let toy = Toy::raw_and_narrow(move |mut peer, _| {
+        if !matches!(peer.stream().peek(&mut [0]), Ok(1)) {
+            return;
+        }
+        peer.try_send(says_first);
+        std::thread::sleep(Duration::from_millis(100));
+        let Some(request) = peer.try_request() else {
+            return;
+        };
+        kept.lock().unwrap().push(request);
+        if says_first.is_empty() {
+            peer.try_send(ANSWER);
+        }
+        peer.try_send("ok");
+    });
+    toy.logging(log)
+}
+
+#[test]
+fn bodies_that_the_kernel_takes_in_pieces_stay_in_order() {
+    for says_first in ["", ANSWER] {
+        let toy = late_reader(says_first);
+        let front = Front::of(&[&toy]);
+        for method in ["POST", "PUT"] {
+            for bytes in [10_000, 40_000, 60_000, 70_000, 200_000, 1_000_000] {
+                let mut client = front.client();
+                let body = send_counted(&mut client, method, bytes);
+
+                let text = client.response(method).text().to_owned();
+
+                let what = format!(
+                    "{method} {bytes}, the answer begins early: {}",
+                    !says_first.is_empty()
+                );
+                assert_eq!(text, "ok", "{what}");
+                let got = toy.requests().pop().expect("it came").body;
+                let same = got.iter().zip(&body).take_while(|(got, sent)| got == sent);
+                assert_eq!((got.len(), same.count()), (bytes, bytes), "{what}");
+            }
+        }
+    }
+}

@@ -318,8 +318,12 @@ fn to_the_end(client: &mut Peer) -> Message {
 /// Requests by story, as backends saw them.
 type Seen = Arc<Mutex<HashMap<u64, Vec<Message>>>>;
 
-fn storyteller(seen: Seen) -> Toy {
-    Toy::raw(move |mut peer, number| {
+fn storyteller(seen: Seen, narrow: bool) -> Toy {
+    let raw = match narrow {
+        true => Toy::raw_and_narrow,
+        false => Toy::raw,
+    };
+    raw(Box::new(move |mut peer: Peer, number| {
         let mut dice = ChaCha8Rng::seed_from_u64(number as u64);
         // An idle connection may stay so for as long as the test runs.
         while matches!(peer.stream().peek(&mut [0]), Ok(1)) {
@@ -345,7 +349,7 @@ fn storyteller(seen: Seen) -> Toy {
                 None => return,
             }
         }
-    })
+    }))
 }
 
 #[test]
@@ -357,17 +361,20 @@ fn bytes_in_equal_bytes_out_and_a_truncated_answer_is_seen_as_truncated() {
     let base = only.unwrap_or_else(|| lb::clock::random().random());
     println!("stories from LB_BYTES_STORY={base} on");
     let seen = Seen::default();
-    let toy = storyteller(seen.clone());
+    // Kernels of both sides take all at once, or little.
+    let toys = [false, true].map(|narrow| storyteller(seen.clone(), narrow));
     let mut settings = settings();
     settings.workers = 2;
     settings.limits.retries_per_second = 1000;
-    let front = Front::with(settings, &[&toy]);
+    let front = Front::with(settings, &[&toys[0], &toys[1]]);
     let told = AtomicUsize::new(0);
     let until = lb::clock::now() + Duration::from_secs(seconds);
 
     std::thread::scope(|scope| {
-        for _ in 0..if only.is_some() { 1 } else { CLIENTS } {
-            scope.spawn(|| {
+        for client in 0..if only.is_some() { 1 } else { CLIENTS } {
+            let narrow = client % 2 == 1;
+            let (told, front) = (&told, &front);
+            scope.spawn(move || {
                 let mut client = None;
                 loop {
                     let number = told.fetch_add(1, Ordering::SeqCst);
@@ -375,7 +382,10 @@ fn bytes_in_equal_bytes_out_and_a_truncated_answer_is_seen_as_truncated() {
                         return;
                     }
                     let story = Story::new(base.wrapping_add(number as u64));
-                    let mut connection = client.take().unwrap_or_else(|| front.client());
+                    let mut connection = client.take().unwrap_or_else(|| match narrow {
+                        true => Peer::connect_narrow(front.address),
+                        false => front.client(),
+                    });
                     let last = number.is_multiple_of(5);
                     if story.ask(&mut connection, last) && !last {
                         client = Some(connection);
@@ -387,7 +397,8 @@ fn bytes_in_equal_bytes_out_and_a_truncated_answer_is_seen_as_truncated() {
 
     crate::until("nothing is under way any more", || {
         let stats = front.stats();
-        front.in_flight(&toy) == 0 && stats.requests_in_flight == 0 && stats.connections_open == 0
+        let under_way: u32 = toys.iter().map(|toy| front.in_flight(toy)).sum();
+        under_way == 0 && stats.requests_in_flight == 0 && stats.connections_open == 0
     });
     let seen = seen.lock().unwrap();
     for (seed, requests) in seen.iter() {

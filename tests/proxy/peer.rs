@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::DEADLINE;
 
 /// A socket and what was read too far.
@@ -68,6 +70,15 @@ impl Peer {
     /// As a client.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::new(TcpStream::connect(address).expect("the front accepts"))
+    }
+
+    /// As a client to whom the front's kernel takes little at once, as on a network: on loopback it takes megabytes.
+    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        crate::toy::narrow(&socket);
+        socket.connect(&address.into()).expect("the front accepts");
+        Self::new(socket.into())
     }
 
     /// Of an accepted connection.

@@ -1,6 +1,7 @@
 //! Backends that do exactly what a test tells them.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -40,6 +41,20 @@ impl Toy {
     /// Gives each connection, and its number from 0 on, to `handler`.
     pub(crate) fn raw(handler: impl Fn(Peer, usize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::raw_at(listener, handler)
+    }
+
+    /// The same, where the kernel of whoever sends takes little at once, as on a network: loopback takes megabytes.
+    pub(crate) fn raw_and_narrow(handler: impl Fn(Peer, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        narrow(&listener);
+        Self::raw_at(listener, handler)
+    }
+
+    fn raw_at(
+        listener: TcpListener,
+        handler: impl Fn(Peer, usize) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let listener = Arc::new(listener);
         let toy = Self {
@@ -121,6 +136,11 @@ impl Toy {
         Self { log, ..toy }
     }
 
+    /// One whose handler writes down what it hears.
+    pub(crate) fn logging(self, log: Arc<Mutex<Vec<Message>>>) -> Self {
+        Self { log, ..self }
+    }
+
     /// Answers everything with `200` and its name.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::scripted(move |request, _, peer| {
@@ -168,6 +188,13 @@ impl Toy {
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
+}
+
+/// Small packets and a small buffer to receive into; for a listener, those of its connections.
+pub(crate) fn narrow(socket: impl AsFd) {
+    let socket = SockRef::from(&socket);
+    socket.set_tcp_mss(536).expect("a TCP socket");
+    socket.set_recv_buffer_size(4096).expect("a socket");
 }
 
 /// `200` with a text.
