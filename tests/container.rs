@@ -10,7 +10,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
 
-#[allow(dead_code, reason = "others use the rest")]
 mod common;
 #[path = "cluster/net.rs"]
 #[allow(dead_code, reason = "hosts without faults need only some of it")]

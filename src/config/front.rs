@@ -436,7 +436,8 @@ fn limits(
         256,
         1 << 20,
     );
-    size(&mut limits.head_bytes, "head_bytes", 1024, 1 << 20);
+    // No more is read at once.
+    size(&mut limits.head_bytes, "head_bytes", 1024, 1 << 18);
     size(&mut limits.header_fields, "header_fields", 10, 10_000);
     size(&mut limits.connections, "connections", 1, 10_000_000);
     size(

@@ -66,7 +66,7 @@ pub(super) async fn run(
         worker.cutting.set(true);
         worker.wakers.wake_all();
         let parted = async {
-            while worker.relays.get() > 0 {
+            while worker.partings.get() > 0 {
                 worker.closed.notified().await;
             }
         };

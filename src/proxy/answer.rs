@@ -19,6 +19,7 @@ use super::buffer::Buffer;
 use super::client::{HttpOne, Then};
 use super::fault::{BodyError, Fault, phrase};
 use super::forward::{self, RequestHead};
+use super::guards::Parting;
 use super::h1::chunked;
 use super::h1::request::Length;
 use super::patience::Patience;
@@ -31,12 +32,16 @@ use super::worker::Worker;
 /// In the access log.
 pub(super) const CLOSED: &str = "the client closed the connection";
 
+const STOPPED: &str = "lb stopped";
+
 /// Why an answer did not get through.
 enum Cut {
     /// The client's side.
     Left(&'static str),
     /// The backend's.
     Broke(BodyError),
+    /// Ours: the time to finish is over.
+    Stopped,
 }
 
 /// An answer of ours.
@@ -84,8 +89,11 @@ pub(super) async fn tell(
     out.prepend(&head);
     out.prepend(&asker.take_interim());
     let mut patience = Patience::default();
-    let written =
-        poll_fn(|cx| poll_drain(cx, worker, alarm, &mut patience, &mut out, asker, false)).await;
+    let written = poll_fn(|cx| {
+        asker.rest();
+        poll_drain(cx, worker, alarm, &mut patience, &mut out, asker, false)
+    })
+    .await;
     if written.is_ok() && !told.bodiless {
         record.note(|entry, _| entry.sent(text.len() as u64));
     }
@@ -202,6 +210,8 @@ pub(super) async fn pass(
         trailers,
     };
     let mut sent = 0;
+    // Its connection's end is a part of the answer, and so is waited for at a stop.
+    let _parting = (coding == Coding::ToTheEnd).then(|| Parting::new(worker));
     let passed = relay(worker, alarm, asker, reply, &mut piece, &mut sent).await;
     record.note(|entry, _| {
         // What is left may include a chunk's end.
@@ -225,16 +235,25 @@ pub(super) async fn pass(
         Ok(()) => Then::Linger,
         Err(Cut::Left(why)) => {
             record.note(|entry, _| entry.ended(End::Client, Some(&why)));
-            Then::Close
+            cut_off(coding, Then::Close)
+        }
+        Err(Cut::Stopped) => {
+            record.note(|entry, _| entry.ended(End::Lb, Some(&STOPPED)));
+            cut_off(coding, Then::Close)
         }
         Err(Cut::Broke(error)) => {
             tracing::debug!(backend = %reply.site().key.id, %error, "an answer broke off");
             record.broke_off(&error);
-            match coding {
-                Coding::ToTheEnd => Then::Cut,
-                _ => Then::Drop,
-            }
+            cut_off(coding, Then::Drop)
         }
+    }
+}
+
+/// Ends a connection in the middle of an answer. Where its end is the answer's, an end in order would say that this is all.
+fn cut_off(coding: Coding, otherwise: Then) -> Then {
+    match coding {
+        Coding::ToTheEnd => Then::Cut,
+        _ => otherwise,
     }
 }
 
@@ -265,6 +284,9 @@ async fn relay(
     let mut patience = Patience::default();
     poll_fn(|cx| {
         loop {
+            if piece.coding == Coding::ToTheEnd && worker.cutting.get() {
+                return Poll::Ready(Err(Cut::Stopped));
+            }
             reply.poll_upload(cx, asker);
             asker.rest();
             let (out, last) = (&mut piece.out, piece.last);
@@ -289,6 +311,10 @@ async fn relay(
                     encode(&mut piece.out, piece.coding, piece.whole, trailers);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Cut::Broke(error))),
+                // The backend may wait for the rest of a body that will not come.
+                Poll::Pending if reply.upload.failed().is_some() => {
+                    return Poll::Ready(Err(Cut::Left(CLOSED)));
+                }
                 Poll::Pending if reply.upload.is_ended() && asker.poll_gone(cx).is_ready() => {
                     return Poll::Ready(Err(Cut::Left(CLOSED)));
                 }

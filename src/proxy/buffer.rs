@@ -192,16 +192,7 @@ impl Buffer {
         self.end = end as u32;
     }
 
-    /// Reads once. Ready with 0: the end, or no room. Who then waits with bytes in it calls [`Self::rest`].
-    pub(super) fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut (impl AsyncRead + Unpin),
-    ) -> Poll<io::Result<usize>> {
-        self.poll_fill_to(cx, stream, READ_MAX)
-    }
-
-    /// The same, until there are `most`.
+    /// Reads once, until there are `most`. Ready with 0: the end, or no room. Who then waits with bytes in it calls [`Self::rest`].
     #[inline]
     pub(super) fn poll_fill_to(
         &mut self,
@@ -360,11 +351,11 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let (_, mut buffer) = buffer(b"one ");
 
-        let read = buffer.poll_fill(&mut cx, &mut &b"two"[..]);
+        let read = buffer.poll_fill_to(&mut cx, &mut &b"two"[..], READ_MAX);
 
         assert!(matches!(read, Poll::Ready(Ok(3))));
         assert_eq!(buffer.bytes(), b"one two");
-        let end = buffer.poll_fill(&mut cx, &mut &b""[..]);
+        let end = buffer.poll_fill_to(&mut cx, &mut &b""[..], READ_MAX);
         assert!(matches!(end, Poll::Ready(Ok(0))));
     }
 

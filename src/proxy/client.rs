@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
 use super::asker::Asker;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, READ_SLOWLY_MAX};
 use super::fault::{BodyError, in_words};
 use super::forward::ResponseHead;
 use super::h1::chunked::Decoder;
@@ -118,7 +118,9 @@ impl Inbox {
             if self.ended {
                 return Poll::Ready(Heard::Closed);
             }
-            match self.input.poll_fill(cx, &mut socket) {
+            // A body behind it may have to wait, and then holds what was read of it.
+            let most = head_max.max(READ_SLOWLY_MAX);
+            match self.input.poll_fill_to(cx, &mut socket, most) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {}
                 Poll::Ready(_) => self.ended = true,
                 Poll::Pending => {
@@ -129,16 +131,18 @@ impl Inbox {
         }
     }
 
+    /// Reads, until there are `most` bytes.
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         mut socket: &Socket,
+        most: usize,
     ) -> Poll<Result<(), BodyError>> {
         let closed = || BodyError::Client("connection closed".to_owned());
         if self.ended {
             return Poll::Ready(Err(closed()));
         }
-        let broke = match ready!(self.input.poll_fill(cx, &mut socket)) {
+        let broke = match ready!(self.input.poll_fill_to(cx, &mut socket, most)) {
             Ok(0) => closed(),
             Ok(_) => return Poll::Ready(Ok(())),
             Err(error) => BodyError::Client(in_words(&error)),
@@ -154,7 +158,7 @@ impl Inbox {
                 self.input.rest();
                 return Poll::Pending;
             }
-            match self.input.poll_fill(cx, &mut socket) {
+            match self.input.poll_fill_to(cx, &mut socket, AHEAD_MAX) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {}
                 Poll::Ready(_) => self.ended = true,
                 Poll::Pending => {
@@ -163,6 +167,7 @@ impl Inbox {
                 }
             }
         }
+        self.input.rest();
         match self.ended {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -190,6 +195,8 @@ pub(super) struct HttpOne<'c> {
     /// Interim answers that are not out yet.
     interim: Vec<u8>,
     body: Body,
+    /// Its body was waited for once, and may be again.
+    slow: bool,
 }
 
 impl<'c> HttpOne<'c> {
@@ -208,6 +215,7 @@ impl<'c> HttpOne<'c> {
                 },
                 Length::None | Length::UntilClose => Body::Exactly(0),
             },
+            slow: false,
         }
     }
 
@@ -283,7 +291,13 @@ impl Asker for HttpOne<'_> {
                         self.inbox.input.consume(std::mem::take(gap));
                     }
                 }
-                _ => ready!(self.inbox.poll_fill(cx, self.socket))?,
+                _ => {
+                    let most = match self.slow {
+                        true => READ_SLOWLY_MAX,
+                        false => usize::MAX,
+                    };
+                    ready!(self.inbox.poll_fill(cx, self.socket, most))?;
+                }
             }
         }
     }
@@ -302,6 +316,8 @@ impl Asker for HttpOne<'_> {
     }
 
     fn rest(&mut self) {
+        // Whoever was to take it holds it up.
+        self.slow |= !self.inbox.input.is_empty();
         self.inbox.input.rest();
     }
 

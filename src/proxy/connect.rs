@@ -137,7 +137,7 @@ impl Exchange<'_> {
             last_error: String::new(),
         };
         let won = poll_fn(|cx| self.poll_race(cx, &mut race)).await;
-        let given_up = won.is_err() && !race.dials.is_empty();
+        let given_up = matches!(won, Err(Fault::Connect(_))) && !race.dials.is_empty();
         for dial in race.dials {
             let left = self.worker.settings.timeouts.connect;
             let spent = self.worker.now().saturating_duration_since(race.begun);
@@ -201,6 +201,10 @@ impl Exchange<'_> {
             }
             if race.another.is_none_or(|another| now < another) {
                 let next = race.another.map_or(limit, |another| limit.min(another));
+                // Nothing was sent yet, and nothing is to be.
+                if self.asker.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(Fault::ClientGone));
+                }
                 self.asker.rest();
                 self.alarm.wake_by(cx, next);
                 return Poll::Pending;

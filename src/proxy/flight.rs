@@ -118,6 +118,7 @@ impl Flight {
         upload: &mut Upload,
         asker: &mut dyn Asker,
     ) {
+        self.cursor.tidy(upload);
         if self.broken || self.is_sent() {
             return;
         }
@@ -158,6 +159,9 @@ impl Flight {
                 }
             }
             if self.out.is_empty() {
+                if self.cursor.is_ended() {
+                    self.out = Vec::new();
+                }
                 return;
             }
             while self.out_at < self.out.len() {

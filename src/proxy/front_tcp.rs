@@ -182,6 +182,9 @@ impl Session {
                 }
                 Err(fault) => fault,
             };
+            if matches!(fault, Fault::ClientGone) {
+                return Err(fault);
+            }
             exchange.record.failed_at(&exchange.site, &fault);
             // Whoever refuses does so at once; those that are silent were tried together, within this time.
             let late = worker.now() >= begun + worker.settings.timeouts.connect;

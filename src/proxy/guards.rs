@@ -39,6 +39,25 @@ impl Drop for Counted {
     }
 }
 
+/// A connection whose end means something to its other side: a stop that will not wait any longer waits for that.
+pub(super) struct Parting(Rc<Worker>);
+
+impl Parting {
+    /// One more.
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.partings.set(worker.partings.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        let partings = &self.0.partings;
+        partings.set(partings.get() - 1);
+        self.0.closed.notify_waiters();
+    }
+}
+
 /// A task that is woken with all others while this lives.
 pub(super) struct Awake<'w> {
     worker: &'w Worker,

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::access::entry::End;
 use super::alarm::Alarm;
 use super::buffer::{Buffer, READ_SLOWLY_MAX};
+use super::guards::Parting;
 use super::link::Link;
 use super::socket::Socket;
 use super::worker::Worker;
@@ -145,6 +146,7 @@ impl Parted {
 
 /// Both directions.
 pub(super) struct Relay {
+    _parting: Parting,
     worker: Rc<Worker>,
     out: Way,
     back: Way,
@@ -155,19 +157,11 @@ pub(super) struct Relay {
     deaf: Option<End>,
 }
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let relays = &self.worker.relays;
-        relays.set(relays.get() - 1);
-        self.worker.closed.notify_waiters();
-    }
-}
-
 impl Relay {
     /// What came already, of the client and of the backend.
     pub(super) fn new(worker: &Rc<Worker>, out: Buffer, back: Buffer, idle_max: Duration) -> Self {
-        worker.relays.set(worker.relays.get() + 1);
         Self {
+            _parting: Parting::new(worker),
             moved: worker.now(),
             worker: worker.clone(),
             out: Way::new(out),

@@ -128,6 +128,19 @@ impl Reply {
         self.ready.take()
     }
 
+    /// This is the answer: the request is not sent again.
+    pub(super) fn settle(&mut self) {
+        self.upload.forget();
+        if self.hop.is_none() {
+            self.upload.release();
+        }
+    }
+
+    /// It has to wait, perhaps long, before it is passed on.
+    pub(super) fn hold(&mut self) {
+        self.ready.rest();
+    }
+
     /// Goes on sending the request, if its answer came before its end.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>, asker: &mut dyn Asker) {
         match &mut self.hop {
@@ -305,6 +318,7 @@ impl Reply {
     /// All of it came: the connection is free, unless it carries something that nobody asked for.
     fn finish(&mut self, surplus: bool, now: Instant) {
         self.lease = None;
+        self.upload.release();
         let Some(Hop::One(flight)) = self.hop.take() else {
             return;
         };
@@ -316,5 +330,6 @@ impl Reply {
     fn cut(&mut self) {
         self.lease = None;
         self.hop = None;
+        self.upload.release();
     }
 }

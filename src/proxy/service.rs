@@ -65,7 +65,7 @@ pub(super) async fn answer(
         debug!(backend = %site.key.id, address = %site.key.address, %fault, "failed");
     }
     outcome.map(|mut reply| {
-        reply.upload.forget();
+        reply.settle();
         reply
     })
 }
@@ -99,6 +99,7 @@ impl Exchange<'_> {
                     debug!(backend = %self.site.key.id, status = %reply.head.status, "asking another");
                     let status = format_args!("status {}", reply.head.status);
                     self.record.failed_at(&self.site, &status);
+                    reply.hold();
                     refusal = Some(reply);
                     pick = next;
                     continue;

@@ -191,8 +191,13 @@ impl Socket {
         peeked
     }
 
-    /// The client has reset it, and what came before that was read.
+    /// The client has reset it, whether or not what came before that was read.
     pub(super) fn is_broken(&self) -> bool {
+        let mut failed = false;
+        self.with_fd(|fd| failed = !matches!(SockRef::from(&fd).take_error(), Ok(None)));
+        if failed {
+            return true;
+        }
         let peeked = self.peek(&mut [0]);
         !would_block(&peeked) && peeked.is_err()
     }

@@ -67,6 +67,13 @@ impl Upload {
         self.keeping = false;
     }
 
+    /// No attempt is under way any more either.
+    pub(super) fn release(&mut self) {
+        if !self.keeping {
+            self.kept = Vec::new();
+        }
+    }
+
     /// Bytes taken from the client so far.
     pub(super) fn taken(&self) -> u64 {
         self.taken
@@ -218,7 +225,7 @@ impl Cursor {
     }
 
     /// Frees what no attempt needs any more.
-    fn tidy(&mut self, upload: &mut Upload) {
+    pub(super) fn tidy(&mut self, upload: &mut Upload) {
         if !upload.keeping && self.kept >= upload.kept.len() {
             upload.kept = Vec::new();
             self.kept = 0;

@@ -109,10 +109,10 @@ pub(super) struct Worker {
     pub(super) started: Instant,
     pub(super) wakers: Wakers,
     pub(super) stopping: Cell<bool>,
-    /// Who still relays bytes ends now.
+    /// Whose end means something ends now: who relays bytes, or answers to the end of the connection.
     pub(super) cutting: Cell<bool>,
-    /// Clients that are joined with a backend.
-    pub(super) relays: Cell<usize>,
+    /// How many of those there are.
+    pub(super) partings: Cell<usize>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) dice: RefCell<ChaCha8Rng>,
     pub(super) shared: Shared,
@@ -230,7 +230,7 @@ impl Worker {
             wakers: Wakers::default(),
             stopping: Cell::new(false),
             cutting: Cell::new(false),
-            relays: Cell::new(0),
+            partings: Cell::new(0),
             buffers: Rc::default(),
             dice: RefCell::new(clock::random()),
             open: Cell::new(0),

@@ -58,6 +58,8 @@ pub struct Stream {
     ended: bool,
     /// Read, and too much for the session until its reader takes something.
     spill: Vec<u8>,
+    /// The session has taken much at once, and keeps room for as much again.
+    swollen: bool,
 }
 
 impl Stream {
@@ -80,6 +82,7 @@ impl Stream {
             begun: false,
             ended: false,
             spill: Vec::new(),
+            swollen: false,
         }
     }
 
@@ -267,6 +270,7 @@ impl Stream {
         mut bytes: &[u8],
         mut room: Option<&mut ReadBuf<'_>>,
     ) -> Result<(), rustls::Error> {
+        self.swollen |= bytes.len() > READ_MIN;
         while !bytes.is_empty() {
             match self.session.read_tls(&mut bytes) {
                 // After its end nothing counts.
@@ -300,6 +304,15 @@ impl Stream {
             }
         }
         Ok(room.filled().len() > before)
+    }
+}
+
+/// Has nothing for now.
+struct Silence;
+
+impl Read for Silence {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }
 
@@ -344,6 +357,10 @@ impl AsyncRead for Stream {
                 // Who waits for us may wait for what we hold back: tickets, answers to a change of keys. What is wrong
                 // with the socket is told by the next read.
                 let _ = this.poll_out(cx);
+                if std::mem::take(&mut this.swollen) {
+                    // It gives room back when it is to read, also where nothing is there.
+                    let _ = this.session.read_tls(&mut Silence);
+                }
                 return Poll::Pending;
             };
             read.map_err(|failure| {

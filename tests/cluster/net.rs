@@ -144,7 +144,7 @@ impl Host {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> std::thread::JoinHandle<T> {
-        let path = format!("/var/run/netns/{}", self.namespace);
+        let path = format!("/var/run/netns/{}", self.namespace());
         std::thread::spawn(move || {
             let namespace = File::open(&path).expect("the namespace is there");
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::client::Client;
+use crate::frames::End;
 use crate::{frames, hpack};
 
 /// Clients of one kind.
@@ -201,6 +203,23 @@ pub(crate) const UPLOADS: Flood = Flood {
     then: Then::Ignore,
     asleep: false,
 };
+
+/// A body whose request waits in line comes byte by byte; much of another, that is taken, comes between so many.
+pub(crate) fn scatter(address: SocketAddr, rounds: usize, bytes: usize) -> Client {
+    let mut client = Client::connect(address);
+    let taken = client.open("POST", "/", &[("content-length", "1000000000")]);
+    let waits = client.open("POST", "/", &[]);
+    for _ in 0..rounds {
+        for _ in 0..bytes {
+            client.upload(waits, b"x", false);
+        }
+        client.upload(taken, &[b'x'; 16_000], false);
+    }
+    client.glance();
+    assert_eq!(client.goaways, []);
+    assert_eq!(client.so_far(waits).end, End::Open, "it waited not so long");
+    client
+}
 
 fn greeting(settings: &[(u16, u32)]) -> Vec<u8> {
     let acknowledged = frames::frame(frames::SETTINGS, frames::ACK, 0, &[]);

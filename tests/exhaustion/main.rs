@@ -9,6 +9,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read the real clock")]
 
+#[path = "../h2/client.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod client;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/frames.rs"]
@@ -34,6 +37,9 @@ use subject::Stage;
 
 /// Idle connections to backends go after a second, slow clients after two.
 const CLEAN: Duration = Duration::from_secs(15);
+
+/// No client waits longer than this.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// One flood over a fresh `lb`; `while_open` bounds what one connection may hold meanwhile, in KiB.
 fn lb_survives(flood: &'static Flood, while_open_kib: u64) {
@@ -131,6 +137,24 @@ fn streams_without_a_window_are_bounded_for_each_connection() {
 #[test]
 fn uploads_are_bounded_for_each_connection() {
     lb_survives(&flood::UPLOADS, 1280);
+}
+
+/// Windows count neither the block that a payload was read into and keeps alive, nor a place for it among the others.
+#[test]
+fn tiny_payloads_that_wait_take_no_more_than_their_bytes() {
+    if !system_tests(&["ip"]) {
+        return;
+    }
+    for (rounds, bytes) in [(5000, 1), (1000, 60)] {
+        let stage = Stage::new();
+        let lb = stage.lb_one_by_one();
+
+        let held = stage.held_kib(&lb, move |front| flood::scatter(front, rounds, bytes));
+
+        println!("{rounds} times {bytes} tiny payloads: {held} KiB");
+        assert!(held <= 6 * 1024, "{held} KiB for one connection");
+        stage.serves(&lb);
+    }
 }
 
 #[test]

@@ -164,6 +164,22 @@ upstream_idle = "1s"
         connecting.join().expect("they connect")
     }
 
+    /// What it holds more than before, while what `client` gives is open.
+    pub(crate) fn held_kib<T: Send + 'static>(
+        &self,
+        subject: &Running,
+        client: impl FnOnce(SocketAddr) -> T + Send + 'static,
+    ) -> u64 {
+        let before = usage::of(subject.pid());
+        let running = self
+            .host
+            .run(move || client(FRONT.parse().expect("an address")));
+        let open = running.join().expect("the client runs");
+        let during = usage::of(subject.pid());
+        drop(open);
+        during.resident_kib.saturating_sub(before.resident_kib)
+    }
+
     /// Floods it twice, and measures before, meanwhile, and each time once all is closed (or `patience` is over).
     pub(crate) fn flood(
         &self,

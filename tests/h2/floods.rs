@@ -1,5 +1,9 @@
 //! What costs a client nothing and us something: bounded, and answered with ENHANCE_YOUR_CALM.
 
+use std::time::Duration;
+
+use lb::pool::queue;
+
 use crate::client::Client;
 use crate::frames::{self, End};
 use crate::front::Front;
@@ -224,4 +228,45 @@ fn a_page_that_is_left_at_once_is_not_a_flood() {
     client.send(heads.chain(resets).collect::<Vec<u8>>());
 
     assert_eq!(client.get("/").status(), 200, "{:?}", client.goaways);
+}
+
+/// A tenth of them would be too many for what h2 stores for each.
+#[test]
+fn a_body_of_tiny_frames_that_waits_is_not_a_flood() {
+    const TINY: usize = 249_000;
+    let toy = Toy::named("a");
+    let one_by_one = queue::Settings {
+        max_in_flight: 1,
+        queue: 1,
+        queue_timeout: Duration::from_secs(20),
+    };
+    let front = Front::limited(one_by_one, &[&toy]);
+    let mut client = Client::connect(front.address);
+    let first = client.open("POST", "/first", &[]);
+    client.upload(first, b"x", false);
+    crate::until("it is asked", || toy.open() == 1);
+    let second = client.open("POST", "/second", &[]);
+    let body: Vec<u8> = (0..TINY).map(|at| at as u8).collect();
+
+    // With what is padded, as much as its window lets.
+    for thousand in body.chunks(1000) {
+        let (one, others) = thousand.split_first().expect("some");
+        let padded = [&[50, *one][..], &[0; 50]].concat();
+        let mut frames = frames::frame(frames::DATA, frames::PADDED, second, &padded);
+        frames.extend(
+            others
+                .iter()
+                .flat_map(|b| frames::data(second, [*b], false)),
+        );
+        client.send(frames);
+        client.upload(first, &[b'x'; 16_000], false);
+    }
+    client.send(frames::data(first, [], true));
+    client.send(frames::data(second, [], true));
+
+    assert_eq!(client.answer(first).status(), 200, "{:?}", client.goaways);
+    assert_eq!(client.answer(second).status(), 200, "{:?}", client.goaways);
+    let asked = toy.requests();
+    assert_eq!(asked[0].body.len(), 1 + TINY / 1000 * 16_000);
+    assert!(asked[1].body == body, "not what was sent");
 }

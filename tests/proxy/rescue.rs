@@ -101,6 +101,32 @@ fn a_get_waits_for_who_was_back_before_it_was_connected() {
     assert_eq!(front.retries(Reason::Rescue), 1);
 }
 
+#[test]
+fn who_leaves_during_a_connect_is_not_asked_for() {
+    let gate = Arc::new(Barrier::new(2));
+    let crowded = Toy::crowded(gate.clone());
+    let front = Front::with(without_timers(), &[&crowded]);
+    for request in [
+        "GET / HTTP/1.1\r\nHost: t\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 30\r\n\r\nabc",
+    ] {
+        let mut client = front.client();
+        client.send(request);
+        crate::until("it connects", || front.in_flight(&crowded) == 1);
+
+        drop(client);
+
+        crate::until("its place is free", || front.in_flight(&crowded) == 0);
+    }
+    gate.wait();
+    let mut client = front.client();
+    client.send("GET /last HTTP/1.1\r\nHost: t\r\n\r\n");
+    crate::until("it was sent there", || crowded.count() > 0);
+    assert_eq!(crowded.count(), 1);
+    assert!(crowded.requests()[0].start().starts_with("GET /last "));
+}
+
 /// A first byte may take for ever, so that no timer can be what wakes a request.
 fn without_timers() -> lb::proxy::Settings {
     let mut settings = settings();

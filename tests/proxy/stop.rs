@@ -77,6 +77,32 @@ fn a_request_that_takes_too_long_is_cut() {
 }
 
 #[test]
+fn an_answer_that_ends_with_its_connection_is_seen_as_cut_by_a_stop() {
+    let (told, heard) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (tell, hear) = (told.clone(), heard.clone());
+    let toy = Toy::raw(move |mut peer, _| {
+        peer.try_request();
+        peer.try_send("HTTP/1.1 200 OK\r\n\r\nabc");
+        tell.wait();
+        hear.wait();
+    });
+    let mut settings = settings();
+    settings.timeouts.drain = Duration::from_millis(50);
+    let mut front = Front::with(settings, &[&toy]);
+    let mut client = front.client();
+    client.send("GET / HTTP/1.0\r\nHost: t\r\n\r\n");
+    told.wait();
+    client.try_head().expect("a head");
+
+    front.stop();
+    front.drained();
+
+    let (body, in_order) = client.rest_and_end();
+    assert_eq!((body.as_slice(), in_order), (&b"abc"[..], false));
+    heard.wait();
+}
+
+#[test]
 fn several_workers_end_together() {
     let toy = Toy::named("a");
     let mut settings = settings();

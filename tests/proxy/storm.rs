@@ -171,6 +171,8 @@ fn nothing_is_counted_after_a_storm() {
                 _ => front.change(toy, true),
             }
         }
+        // Who comes later still has somebody to ask.
+        front.all_up();
     });
 
     crate::until("nothing is under way any more", || {

@@ -40,13 +40,13 @@ impl Drop for Open {
 impl Toy {
     /// Gives each connection, and its number from 0 on, to `handler`.
     pub(crate) fn raw(handler: impl Fn(Peer, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = listen();
         Self::raw_at(listener, handler)
     }
 
     /// The same, where the kernel of whoever sends takes little at once, as on a network: loopback takes megabytes.
     pub(crate) fn raw_and_narrow(handler: impl Fn(Peer, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = listen();
         narrow(&listener);
         Self::raw_at(listener, handler)
     }
@@ -84,7 +84,7 @@ impl Toy {
 
     /// Its queue is full, so that whoever connects has to wait, until `gate` opens; then it hears everybody and says nothing.
     pub(crate) fn crowded(gate: Arc<Barrier>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = listen();
         // One may wait, and that is this one.
         rustix::net::listen(&listener, 0).expect("a shorter queue");
         let address = listener.local_addr().expect("an address");
@@ -187,6 +187,19 @@ impl Toy {
     /// Connections now.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
+    }
+}
+
+/// On a port asked for by number: one that the kernel chose is its own again once nobody listens there, and not ours.
+fn listen() -> TcpListener {
+    loop {
+        let chosen = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = chosen.local_addr().expect("an address");
+        drop(chosen);
+        // Another test may have been faster.
+        if let Ok(listener) = TcpListener::bind(address) {
+            return listener;
+        }
     }
 }
 

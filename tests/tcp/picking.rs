@@ -204,3 +204,36 @@ fn connections_that_come_before_the_first_verdict_are_held() {
 
     assert_eq!(client.bytes(1), b"a");
 }
+
+#[test]
+fn who_was_reset_while_it_waited_gets_no_place_whatever_it_had_said() {
+    for said in ["", "hello"] {
+        let toy = named("a");
+        let limits = queue::Settings {
+            max_in_flight: 1,
+            queue: 10,
+            queue_timeout: Duration::from_secs(20),
+        };
+        let specs = vec![spec(toy.address, 1, false)];
+        let mut front = Front::start(relaying(), specs, limits, None);
+        front.all_up();
+        let mut first = front.client();
+        assert_eq!(first.bytes(1), b"a");
+        for waiting in 1..=3 {
+            let mut client = front.client();
+            client.send(said);
+            // Who said nothing is seen to go; of the others it is known once their turn comes.
+            let line = if said.is_empty() { 1 } else { waiting };
+            until("it waits", || front.pool.queue.len() == line);
+            client.reset();
+            until("who can be seen to go has gone", || {
+                front.pool.queue.is_empty() || !said.is_empty()
+            });
+        }
+
+        drop(first);
+
+        assert_eq!(front.client().bytes(1), b"a");
+        assert_eq!(toy.connections(), 2, "after {said:?}");
+    }
+}

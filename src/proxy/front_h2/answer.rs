@@ -57,7 +57,7 @@ pub(super) struct Told<'f> {
 pub(super) async fn tell(
     hub: &Rc<Hub>,
     alarm: &Alarm,
-    stream: &mut Stream,
+    stream: &mut Stream<'_>,
     told: Told<'_>,
     record: &mut Record,
 ) {
@@ -129,7 +129,7 @@ fn compose(worker: &Worker, reply: &mut Reply) -> Option<Response<()>> {
 pub(super) async fn pass(
     hub: &Rc<Hub>,
     alarm: &Alarm,
-    stream: &mut Stream,
+    stream: &mut Stream<'_>,
     reply: &mut Reply,
     asked: &mut RequestHead,
     record: &mut Record,
@@ -173,7 +173,7 @@ pub(super) async fn pass(
 /// Sends piece after piece, as they come; goes on sending the request, if its answer came before its end.
 async fn relay(
     alarm: &Alarm,
-    stream: &mut Stream,
+    stream: &mut Stream<'_>,
     reply: &mut Reply,
     out: &mut Out,
     mut trailers: Option<HeaderMap>,
@@ -257,7 +257,7 @@ impl Out {
         &mut self,
         cx: &mut Context<'_>,
         alarm: &Alarm,
-        stream: &mut Stream,
+        stream: &mut Stream<'_>,
         last: bool,
     ) -> Poll<Result<(), &'static str>> {
         let ends = self.whole && last;
@@ -270,7 +270,7 @@ impl Out {
     fn poll_hand_over(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut Stream,
+        stream: &mut Stream<'_>,
         ends: bool,
     ) -> Poll<Result<(), &'static str>> {
         let Some(voice) = stream.out() else {

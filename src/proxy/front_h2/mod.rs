@@ -10,6 +10,7 @@
 //! waits for a stream: what is slow is slow alone.
 
 mod answer;
+mod body;
 mod calm;
 mod fields;
 mod grpc;
@@ -43,9 +44,9 @@ use super::wakers::Slot;
 /// The same for one stream.
 const STREAM_HELD_MAX: usize = 128 * 1024;
 
-/// What small DATA frames of one connection may cost beyond their bytes (the h2 crate reckons 256 for each) while they
-/// wait for their backends; beyond it the connection ends, as it does with the hundredth empty one, which no honest
-/// client sends. At worst it takes so much memory next to its window.
+/// What small DATA frames of one connection may cost in h2 beyond their bytes (it reckons 256 for each) until the tasks
+/// of their streams have had a turn, and have moved them into [`body`]. As many as can come in one turn of the connection
+/// cost less, so nobody is ended for it; and as each turn empties it, h2 takes no more memory for them.
 const FRAMES_BUDGET: usize = 4 * 1024 * 1024;
 
 /// What h2 counts for each field besides its text (RFC 9113 §6.5.2).
@@ -117,7 +118,7 @@ impl Life {
             .initial_window_size(limits.h2_stream_window_bytes as u32)
             .initial_connection_window_size(limits.h2_window_bytes as u32)
             .max_header_list_size(list_max as u32)
-            .data_frame_budget(FRAMES_BUDGET.max(limits.h2_window_bytes / 2))
+            .data_frame_budget(FRAMES_BUDGET)
             .max_send_buffer_size(STREAM_HELD_MAX)
             // Their price is in `calm` too; a page that is left at once is no attack.
             .max_pending_accept_reset_streams(limits.h2_streams.max(20))

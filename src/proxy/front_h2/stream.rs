@@ -1,22 +1,24 @@
 //! One stream: a request, asked for by its client's reading and writing side, in a task of its own.
 //!
 //! ```text
-//! RecvStream ─▶ Stream (Asker): what came, window given back as it is consumed ─▶ flight
+//! Body ─▶ Stream (Asker): what came, window given back as it is consumed ─▶ flight
 //! SendResponse ─▶ HEADERS ─▶ SendStream ─▶ DATA, as the window lets them
 //! ```
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use http::Response;
 
 use super::super::asker::Asker;
 use super::super::fault::BodyError;
 use super::super::forward::ResponseHead;
+use super::body::Body;
 use super::fields;
 use super::hub::Hub;
 use super::piece::Piece;
@@ -29,17 +31,22 @@ enum Voice {
 }
 
 /// One request of an HTTP/2 client.
-pub(super) struct Stream {
-    body: RecvStream,
+pub(super) struct Stream<'t> {
+    /// Its task looks after what nobody takes.
+    body: &'t RefCell<Body>,
     /// Came and was not consumed.
     piece: Bytes,
     voice: Voice,
     hub: Rc<Hub>,
 }
 
-impl Stream {
+impl<'t> Stream<'t> {
     /// Nothing taken, nothing said.
-    pub(super) fn new(hub: &Rc<Hub>, body: RecvStream, respond: SendResponse<Piece>) -> Self {
+    pub(super) fn new(
+        hub: &Rc<Hub>,
+        body: &'t RefCell<Body>,
+        respond: SendResponse<Piece>,
+    ) -> Self {
         Self {
             hub: hub.clone(),
             body,
@@ -79,10 +86,10 @@ impl Stream {
     }
 }
 
-impl Asker for Stream {
+impl Asker for Stream<'_> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], BodyError>> {
         while self.piece.is_empty() {
-            self.piece = match ready!(self.body.poll_data(cx)) {
+            self.piece = match ready!(self.body.borrow_mut().poll_next(cx)) {
                 Some(Ok(piece)) => piece,
                 Some(Err(error)) => {
                     return Poll::Ready(Err(BodyError::Client(error.to_string())));
@@ -95,8 +102,7 @@ impl Asker for Stream {
 
     fn consume(&mut self, bytes: usize) {
         self.piece.advance(bytes);
-        // Fails only where the stream is gone, and its window with it.
-        let _ = self.body.flow_control().release_capacity(bytes);
+        self.body.borrow_mut().release(bytes);
     }
 
     fn rest(&mut self) {}

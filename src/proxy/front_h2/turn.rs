@@ -4,7 +4,7 @@
 //! accepted ─▶ request (fit for a backend?) ─▶ service ─▶ answer: a backend's, or why there is none
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use std::task::Poll;
 
 use h2::RecvStream;
 use h2::server::SendResponse;
+use http::request::Parts;
 use http::{Method, Request};
 
 use super::super::alarm::Alarm;
@@ -22,6 +23,7 @@ use super::super::record::Record;
 use super::super::service;
 use super::super::wakers::Slot;
 use super::answer::{self, Told};
+use super::body::Body;
 use super::hub::Hub;
 use super::piece::Piece;
 use super::request;
@@ -67,27 +69,35 @@ fn serve(
 ) -> impl Future<Output = ()> {
     async move {
         let worker = turn.hub.worker.clone();
-        let mut exchanging = pin!(exchange(&turn, request, respond));
+        let (parts, body) = request.into_parts();
+        let body = RefCell::new(Body::new(body));
+        let mut exchanging = pin!(exchange(&turn, parts, &body, respond));
         poll_fn(|cx| {
             // Time passes between its polls.
             worker.begin_poll();
             if turn.slot.get().is_none() {
                 turn.slot.set(Some(worker.wakers.add(cx.waker().clone())));
             }
-            exchanging.as_mut().poll(cx)
+            let polled = exchanging.as_mut().poll(cx);
+            // Whatever it waits for.
+            if polled.is_pending() {
+                body.borrow_mut().gather(cx);
+            }
+            polled
         })
         .await;
     }
 }
 
 /// One request, to the end of its answer.
-async fn exchange(turn: &Turn, request: Request<RecvStream>, respond: SendResponse<Piece>) {
+async fn exchange(turn: &Turn, parts: Parts, body: &RefCell<Body>, respond: SendResponse<Piece>) {
     let (hub, alarm) = (&turn.hub, &turn.alarm);
     let worker = &hub.worker;
     let (mut stream, mut record, head, grpc) = {
+        // Not kept for the wait that follows.
+        let parts = parts;
         let mut record = Record::begin(worker, hub.peer);
-        let (parts, body) = request.into_parts();
-        let head = request::read(hub, &parts, body.is_end_stream(), &mut record);
+        let head = request::read(hub, &parts, body.borrow().is_empty(), &mut record);
         let bodiless = parts.method == Method::HEAD;
         let grpc = request::is_grpc(&parts.headers);
         let head = head.map_err(|fault| (fault, bodiless));
@@ -118,7 +128,7 @@ async fn exchange(turn: &Turn, request: Request<RecvStream>, respond: SendRespon
 
 async fn ask(
     turn: &Turn,
-    stream: &mut Stream,
+    stream: &mut Stream<'_>,
     head: &mut RequestHead,
     record: &mut Record,
     grpc: bool,

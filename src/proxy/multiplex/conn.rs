@@ -113,7 +113,8 @@ impl Conn {
         true
     }
 
-    fn has_room(&self, most: usize) -> bool {
+    /// For one more.
+    pub(super) fn has_room(&self, most: usize) -> bool {
         if !self.is_open() {
             return false;
         }

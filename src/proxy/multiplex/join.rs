@@ -43,10 +43,11 @@ impl Join {
         }
     }
 
-    /// Has a connection opened, unless one is on its way or there are enough.
+    /// Has a connection opened, unless one is on its way, or has room for who is before this one in the queue, or there are
+    /// enough.
     fn dial(&self) {
         let mux = &self.site.mux;
-        if mux.dials.get() > 0 || !mux.has_room(self.site.connections_max()) {
+        if mux.dials.get() > 0 || mux.is_roomy() || !mux.has_room(self.site.connections_max()) {
             return;
         }
         mux.dials.set(1);

@@ -93,6 +93,12 @@ impl Mux {
         conns.iter().find(|conn| conn.enter(STREAMS_MAX)).cloned()
     }
 
+    /// A connection could take a request now.
+    pub(super) fn is_roomy(&self) -> bool {
+        let conns = self.conns.borrow();
+        conns.iter().any(|conn| conn.has_room(STREAMS_MAX))
+    }
+
     /// There may be one more, of which `most` take requests.
     pub(super) fn has_room(&self, most: usize) -> bool {
         let mut conns = self.conns.borrow_mut();

@@ -307,6 +307,7 @@ impl Courier for Stream {
         if !matches!(self.begun, Begun::Yes { .. }) {
             return;
         }
+        self.cursor.tidy(upload);
         while !self.sent && !self.broken {
             if self.staged.is_empty() {
                 let mut out = Vec::new();

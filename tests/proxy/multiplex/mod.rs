@@ -45,6 +45,24 @@ fn without_timers() -> Settings {
 }
 
 #[test]
+fn those_who_come_while_a_connection_opens_share_it_too() {
+    for _ in 0..20 {
+        let (toy, _) = named("good");
+        let front = with(without_timers(), &[&toy]);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..3 {
+                        assert_eq!(front.client().get("/").text(), "good");
+                    }
+                });
+            }
+        });
+        assert_eq!(toy.connections(), 1);
+    }
+}
+
+#[test]
 fn many_requests_share_one_connection() {
     let (toy, calls) = named("good");
     let front = front(&[&toy]);

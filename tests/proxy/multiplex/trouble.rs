@@ -167,7 +167,7 @@ fn what_speaks_no_http2_is_a_failed_connect_and_harms_no_post() {
         peer.try_send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     });
     let (good, calls) = named("good");
-    let mut front = front(&[&old, &good]);
+    let mut front = with(without_timers(), &[&old, &good]);
 
     for _ in 0..2 {
         let answer = front.client().request("POST", "/", b"x");
@@ -208,7 +208,7 @@ fn a_drained_backend_ends_its_requests_and_then_its_connections() {
         Then::Keep
     });
     let (other, _) = named("other");
-    let mut front = front(&[&toy, &other]);
+    let mut front = with(without_timers(), &[&toy, &other]);
     let mut client = front.client();
     let mut beside = front.client();
     for client in [&mut client, &mut beside] {
