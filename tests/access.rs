@@ -23,8 +23,9 @@ fn lb() -> Command {
     command
 }
 
+/// On a loopback address of its own: servers of other tests take ports on the usual one all the time.
 fn free() -> SocketAddr {
-    common::free_address([127, 0, 0, 1])
+    common::free_address([127, 0, 68, 1])
 }
 
 /// A backend that answers everything; its threads end with the process.

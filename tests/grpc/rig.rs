@@ -123,7 +123,7 @@ impl Rig {
             "[gossip]\nbind = \"{gossip}\"\ndiscover = \"off\"\nnode = \"calls\"\n\
              [admin]\nlisten = \"{admin}\"\n[state]\ndir = \"none\"\n[limits]\nworkers = 2\n\
              [timeouts]\n{timeouts}\n[listener.web]\nlisten = [\"{front}\"]\n\
-             [cluster.web]\n{spoken}\n[cluster.web.check]\n{check}\n{backends}"
+             [cluster.web]\n{spoken}\n[cluster.web.check]\ntimeout = \"20s\"\n{check}\n{backends}"
         );
         let config = self.files.path().join("lb.toml");
         fs::write(&config, text).expect("a writable directory");

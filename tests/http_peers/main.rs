@@ -209,7 +209,7 @@ fn curl_is_let_through_to_a_websocket() {
     let said = rig.curl_ends(&[
         "-i",
         "--max-time",
-        "2",
+        "8",
         "--http1.1",
         "-H",
         "Connection: Upgrade",

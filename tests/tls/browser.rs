@@ -97,7 +97,7 @@ impl Browser {
             "--ignore-certificate-errors",
             // It asks nobody else for anything.
             "--no-proxy-server",
-            "--host-resolver-rules=MAP a.example 127.0.0.1, MAP * ~NOTFOUND",
+            "--host-resolver-rules=MAP a.example 127.0.67.1, MAP * ~NOTFOUND",
             "--dump-dom",
         ]);
         command.arg(format!(

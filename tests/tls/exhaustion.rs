@@ -14,7 +14,7 @@ fn handshakes_that_stand_still_count_as_connections_and_end() {
     let authority = Authority::new();
     let toy = Toy::named("one");
     let mut settings = settings(tls(vec![authority.issue("a", &["a.example"])]));
-    settings.timeouts.tls_handshake = Duration::from_millis(300);
+    settings.timeouts.tls_handshake = Duration::from_secs(2);
     settings.limits.connections = 50;
     let front = Front::with(settings, &[&toy]);
 

@@ -279,7 +279,7 @@ fn the_end_of_a_kept_connection_is_said() {
     let authority = Authority::new();
     let toy = Toy::named("one");
     let mut settings = settings(tls(vec![authority.issue("a", &["a.example"])]));
-    settings.timeouts.client_idle = Duration::from_millis(200);
+    settings.timeouts.client_idle = Duration::from_millis(600);
     let front = Front::with(settings, &[&toy]);
     let mut client = Client::connect(front.address, &config(&authority), "a.example");
     client.get("/");

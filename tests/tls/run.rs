@@ -20,8 +20,9 @@ fn lb() -> Command {
     common::bare(env!("CARGO_BIN_EXE_lb"))
 }
 
+/// On a loopback address of its own: servers of other tests take ports on the usual one all the time.
 fn free() -> SocketAddr {
-    common::free_address([127, 0, 0, 1])
+    common::free_address([127, 0, 67, 1])
 }
 
 /// A front with a file, and its output beside it.
