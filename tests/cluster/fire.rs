@@ -3,7 +3,7 @@
 //!
 //! `LB_TEST_FRONT=haproxy` or `nginx` (driven by Serf's handlers) runs the same against those, with figures and
 //! no bounds; `benches/faults.md` has them beside ours. Bounds are about three times what is expected: the figures
-//! printed are the result, the asserts the fuse.
+//! printed are the result, the bars the fuse, by the rule of [`holds`].
 
 mod machines;
 
@@ -12,39 +12,44 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::common::system_tests;
-use crate::load::{Load, Report};
+use crate::load::{Held, Load, Report, bar, holds};
 use crate::peers::Front;
 use crate::world::{Agents, World};
 
-/// Runs `scenario` on a world of three web nodes under load; prints and returns what came of it.
+/// Runs `scenario` on a world of three web nodes under load, prints what came of it, and holds that to `bars`.
 fn under_fire(
     name: &str,
     agents: Agents,
     after: Duration,
-    scenario: impl FnOnce(&mut World),
-) -> Option<(World, Report, Instant)> {
+    scenario: impl Fn(&mut World),
+    bars: impl Fn(&World, &Report, Instant) -> Held,
+) {
     let programs: &[&str] = match agents {
         Agents::Ours => &["ip", "nft"],
         Agents::Stock => &["ip", "nft", "serf"],
     };
     if !system_tests(programs) {
-        return None;
+        return;
     }
-    let world = World::started(3, agents);
-    Some(burn(&format!("{name}, {agents:?}"), world, after, scenario))
+    let name = format!("{name}, {agents:?}");
+    let fresh = || World::started(3, agents);
+    holds(fresh, |world| {
+        let (report, fault) = burn(&name, world, after, &scenario);
+        bars(world, &report, fault)
+    });
 }
 
-/// The same on a world that stands already.
+/// One run, on a world that stands already.
 fn burn(
     name: &str,
-    mut world: World,
+    world: &mut World,
     after: Duration,
-    scenario: impl FnOnce(&mut World),
-) -> (World, Report, Instant) {
+    scenario: impl Fn(&mut World),
+) -> (Report, Instant) {
     let load = Load::start(&world.client, world.vip(), 200);
     std::thread::sleep(Duration::from_secs(1));
     let fault = Instant::now();
-    scenario(&mut world);
+    scenario(world);
     std::thread::sleep(after);
     let report = load.finish();
     let mut line = format!("{name}: {}", report.summary(fault));
@@ -66,55 +71,20 @@ fn burn(
     for (reason, count) in report.reasons() {
         println!("    {count} × {reason}");
     }
-    (world, report, fault)
+    (report, fault)
 }
 
-fn at_most(report: &Report, gets: usize, posts: usize) {
-    if Front::chosen() != Front::Lb {
-        return;
-    }
-    let (failed_gets, failed_posts) = (report.failed(false), report.failed(true));
-    assert!(
-        failed_gets.len() <= gets,
-        "{} GETs: {:?}",
-        failed_gets.len(),
-        failed_gets.first()
-    );
-    assert!(
-        failed_posts.len() <= posts,
-        "{} POSTs: {:?}",
-        failed_posts.len(),
-        failed_posts.first()
-    );
-}
-
-fn hurt_within(report: &Report, fault: Instant, longest: Duration) {
-    if Front::chosen() != Front::Lb {
-        return;
-    }
-    if let Some(last) = report.last_hurt(fault) {
-        assert!(
-            last <= longest,
-            "a request was hurt {last:?} after the fault"
-        );
-    }
-}
-
-fn back_within(world: &World, report: &Report, longest: Duration) {
-    if Front::chosen() != Front::Lb {
-        return;
-    }
+fn back_within(world: &World, report: &Report, longest: Duration) -> Held {
     let repaired = world.repaired.expect("it was repaired");
-    let back = report.first_of("web2", repaired).expect("it serves again");
-    assert!(back <= longest, "{back:?}");
+    let back = report.first_of("web2", repaired);
+    bar(back.is_some_and(|back| back <= longest), || {
+        format!("back after {back:?}")
+    })
 }
 
-fn nobody_went_out(world: &World) {
-    if Front::chosen() != Front::Lb {
-        return;
-    }
+fn nobody_went_out(world: &World) -> Held {
     let out = world.went_out();
-    assert!(out.is_empty(), "{out:#?}");
+    bar(out.is_empty(), || format!("{out:#?}"))
 }
 
 fn host_off(agents: Agents) {
@@ -122,13 +92,11 @@ fn host_off(agents: Agents) {
         world.expect_out();
         world.web_host(1).set_link(false);
     };
-    let Some((_world, report, fault)) =
-        under_fire("host off", agents, Duration::from_secs(10), dark)
-    else {
-        return;
-    };
-    at_most(&report, 0, 3);
-    hurt_within(&report, fault, Duration::from_secs(2));
+    let after = Duration::from_secs(10);
+    under_fire("host off", agents, after, dark, |_, report, fault| {
+        report.at_most(0, 3)?;
+        report.hurt_within(fault, Duration::from_secs(2))
+    });
 }
 
 fn front_cut_from_one_web(agents: Agents) {
@@ -139,16 +107,11 @@ fn front_cut_from_one_web(agents: Agents) {
             .web_host(1)
             .drop_packets(&format!("ip saddr {front}"), &format!("ip daddr {front}"));
     };
-    let Some((_world, report, fault)) = under_fire(
-        "front cut from one web",
-        agents,
-        Duration::from_secs(10),
-        cut,
-    ) else {
-        return;
-    };
-    at_most(&report, 0, 3);
-    hurt_within(&report, fault, Duration::from_secs(2));
+    let (name, after) = ("front cut from one web", Duration::from_secs(10));
+    under_fire(name, agents, after, cut, |_, report, fault| {
+        report.at_most(0, 3)?;
+        report.hurt_within(fault, Duration::from_secs(2))
+    });
 }
 
 fn udp_cut(agents: Agents) {
@@ -159,13 +122,11 @@ fn udp_cut(agents: Agents) {
                 .drop_packets("meta l4proto udp", "meta l4proto udp");
         }
     };
-    let Some((world, report, _)) =
-        under_fire("UDP cut everywhere", agents, Duration::from_secs(15), cut)
-    else {
-        return;
-    };
-    at_most(&report, 0, 0);
-    world.until_in(3);
+    let (name, after) = ("UDP cut everywhere", Duration::from_secs(15));
+    under_fire(name, agents, after, cut, |world, report, _| {
+        world.until_in(3);
+        report.at_most(0, 0)
+    });
 }
 
 fn web_cut_from_all(agents: Agents) {
@@ -178,14 +139,12 @@ fn web_cut_from_all(agents: Agents) {
         world.repaired = Some(Instant::now());
         world.until_in(3);
     };
-    let Some((world, report, fault)) =
-        under_fire("web cut from all 45 s", agents, Duration::from_secs(3), cut)
-    else {
-        return;
-    };
-    at_most(&report, 0, 3);
-    hurt_within(&report, fault, Duration::from_secs(2));
-    back_within(&world, &report, Duration::from_secs(6));
+    let (name, after) = ("web cut from all 45 s", Duration::from_secs(3));
+    under_fire(name, agents, after, cut, |world, report, fault| {
+        report.at_most(0, 3)?;
+        report.hurt_within(fault, Duration::from_secs(2))?;
+        back_within(world, report, Duration::from_secs(6))
+    });
 }
 
 fn udp_loss(agents: Agents) {
@@ -196,33 +155,14 @@ fn udp_loss(agents: Agents) {
         }
         world.front_host().drop_packets(rule, "ip daddr 0.0.0.0");
     };
-    let Some((world, report, _)) =
-        under_fire("25 % UDP loss", agents, Duration::from_secs(30), lose)
-    else {
-        return;
-    };
-    at_most(&report, 0, 0);
-    nobody_went_out(&world);
+    let after = Duration::from_secs(30);
+    under_fire("25 % UDP loss", agents, after, lose, |world, report, _| {
+        report.at_most(0, 0)?;
+        nobody_went_out(world)
+    });
 }
 
-/// Each packet's fate is chance, so one run decides nothing that is not clear: after one that failed two more have to hold.
 fn loss_of_everything(agents: Agents) {
-    let runs = match lose_a_quarter(agents) {
-        Some(Err(why)) => {
-            println!("once more, twice: {why}");
-            2
-        }
-        _ => 0,
-    };
-    for _ in 0..runs {
-        if let Some(Err(why)) = lose_a_quarter(agents) {
-            panic!("two runs of three: {why}");
-        }
-    }
-}
-
-/// What did not hold; `None` where nothing was run.
-fn lose_a_quarter(agents: Agents) -> Option<Result<(), String>> {
     let lose = |world: &mut World| {
         let front = world.front_host().ip;
         for index in 0..3 {
@@ -236,26 +176,16 @@ fn lose_a_quarter(agents: Agents) -> Option<Result<(), String>> {
             "ip daddr 0.0.0.0",
         );
     };
-    let (world, report, _) = under_fire(
-        "25 % loss of everything",
-        agents,
-        Duration::from_secs(30),
-        lose,
-    )?;
-    if Front::chosen() != Front::Lb {
-        return Some(Ok(()));
-    }
-    // Without requests there is no good news, and it is as true.
-    std::thread::sleep(Duration::from_secs(10));
-    let (gets, posts) = (report.failed(false).len(), report.failed(true).len());
-    let out = world.went_out();
-    Some(if gets + posts <= 10 && out.is_empty() {
-        Ok(())
-    } else {
-        Err(format!(
-            "{gets} GETs and {posts} POSTs failed, out: {out:#?}"
-        ))
-    })
+    let (name, after) = ("25 % loss of everything", Duration::from_secs(30));
+    under_fire(name, agents, after, lose, |world, report, _| {
+        // Without requests there is no good news, and it is as true.
+        std::thread::sleep(Duration::from_secs(10));
+        let (gets, posts) = (report.failed(false).len(), report.failed(true).len());
+        bar(gets + posts <= 10, || {
+            format!("{gets} GETs and {posts} POSTs failed")
+        })?;
+        nobody_went_out(world)
+    });
 }
 
 fn web_hung(agents: Agents) {
@@ -268,13 +198,11 @@ fn web_hung(agents: Agents) {
         world.repaired = Some(Instant::now());
         world.until_in(3);
     };
-    let Some((_world, report, fault)) =
-        under_fire("web hung 15 s", agents, Duration::from_secs(2), hang)
-    else {
-        return;
-    };
-    at_most(&report, 0, 12);
-    hurt_within(&report, fault, Duration::from_secs(4));
+    let after = Duration::from_secs(2);
+    under_fire("web hung 15 s", agents, after, hang, |_, report, fault| {
+        report.at_most(0, 12)?;
+        report.hurt_within(fault, Duration::from_secs(4))
+    });
 }
 
 fn agent_hung(agents: Agents) {
@@ -285,13 +213,17 @@ fn agent_hung(agents: Agents) {
         agent.signal(Signal::CONT);
         std::thread::sleep(Duration::from_secs(5));
     };
-    let Some((world, report, _)) =
-        under_fire("agent hung 15 s", agents, Duration::from_secs(1), hang)
-    else {
-        return;
-    };
-    at_most(&report, 0, 0);
-    nobody_went_out(&world);
+    let after = Duration::from_secs(1);
+    under_fire(
+        "agent hung 15 s",
+        agents,
+        after,
+        hang,
+        |world, report, _| {
+            report.at_most(0, 0)?;
+            nobody_went_out(world)
+        },
+    );
 }
 
 fn web_answers_503(agents: Agents, what: &'static str) {
@@ -304,10 +236,10 @@ fn web_answers_503(agents: Agents, what: &'static str) {
         world.until_in(3);
     };
     let name = format!("web answers 503 ({what}) for 12 s");
-    let Some((_world, report, _)) = under_fire(&name, agents, Duration::from_secs(2), sick) else {
-        return;
-    };
-    at_most(&report, 0, 9);
+    let after = Duration::from_secs(2);
+    under_fire(&name, agents, after, sick, |_, report, _| {
+        report.at_most(0, 9)
+    });
 }
 
 fn flapping_agent(agents: Agents) {
@@ -320,12 +252,10 @@ fn flapping_agent(agents: Agents) {
         }
         world.until_in(3);
     };
-    let Some((_world, report, _)) =
-        under_fire("flapping agent", agents, Duration::from_secs(1), flap)
-    else {
-        return;
-    };
-    at_most(&report, 0, 0);
+    let after = Duration::from_secs(1);
+    under_fire("flapping agent", agents, after, flap, |_, report, _| {
+        report.at_most(0, 0)
+    });
 }
 
 fn front_stopped(agents: Agents) {
@@ -335,17 +265,12 @@ fn front_stopped(agents: Agents) {
         world.front.signal_all(Signal::CONT);
         std::thread::sleep(Duration::from_secs(8));
     };
-    let Some((world, report, fault)) = under_fire(
-        "front SIGSTOPped 10 s",
-        agents,
-        Duration::from_secs(1),
-        pause,
-    ) else {
-        return;
-    };
-    nobody_went_out(&world);
-    // Nothing answers while the only front is stopped; afterwards all is as before.
-    hurt_within(&report, fault, Duration::from_secs(13));
+    let (name, after) = ("front SIGSTOPped 10 s", Duration::from_secs(1));
+    under_fire(name, agents, after, pause, |world, report, fault| {
+        nobody_went_out(world)?;
+        // Nothing answers while the only front is stopped; afterwards all is as before.
+        report.hurt_within(fault, Duration::from_secs(13))
+    });
 }
 
 fn cpu_hog(agents: Agents) {
@@ -364,16 +289,11 @@ fn cpu_hog(agents: Agents) {
         });
         assert!(world.front.is_running());
     };
-    let Some((world, report, _)) = under_fire(
-        "CPU hog beside the front",
-        agents,
-        Duration::from_secs(1),
-        hog,
-    ) else {
-        return;
-    };
-    at_most(&report, 0, 0);
-    nobody_went_out(&world);
+    let (name, after) = ("CPU hog beside the front", Duration::from_secs(1));
+    under_fire(name, agents, after, hog, |world, report, _| {
+        report.at_most(0, 0)?;
+        nobody_went_out(world)
+    });
 }
 
 /// As seen from everything else, a gossip task that is wedged or gone: no news in, no news out, and the rest goes on.
@@ -389,43 +309,40 @@ fn gossip_deaf_while_a_web_dies(agents: Agents) {
         world.webs[1].agent.as_mut().expect("it runs").kill();
         std::thread::sleep(Duration::from_secs(25));
     };
-    let Some((world, report, fault)) = under_fire(
-        "front deaf to gossip, web dies",
-        agents,
-        Duration::from_secs(1),
-        deaf,
-    ) else {
-        return;
-    };
-    at_most(&report, 0, 3);
-    hurt_within(&report, fault, Duration::from_secs(2));
-    world.until_in(2);
+    let (name, after) = ("front deaf to gossip, web dies", Duration::from_secs(1));
+    under_fire(name, agents, after, deaf, |world, report, fault| {
+        world.until_in(2);
+        report.at_most(0, 3)?;
+        report.hurt_within(fault, Duration::from_secs(2))
+    });
 }
 
 fn many_changes(agents: Agents) {
     if !system_tests(&["ip", "nft"]) {
         return;
     }
-    let mut world = World::started(4, agents);
-    let load = Load::start(&world.client, world.vip(), 600);
-    let front = Front::chosen();
-    let fault = Instant::now();
-    for change in 0..12 {
-        let index = change % 4;
-        world.webs[index]
-            .agent
-            .as_mut()
-            .expect("it runs")
-            .terminate();
-        world.start_agent(index);
-        world.until_in(4);
-    }
-    let report = load.finish();
-    println!(
-        "{front:?}: 24 membership changes at 600 req/s, {agents:?}: {}",
-        report.summary(fault)
-    );
-    at_most(&report, 0, 0);
+    let changes = |world: &mut World| {
+        let load = Load::start(&world.client, world.vip(), 600);
+        let fault = Instant::now();
+        for change in 0..12 {
+            let index = change % 4;
+            world.webs[index]
+                .agent
+                .as_mut()
+                .expect("it runs")
+                .terminate();
+            world.start_agent(index);
+            world.until_in(4);
+        }
+        let report = load.finish();
+        println!(
+            "{:?}: 24 membership changes at 600 req/s, {agents:?}: {}",
+            Front::chosen(),
+            report.summary(fault)
+        );
+        report.at_most(0, 0)
+    };
+    holds(|| World::started(4, agents), changes);
 }
 
 /// A test with `lb-agent` and one with stock agents.

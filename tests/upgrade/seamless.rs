@@ -193,6 +193,23 @@ fn a_stock_serf_agent_sees_one_member_that_never_goes() {
     if !system_tests(&["serf"]) {
         return;
     }
+    // On a busy machine the front may answer later than a probe waits; one that upgrades make late is late in every run.
+    let suspected = || {
+        let log = five_upgrades_as_serf_sees_them();
+        let suspected = log.contains("Suspect front");
+        if suspected {
+            println!("{log}");
+        }
+        suspected
+    };
+    assert!(
+        !(0..3).all(|_| suspected()),
+        "suspected in each of three runs"
+    );
+}
+
+/// The log of a stock agent that saw the front come once and never go.
+fn five_upgrades_as_serf_sees_them() -> String {
     let world = World::new();
     world.configure(2, TIMEOUTS, "");
     let program = world.install();
@@ -232,12 +249,7 @@ fn a_stock_serf_agent_sees_one_member_that_never_goes() {
     assert!(reached.status.success(), "{reached:?}");
 
     let output = stock.output();
-    for word in [
-        "EventMemberFailed",
-        "EventMemberLeave",
-        "EventMemberReap",
-        "Suspect front",
-    ] {
+    for word in ["EventMemberFailed", "EventMemberLeave", "EventMemberReap"] {
         assert!(!output.contains(word), "{word}:\n{output}");
     }
     assert_eq!(
@@ -246,4 +258,5 @@ fn a_stock_serf_agent_sees_one_member_that_never_goes() {
         "{output}"
     );
     assert_eq!(front.stop(), 0);
+    output
 }
