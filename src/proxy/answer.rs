@@ -32,6 +32,7 @@ use super::worker::Worker;
 /// In the access log.
 pub(super) const CLOSED: &str = "the client closed the connection";
 
+const BROKE_OFF: &str = "the request's body broke off";
 const STOPPED: &str = "lb stopped";
 
 /// Why an answer did not get through.
@@ -313,7 +314,7 @@ async fn relay(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Cut::Broke(error))),
                 // The backend may wait for the rest of a body that will not come.
                 Poll::Pending if reply.upload.failed().is_some() => {
-                    return Poll::Ready(Err(Cut::Left(CLOSED)));
+                    return Poll::Ready(Err(Cut::Left(BROKE_OFF)));
                 }
                 Poll::Pending if reply.upload.is_ended() && asker.poll_gone(cx).is_ready() => {
                     return Poll::Ready(Err(Cut::Left(CLOSED)));

@@ -201,10 +201,16 @@ impl Exchange<'_> {
             }
             if race.another.is_none_or(|another| now < another) {
                 let next = race.another.map_or(limit, |another| limit.min(another));
-                // Nothing was sent yet, and nothing is to be.
-                if self.asker.poll_gone(cx).is_ready() {
-                    return Poll::Ready(Err(Fault::ClientGone));
-                }
+                // As with an answer: one that came for a quick one is not watched for it (see `socket`).
+                let quick = race.begun + timeouts.slow_first_byte;
+                let next = match now < quick && !self.asker.is_watched() {
+                    true => next.min(quick),
+                    // Nothing was sent yet, and nothing is to be.
+                    false if self.asker.poll_gone(cx).is_ready() => {
+                        return Poll::Ready(Err(Fault::ClientGone));
+                    }
+                    false => next,
+                };
                 self.asker.rest();
                 self.alarm.wake_by(cx, next);
                 return Poll::Pending;

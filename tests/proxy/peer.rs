@@ -1,9 +1,11 @@
 //! One end of a connection, for tests: reads heads and bodies byte by byte, hides nothing.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rand::RngExt;
 use socket2::{Domain, Socket, Type};
 
 use crate::DEADLINE;
@@ -77,6 +79,18 @@ impl Peer {
         let socket =
             Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
         crate::toy::narrow(&socket);
+        socket.connect(&address.into()).expect("the front accepts");
+        Self::new(socket.into())
+    }
+
+    /// The same, and as little as there can be.
+    pub(crate) fn connect_tight(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        tight(&socket);
+        let source = SocketAddr::from((unheard_of(), 0));
+        socket
+            .bind(&source.into())
+            .expect("all of 127.0.0.0/8 is ours");
         socket.connect(&address.into()).expect("the front accepts");
         Self::new(socket.into())
     }
@@ -340,6 +354,28 @@ impl Peer {
     pub(crate) fn assert_closed(&mut self) {
         assert_eq!(String::from_utf8_lossy(&self.rest()), "");
     }
+}
+
+/// Listens where the kernel of whoever sends takes about 15 kB at once, and not megabytes.
+pub(crate) fn tight_listener() -> TcpListener {
+    let listener = TcpListener::bind((unheard_of(), 0)).expect("a port");
+    tight(&listener);
+    listener
+}
+
+/// The smallest packets, and the smallest buffer to receive into; for a listener, those of its connections.
+fn tight(socket: impl AsFd) {
+    let socket = socket2::SockRef::from(&socket);
+    socket.set_tcp_mss(256).expect("a TCP socket");
+    socket.set_recv_buffer_size(1).expect("a socket");
+}
+
+/// An address of loopback that kernels remember nothing of (`ip tcp_metrics`): once much has gone to one, they take
+/// megabytes for it at once, whatever its sockets say.
+fn unheard_of() -> Ipv4Addr {
+    let mut dice = lb::clock::random();
+    let mut byte = || dice.random_range(1..=254);
+    Ipv4Addr::new(127, byte(), byte(), byte())
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

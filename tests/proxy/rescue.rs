@@ -105,7 +105,9 @@ fn a_get_waits_for_who_was_back_before_it_was_connected() {
 fn who_leaves_during_a_connect_is_not_asked_for() {
     let gate = Arc::new(Barrier::new(2));
     let crowded = Toy::crowded(gate.clone());
-    let front = Front::with(without_timers(), &[&crowded]);
+    let mut settings = without_timers();
+    settings.timeouts.slow_first_byte = std::time::Duration::from_millis(60);
+    let front = Front::with(settings, &[&crowded]);
     for request in [
         "GET / HTTP/1.1\r\nHost: t\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc",
