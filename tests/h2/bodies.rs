@@ -1,5 +1,6 @@
 //! Bodies both ways: windows, slow readers, aborts, and what is cut short.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -10,37 +11,52 @@ use rand_chacha::ChaCha8Rng;
 use crate::client::Client;
 use crate::frames::{self, End};
 use crate::front::{Front, settings};
+use crate::peer::Peer;
 use crate::toy::{Then, Toy, answer};
 use crate::{CANCEL, INTERNAL_ERROR};
 
 /// INITIAL_WINDOW_SIZE.
 const WINDOW: u16 = 4;
 
-/// Sends back what it gets.
-fn echo() -> Toy {
-    Toy::scripted(|request, number, peer| {
-        let body = &request.body;
-        let sent = match number % 2 {
-            0 => {
-                peer.try_send(format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
-                    body.len()
-                )) && peer.try_send(body)
-            }
-            _ => {
-                let mut sent =
-                    peer.try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-                for piece in body.chunks(10_007) {
-                    sent = sent
-                        && peer.try_send(
-                            [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat(),
-                        );
+/// Sends back what it gets; kernels take all of that at once, or little.
+fn echo(narrow: bool) -> Toy {
+    let raw = match narrow {
+        true => Toy::raw_and_narrow,
+        false => Toy::raw,
+    };
+    raw(Box::new(|mut peer: Peer, _| {
+        let mut sent = true;
+        for number in 0.. {
+            let Some(request) = peer.try_request().filter(|_| sent) else {
+                return;
+            };
+            let body = &request.body;
+            sent = match number % 2 {
+                0 => {
+                    peer.try_send(format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                        body.len()
+                    )) && peer.try_send(body)
                 }
-                sent && peer.try_send("0\r\n\r\n")
-            }
-        };
-        if sent { Then::Keep } else { Then::Close }
-    })
+                _ => {
+                    let mut sent =
+                        peer.try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                    for piece in body.chunks(10_007) {
+                        let size = format!("{:x}\r\n", piece.len());
+                        sent = sent && peer.try_send([size.as_bytes(), piece, b"\r\n"].concat());
+                    }
+                    sent && peer.try_send("0\r\n\r\n")
+                }
+            };
+        }
+    }))
+}
+
+/// A client to whom the front's kernel gives little at once.
+fn tight(address: SocketAddr, settings: &[(u16, u32)]) -> Client {
+    let peer = Peer::connect_tight(address);
+    let stream = peer.stream().try_clone().expect("a descriptor");
+    Client::over(stream).greeted(settings)
 }
 
 fn noise(dice: &mut impl Rng, bytes: usize) -> Vec<u8> {
@@ -58,11 +74,12 @@ fn bytes_in_are_bytes_out() {
     );
     println!("LB_H2_SEED={seed}");
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
-    let toy = echo();
-    let front = Front::of(&[&toy]);
+    let toys = [false, true].map(echo);
+    let front = Front::of(&[&toys[0], &toys[1]]);
     for _ in 0..12 {
         let window = [1_000, 16_384, 65_535, 1 << 20][dice.random_range(0..4)];
-        let mut client = Client::with(front.address, &[(WINDOW, window)]);
+        let connect = [Client::with, tight][dice.random_range(0..2)];
+        let mut client = connect(front.address, &[(WINDOW, window)]);
         for _ in 0..dice.random_range(1..4) {
             let size = dice.random_range(0..600_000);
             let body = noise(&mut dice, size);
@@ -165,7 +182,7 @@ fn a_backend_is_read_no_faster_than_its_client_reads() {
 #[test]
 fn an_upload_in_a_burst_of_small_frames_gets_through() {
     const FRAMES: usize = 5000;
-    let toy = echo();
+    let toy = echo(false);
     let front = Front::of(&[&toy]);
     let mut client = Client::connect(front.address);
     // By then it has said how wide its windows are.

@@ -35,7 +35,12 @@ impl Client {
 
     /// A greeting with these settings.
     pub(crate) fn with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self::silent(address);
+        Self::silent(address).greeted(settings)
+    }
+
+    /// Says its greeting, with these settings.
+    pub(crate) fn greeted(self, settings: &[(u16, u32)]) -> Self {
+        let mut client = self;
         let greeting = [PREFACE, &frames::settings(settings)].concat();
         client.send(greeting);
         client.until("the settings of the front", |client| {
@@ -47,7 +52,11 @@ impl Client {
 
     /// Not a word.
     pub(crate) fn silent(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the front accepts");
+        Self::over(TcpStream::connect(address).expect("the front accepts"))
+    }
+
+    /// The same, over a connection that is there.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();

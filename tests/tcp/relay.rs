@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::front::Front;
+use crate::peer::Peer;
 use crate::toy::Toy;
 use crate::{echo, relaying, until};
 
@@ -31,8 +32,30 @@ fn whatever_is_sent_arrives_as_it_was() {
 fn large_amounts_arrive_whole_both_ways_at_once() {
     let toy = echo();
     let front = Front::with(relaying(), &[&toy]);
-    let all = noise(24 << 20);
-    let mut client = front.client();
+    passes(&front, &toy, front.client(), 24 << 20);
+}
+
+#[test]
+fn where_kernels_take_little_at_once_all_arrives_too() {
+    let toy = Toy::raw_and_narrow(|mut peer, _| {
+        // All that the front has room for stands still first.
+        std::thread::sleep(Duration::from_millis(20));
+        loop {
+            let got = peer.some();
+            if got.is_empty() || !peer.try_send(got) {
+                return;
+            }
+        }
+    });
+    let front = Front::with(relaying(), &[&toy]);
+    for bytes in [1, 16_385, 65_537, 262_143, 1_000_000, 2_000_000] {
+        passes(&front, &toy, Peer::connect_tight(front.address), bytes);
+    }
+}
+
+/// All of it goes there and back while it is still being sent, and both ends come behind it.
+fn passes(front: &Front, toy: &Toy, mut client: Peer, bytes: usize) {
+    let all = noise(bytes);
     let mut sender = client.stream().try_clone().unwrap();
     let sent = all.clone();
     let sending = std::thread::spawn(move || {
@@ -45,8 +68,9 @@ fn large_amounts_arrive_whole_both_ways_at_once() {
     sending.join().unwrap();
     assert!(got == all, "{} of {} bytes", got.len(), all.len());
     assert!(in_order);
+    drop(client);
     until("both are counted as gone", || {
-        front.in_flight(&toy) == 0 && front.stats().connections_open == 0
+        front.in_flight(toy) == 0 && front.stats().connections_open == 0
     });
 }
 
