@@ -105,7 +105,7 @@ pub(super) async fn tell(
         }
         Ok(()) if asker.is_quiet() && !fault.ends_connection() => Then::Close,
         Ok(()) => Then::Linger,
-        Err(_) => Then::Close,
+        Err(_) => Then::Drop,
     }
 }
 
@@ -236,25 +236,25 @@ pub(super) async fn pass(
         Ok(()) => Then::Linger,
         Err(Cut::Left(why)) => {
             record.note(|entry, _| entry.ended(End::Client, Some(&why)));
-            cut_off(coding, Then::Close)
+            cut_off(coding)
         }
         Err(Cut::Stopped) => {
             record.note(|entry, _| entry.ended(End::Lb, Some(&STOPPED)));
-            cut_off(coding, Then::Close)
+            cut_off(coding)
         }
         Err(Cut::Broke(error)) => {
             tracing::debug!(backend = %reply.site().key.id, %error, "an answer broke off");
             record.broke_off(&error);
-            cut_off(coding, Then::Drop)
+            cut_off(coding)
         }
     }
 }
 
 /// Ends a connection in the middle of an answer. Where its end is the answer's, an end in order would say that this is all.
-fn cut_off(coding: Coding, otherwise: Then) -> Then {
+fn cut_off(coding: Coding) -> Then {
     match coding {
         Coding::ToTheEnd => Then::Cut,
-        _ => otherwise,
+        _ => Then::Drop,
     }
 }
 

@@ -109,7 +109,11 @@ impl Connection {
             match then {
                 Then::Linger => Box::pin(linger::close(&mut self.socket)).await,
                 Then::Cut => self.socket.cut(),
-                Then::Again | Then::Close => self.socket.say_end(),
+                Then::Again | Then::Close if self.socket.say_end() => {}
+                Then::Again | Then::Close => {
+                    let longest = self.worker.settings.timeouts.body_progress;
+                    Box::pin(linger::say_end(&mut self.socket, longest)).await;
+                }
                 Then::Drop => {}
             }
         }

@@ -37,6 +37,11 @@ pub(super) async fn drain(stream: &mut TcpStream) {
     let _ = tokio::time::timeout(LINGER, over).await;
 }
 
+/// Says that what was said is all, once a client takes that too: to one within TLS it else looks cut off.
+pub(super) async fn say_end(socket: &mut Socket, longest: Duration) {
+    let _ = tokio::time::timeout(longest, (&*socket).shutdown()).await;
+}
+
 async fn read_over(stream: &TcpStream) {
     while stream.readable().await.is_ok() && discard(stream) {}
 }

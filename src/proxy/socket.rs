@@ -121,10 +121,11 @@ impl Socket {
         })
     }
 
-    /// What was said is all; as far as that can be told without a wait, and where it is told at all.
-    pub(super) fn say_end(&mut self) {
-        if let State::Secured(secured) = self.0.get_mut().own() {
-            secured.stream.say_end();
+    /// What was said is all, where that is told at all. False: it takes a wait.
+    pub(super) fn say_end(&mut self) -> bool {
+        match self.0.get_mut().own() {
+            State::Secured(secured) => secured.stream.say_end(),
+            _ => true,
         }
     }
 

@@ -184,15 +184,19 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more comes, as far as that goes without a wait.
-    pub fn say_end(&mut self) {
+    /// Says that nothing more comes, as far as that goes without a wait. False: a wait is needed, see
+    /// [`AsyncWrite::poll_shutdown`].
+    pub fn say_end(&mut self) -> bool {
         self.end();
         while self.session.wants_write() {
-            let written = self.session.write_tls(&mut AtOnce(&self.io));
-            if !written.is_ok_and(|bytes| bytes > 0) {
-                return;
+            match self.session.write_tls(&mut AtOnce(&self.io)) {
+                Ok(bytes) if bytes > 0 => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Nobody hears it.
+                _ => return true,
             }
         }
+        true
     }
 
     /// Whatever follows, it must not look as if all had been said.

@@ -32,6 +32,7 @@ mod clients;
 mod exhaustion;
 mod handshake;
 mod introduced;
+mod narrow;
 mod programs;
 mod replaced;
 mod resumption;
